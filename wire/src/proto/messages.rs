@@ -1,0 +1,211 @@
+//! The messages of protocol v1, one struct per kind.
+//!
+//! Integers are little-endian, alignment is 1, byte strings are `Vec<u8>`; `docs/protocol.md` gives
+//! every byte. Ids are chosen by the server except `client_msg_id` and `request_id`, which are the
+//! client's and come back in the answer. User ids are the token's `sub`, 1 to 2^63-1.
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+/// Declares the message structs, so that each has the same derives.
+macro_rules! messages {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
+        $($(#[$doc])*
+        #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+        #[rkyv(derive(Debug))]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type,)* })*
+    };
+}
+
+messages! {
+    /// Client: the first frame, within 8 s of the connection.
+    Login {
+        /// A JWT, compact form.
+        token: Vec<u8>,
+        /// The resume token of an earlier Welcome, or empty.
+        resume_token: Vec<u8>,
+    }
+    /// Server: the answer to Login.
+    Welcome {
+        /// The user of the token.
+        user_id: u64,
+        /// The device of the token, from 1.
+        device_id: u32,
+        /// This session.
+        session_id: u64,
+        /// To be sent in the Login of the next connection.
+        resume_token: Vec<u8>,
+        /// The server's clock, Unix ms.
+        server_time_ms: u64,
+        /// When the token expires and the session with it, Unix ms.
+        expires_at_ms: u64,
+        /// The client sends something at least this often.
+        heartbeat_interval_ms: u32,
+        /// After a lost connection the client waits a random time up to this before it reconnects.
+        reconnect_jitter_ms: u32,
+        /// The most bytes that a Send's payload may have.
+        payload_bytes_max: u32,
+        /// The most messages in a Sync or HistoryPage answer.
+        page_messages_max: u32,
+    }
+    /// Client: a message to a conversation.
+    Send {
+        /// Chosen by the client; the same again within 7 days is the same message.
+        client_msg_id: u64,
+        /// Where to.
+        conversation_id: u64,
+        /// Ciphertext, opaque to the server.
+        payload: Vec<u8>,
+    }
+    /// Server: the message is durable.
+    SendAck {
+        /// From the Send.
+        client_msg_id: u64,
+        /// From the Send.
+        conversation_id: u64,
+        /// The message's id, the same for every retry.
+        message_id: u64,
+        /// Hybrid logical clock: 48 bits Unix ms, 16 bits counter.
+        hlc: u64,
+    }
+    /// Server: one message of a conversation.
+    Deliver {
+        /// The conversation.
+        conversation_id: u64,
+        /// Dense, from 1, in the conversation's order.
+        seq: u64,
+        /// Unique; grows with time.
+        message_id: u64,
+        /// Who sent it.
+        sender_user_id: u64,
+        /// From which device.
+        sender_device_id: u32,
+        /// The sender's own id of it.
+        client_msg_id: u64,
+        /// Hybrid logical clock: 48 bits Unix ms, 16 bits counter.
+        hlc: u64,
+        /// Ciphertext.
+        payload: Vec<u8>,
+    }
+    /// Client: I have all up to `have_seq`; send the rest. Answered by Delivers and one SyncEnd.
+    Sync {
+        /// The client's.
+        request_id: u64,
+        /// The conversation.
+        conversation_id: u64,
+        /// The highest seq below which the client misses nothing; 0 for nothing at all.
+        have_seq: u64,
+        /// The most messages wanted, 1 to `page_messages_max`.
+        limit: u32,
+    }
+    /// Server: the end of a Sync's Delivers.
+    SyncEnd {
+        /// From the Sync.
+        request_id: u64,
+        /// The conversation.
+        conversation_id: u64,
+        /// The last seq that was sent, or `have_seq` where there was none.
+        last_seq: u64,
+        /// The conversation's head. Below it there is more: Sync again from `last_seq`.
+        head_seq: u64,
+    }
+    /// Client: a page of a conversation, newest first.
+    History {
+        /// The client's.
+        request_id: u64,
+        /// The conversation.
+        conversation_id: u64,
+        /// Messages with a smaller message id than this; 0 for the newest.
+        before_message_id: u64,
+        /// The most messages wanted, 1 to `page_messages_max`.
+        limit: u32,
+    }
+    /// Server: the answer to History.
+    HistoryPage {
+        /// From the History.
+        request_id: u64,
+        /// The conversation.
+        conversation_id: u64,
+        /// Newest first.
+        messages: Vec<Deliver>,
+        /// 1 where older messages are left, else 0.
+        has_more: u8,
+    }
+    /// Client: the direct conversation with another user, made where there is none.
+    OpenDirect {
+        /// The client's.
+        request_id: u64,
+        /// The other user.
+        peer_user_id: u64,
+    }
+    /// Client: a new conversation. The caller is a member too.
+    CreateConversation {
+        /// The client's; the same again makes no second one.
+        request_id: u64,
+        /// The others, 1 to 1,023.
+        member_user_ids: Vec<u64>,
+    }
+    /// Server: the answer to OpenDirect and CreateConversation; with `request_id` 0, pushed to the
+    /// devices of members who did not ask.
+    ConversationOpened {
+        /// From the request, or 0.
+        request_id: u64,
+        /// The conversation.
+        conversation_id: u64,
+        /// The last seq in it, 0 for none.
+        head_seq: u64,
+        /// All members, ascending.
+        member_user_ids: Vec<u64>,
+    }
+    /// Client: the conversations that the user is a member of.
+    ListConversations {
+        /// The client's.
+        request_id: u64,
+        /// Those with a greater id than this; 0 for the first page.
+        after_conversation_id: u64,
+        /// The most wanted, 1 to `page_messages_max`.
+        limit: u32,
+    }
+    /// One row of Conversations.
+    ConversationHead {
+        /// The conversation.
+        conversation_id: u64,
+        /// The last seq in it, 0 for none.
+        head_seq: u64,
+    }
+    /// Server: the answer to ListConversations, ascending by id.
+    Conversations {
+        /// From the request.
+        request_id: u64,
+        /// The rows.
+        conversations: Vec<ConversationHead>,
+        /// 1 where more are left, else 0.
+        has_more: u8,
+    }
+    /// Either way: is somebody there? Answered by Pong.
+    Ping {
+        /// Comes back in the Pong.
+        nonce: u64,
+    }
+    /// The answer to Ping.
+    Pong {
+        /// From the Ping.
+        nonce: u64,
+    }
+    /// Server: this device did not read fast enough and was skipped in fan-out; Sync every
+    /// conversation of interest.
+    Lagged {
+        /// Messages that were not sent to this device since the last Lagged.
+        skipped: u64,
+    }
+    /// Server: a request failed. The connection goes on unless a close follows.
+    Error {
+        /// The `request_id` or `client_msg_id` of what failed, 0 where there is none.
+        request_id: u64,
+        /// One of `ErrorCode`.
+        code: u16,
+        /// Wait this long before the next try; 0: do not retry as it is.
+        retry_after_ms: u32,
+        /// For people, UTF-8.
+        reason: Vec<u8>,
+    }
+}
