@@ -1,1 +1,10 @@
-//! (to be written)
+//! Sans-IO protocol machines of Rookery: bytes, time and randomness come in as arguments, events
+//! and bytes to send come out. No sockets, no clocks, no threads, no hand-written `unsafe`.
+//!
+//! * [`tls`]: TLS around rustls and the parked record layer.
+//! * [`ws`]: WebSocket (RFC 6455): the upgrade, the decoder, the encoder.
+//! * [`proto`]: the binary protocol v1 that travels inside WebSocket messages.
+
+pub mod proto;
+pub mod tls;
+pub mod ws;

@@ -1,0 +1,1 @@
+//! TLS for connections that are mostly at rest.
