@@ -1,0 +1,4 @@
+//! The edge: what stands above the engine, the protocols and the router and makes a program of them.
+//!
+//! Configuration, certificates, login verification, logging, the command line and the terminal
+//! client. Nothing below this crate knows of it. The binary `rookery` is `cli::run` and an allocator.
