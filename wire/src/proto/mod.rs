@@ -1,5 +1,29 @@
-//! The binary protocol v1: one frame is a version byte, a kind byte and an rkyv archive.
+//! The binary protocol v1: what travels inside WebSocket messages.
+//!
+//! A frame is a version byte, a kind byte and the rkyv archive of that kind's struct, root at the
+//! end. Everything has alignment 1, so a frame is read in place wherever it lies. Bytes of a peer
+//! are always bounded and validated before they are looked at; `docs/protocol.md` gives each byte.
+//!
+//! * `messages`: the structs. * `kind`: the kinds and the frame enums over them.
+//! * `frame`: encode and parse. * `limits`: every maximum. * `codes`: close and error codes.
 
+mod codes;
+mod frame;
+mod kind;
+mod limits;
 mod messages;
 
+pub use codes::{Advice, CloseCode, ErrorCode};
+pub use frame::{Encoder, FrameError, Owner, encode, encode_into, owned};
+pub use kind::{ClientFrame, Kind, Message, ServerFrame};
+pub use limits::{
+    FRAME_HEADER_BYTES, Limits, MEMBERS_MAX, PAGE_MESSAGES_MAX, PAYLOAD_BYTES_MAX,
+    REASON_BYTES_MAX, TOKEN_BYTES_MAX,
+};
 pub use messages::*;
+
+/// The first byte of every frame.
+pub const VERSION: u8 = 1;
+
+/// The WebSocket subprotocol that carries these frames.
+pub const SUBPROTOCOL: &str = "rookery.v1";
