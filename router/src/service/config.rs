@@ -1,0 +1,71 @@
+//! What the router is started with. Every maximum of the router stands here, with its reason.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::clock::{Clock, SystemClock};
+use super::space::{DiskSpace, Space};
+use crate::log;
+
+/// The router's options; [`Config::new`] gives defaults for all but the directory.
+#[derive(Clone)]
+pub struct Config {
+    /// Everything that the router writes lies in here: `log/`, `store/`, `lock`.
+    pub data_dir: PathBuf,
+    /// Goes into every message id: 0 to 1,023, different for every host.
+    pub node_id: u16,
+    /// The commit log's own options.
+    pub log: log::Options,
+    /// Requests that wait for admission; beyond it `submit` answers [`Busy`](crate::Busy).
+    pub intake_queue_max: usize,
+    /// Sync, History and List requests that wait for a reader; beyond it, Busy too.
+    pub read_queue_max: usize,
+    /// Records admitted and not yet in the store; beyond it admission waits, so that no queue
+    /// behind it is ever full.
+    pub in_flight_max: usize,
+    /// Threads that serve Sync, History and List.
+    pub readers: usize,
+    /// The most bytes of a payload.
+    pub payload_bytes_max: usize,
+    /// The most messages in one answer, 1 to 100.
+    pub page_messages_max: u32,
+    /// The most payload bytes in one answer; one message is sent whatever its size.
+    pub page_bytes_max: usize,
+    /// The store is synced and the log's watermark moved this often.
+    pub persist_interval: Duration,
+    /// Bytes of the store's block cache.
+    pub store_cache_bytes: u64,
+    /// Below this much free space new messages are refused with `storage full`.
+    pub space_reserve_bytes: u64,
+    /// How long `close` waits for full mailboxes before it drops what it could not post.
+    pub close_grace: Duration,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// The free space.
+    pub space: Arc<dyn Space>,
+}
+
+impl Config {
+    /// The defaults, over a directory that is made where it is missing.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Config {
+        Config {
+            data_dir: data_dir.into(),
+            node_id: 0,
+            log: log::Options::default(),
+            intake_queue_max: 16_384,
+            read_queue_max: 4_096,
+            in_flight_max: 16_384,
+            readers: 2,
+            payload_bytes_max: 64 << 10,
+            page_messages_max: 100,
+            page_bytes_max: 256 << 10,
+            persist_interval: Duration::from_secs(2),
+            store_cache_bytes: 64 << 20,
+            space_reserve_bytes: 256 << 20,
+            close_grace: Duration::from_secs(5),
+            clock: Arc::new(SystemClock),
+            space: Arc::new(DiskSpace),
+        }
+    }
+}
