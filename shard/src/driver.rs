@@ -28,7 +28,17 @@ pub enum Interest {
     Write,
 }
 
-/// One operation for the kernel.
+/// What a shutdown ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// SHUT_WR: a FIN after what is queued; reading goes on.
+    Write,
+    /// SHUT_RDWR.
+    Both,
+}
+
+/// One operation for the kernel. The text of each variant names its fields.
+#[allow(missing_docs)]
 #[derive(Debug)]
 pub enum Op {
     /// Multishot accept on a listener, each connection straight into the ring's file table. Every
@@ -46,14 +56,26 @@ pub enum Op {
     /// completion carries the buffer.
     Recv { slot: SlotRef },
     /// Send `bytes[from..]` without waiting. The completion gives the bytes back, whatever the result.
-    Send { slot: SlotRef, bytes: Vec<u8>, from: usize },
-    /// shutdown(SHUT_RDWR).
-    Shutdown { slot: SlotRef },
+    Send {
+        slot: SlotRef,
+        bytes: Vec<u8>,
+        from: usize,
+    },
+    /// Ends the oneshot poll with that tag. The poll's own completion (fired, or -ECANCELED) comes too,
+    /// before or after; this one's result is of no interest.
+    CancelPoll { slot: SlotRef, poll: Tag },
+    /// shutdown(2). `Side::Both` completes every poll armed on the socket; `Side::Write` does not.
+    Shutdown { slot: SlotRef, side: Side },
     /// Frees the slot. Nothing may be in flight on it.
     Close { slot: SlotRef },
     /// Installs the slot's file in a free slot of another shard's ring, which gets a completion with
     /// `arrival` as its tag and the slot index as its result. The own completion has the own tag.
-    SendFd { slot: SlotRef, to_shard: u16, to_ring: u16, arrival: Tag },
+    SendFd {
+        slot: SlotRef,
+        to_shard: u16,
+        to_ring: u16,
+        arrival: Tag,
+    },
 }
 
 /// A provided buffer that holds received bytes, to be given back by [`Driver::recycle`].

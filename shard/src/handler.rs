@@ -74,7 +74,12 @@ pub trait Handler: Sized {
     fn on_mail(&mut self, shard: &mut Shard<Self>, mail: Self::Mail);
 
     /// The connection leaves for another shard: this shard is done with `state`.
-    fn on_depart(&mut self, shard: &mut Shard<Self>, conn: ConnId, state: Self::Conn) -> Self::Parcel;
+    fn on_depart(
+        &mut self,
+        shard: &mut Shard<Self>,
+        conn: ConnId,
+        state: Self::Conn,
+    ) -> Self::Parcel;
 
     /// A connection arrived from another shard. Its `Conn` is the default value.
     fn on_arrive(&mut self, shard: &mut Shard<Self>, conn: ConnId, parcel: Self::Parcel);

@@ -1,0 +1,106 @@
+//! Every maximum of the engine, with its reason.
+//!
+//! Memory of a shard that is there before the first connection: per ring 32 receive buffers of 8 KiB
+//! (touched only as far as they are used), a submission queue of 16 KiB and a completion queue of
+//! 64 KiB (the kernel's); per shard the wheel's 16 KiB.
+
+use crate::sys;
+
+/// The kernel refuses a table above 2^20 slots, but a cancel walks a hash chain of the ring's polls
+/// (9 us with 20,000 polls, 250 us with 400,000): several middle-sized rings are better than one.
+pub const RING_SLOTS_MAX: u32 = 32_768;
+
+/// One ring may have as many slots as the process may have files (RLIMIT_NOFILE), up to
+/// [`RING_SLOTS_MAX`].
+pub fn ring_slots_max() -> u32 {
+    sys::rlimit::nofile().min(u64::from(RING_SLOTS_MAX)) as u32
+}
+
+/// Receives in flight on a ring at one time. Each completes within the submission that started it, so
+/// this bounds a batch, not the connections. 32 amortise the system call well.
+pub const RECV_BUFFERS: u16 = 32;
+
+/// Half a TLS record of the largest size; chat frames are far smaller. 256 KiB a ring in all.
+pub const RECV_BUFFER_BYTES: u32 = 8_192;
+
+/// Receive buffers of a ring, at the kernel's limit for a provided buffer ring.
+pub const RECV_BUFFERS_MAX: u16 = 32_768;
+
+/// Entries of a ring's submission queue: a full one is handed to the kernel and filled again.
+pub const SQ_ENTRIES: u32 = 256;
+
+/// Entries of a ring's completion queue. It is emptied after each system call, which adds at most
+/// [`SQ_ENTRIES`] and a burst of accepts; the kernel sizes the ring's poll hash by it (128 chains).
+pub const CQ_ENTRIES: u32 = 4_096;
+
+/// Completions taken in one turn. The rest stay in the rings: a turn is bounded.
+pub const TURN_COMPLETIONS_MAX: usize = 1_024;
+
+/// Mails handled in one turn.
+pub const TURN_MAILS_MAX: usize = 512;
+
+/// Parcels of arriving connections handled in one turn.
+pub const TURN_PARCELS_MAX: usize = 256;
+
+/// Deadlines fired in one turn.
+pub const TURN_DEADLINES_MAX: usize = 512;
+
+/// Bytes queued for sending on one connection before the handler is refused: a burst of history pages
+/// fits, a client that never reads does not eat the shard.
+pub const SEND_QUEUE_BYTES_MAX: usize = 1 << 20;
+
+/// Small queued sends of one connection are joined into one SEND up to this size: one TLS record.
+pub const COALESCE_BYTES_MAX: usize = 16_384;
+
+/// Spare buffers kept by a shard.
+pub const SPARE_BUFFERS_MAX: usize = 64;
+
+/// A larger buffer is not kept: 64 x 16 KiB bound the pool at 1 MiB.
+pub const SPARE_BUFFER_BYTES_MAX: usize = 16_384;
+
+/// Parcels that wait in one shard's queue; further ones wait at their source.
+pub const PARCELS_MAX: usize = 1_024;
+
+/// A turn should take well under a millisecond; ten are felt as latency by every connection.
+pub const STALL_MS: u64 = 10;
+
+/// At most one stall report per shard in this time.
+pub const STALL_REPORT_MS: u64 = 1_000;
+
+/// Last bytes reach any live client within this time.
+pub const LINGER_MS: u64 = 3_000;
+
+/// Receives thrown away after the last bytes were sent: a client that goes on sending is cut off.
+pub const LINGER_RECVS_MAX: u8 = 16;
+
+/// Three SYN retries.
+pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
+
+/// Connections that remain are cut off this long after a stop.
+pub const STOP_GRACE_MS: u64 = 10_000;
+
+/// After the grace, at most this long for the kernel to give the slots back.
+pub const STOP_FORCE_MS: u64 = 2_000;
+
+/// What the kernel clamps to net.core.somaxconn anyway.
+pub const BACKLOG: u32 = 65_535;
+
+/// An accept moves on to the ring with the most room after this many connections.
+pub const ACCEPT_ROTATE: u32 = 256;
+
+/// Slots of a ring that accepts leave free for moves and for accepts already on their way.
+pub const ACCEPT_RESERVE_MAX: u32 = 64;
+
+/// Rings that are tried for one move.
+pub const MOVE_TRIES_MAX: u8 = 4;
+
+/// The longest sleep of a shard with nothing to do: counters and stops are seen at least this often.
+pub const SLEEP_NS_MAX: u64 = 1_000_000_000;
+
+/// Log2 of the wheel's tick in nanoseconds: 16.8 ms, coarse on purpose.
+pub const TICK_SHIFT: u32 = 24;
+
+const _: () = assert!(RECV_BUFFERS.is_power_of_two());
+const _: () = assert!(RECV_BUFFERS as usize * RECV_BUFFER_BYTES as usize <= 256 << 10);
+const _: () = assert!(SPARE_BUFFERS_MAX * SPARE_BUFFER_BYTES_MAX <= 1 << 20);
+const _: () = assert!(CQ_ENTRIES > SQ_ENTRIES && CQ_ENTRIES.is_power_of_two());

@@ -1,0 +1,154 @@
+//! Bounded mailboxes: how other threads reach a shard.
+//!
+//! One lock-free queue and one bell (an eventfd) per shard. A poster rings only when the shard has
+//! said that it sleeps, so a busy shard costs its posters no system call. Nothing here waits: a full
+//! mailbox gives the message back.
+//!
+//! Invariant: a message whose post returned `Ok` is seen before the shard sleeps again. The shard
+//! raises its flag and then looks at its queues; the poster fills the queue and then looks at the flag;
+//! a sequentially consistent fence stands between the two steps on both sides.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+use crossbeam::queue::ArrayQueue;
+
+use crate::sys::eventfd::EventFd;
+
+/// A shard's bell.
+#[derive(Debug)]
+pub struct Waker {
+    bell: EventFd,
+    asleep: AtomicBool,
+}
+
+impl Waker {
+    fn new() -> io::Result<Self> {
+        Ok(Waker {
+            bell: EventFd::new()?,
+            asleep: AtomicBool::new(false),
+        })
+    }
+
+    /// Wakes the shard if it sleeps. Call it after what the shard shall see has been stored.
+    pub fn wake(&self) {
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
+            self.bell.ring();
+        }
+    }
+
+    /// The shard is about to sleep: look at every queue after this call.
+    pub(crate) fn fall_asleep(&self) {
+        self.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// The shard is awake.
+    pub(crate) fn awake(&self) {
+        self.asleep.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn bell(&self) -> &EventFd {
+        &self.bell
+    }
+}
+
+#[derive(Debug)]
+struct Mailbox<M> {
+    queue: ArrayQueue<M>,
+    waker: Arc<Waker>,
+}
+
+/// The sending side of every shard's mailbox. Cheap to clone, for any thread.
+#[derive(Debug)]
+pub struct Postboxes<M> {
+    boxes: Arc<[Mailbox<M>]>,
+}
+
+impl<M> Clone for Postboxes<M> {
+    fn clone(&self) -> Self {
+        Postboxes {
+            boxes: Arc::clone(&self.boxes),
+        }
+    }
+}
+
+impl<M> Postboxes<M> {
+    /// The number of shards.
+    pub fn shards(&self) -> u16 {
+        self.boxes.len() as u16
+    }
+
+    /// Posts to a shard. Gives the message back when the mailbox is full or there is no such shard.
+    pub fn post(&self, shard: u16, mail: M) -> Result<(), M> {
+        let Some(target) = self.boxes.get(usize::from(shard)) else {
+            return Err(mail);
+        };
+        target.queue.push(mail)?;
+        target.waker.wake();
+        Ok(())
+    }
+}
+
+/// The receiving side of one shard's mailbox.
+#[derive(Debug)]
+pub struct Inbox<M> {
+    shard: u16,
+    all: Postboxes<M>,
+}
+
+impl<M> Inbox<M> {
+    /// The shard to which it belongs.
+    pub fn shard(&self) -> u16 {
+        self.shard
+    }
+
+    /// The sending sides.
+    pub fn postboxes(&self) -> &Postboxes<M> {
+        &self.all
+    }
+
+    /// The shard's bell.
+    pub fn waker(&self) -> &Arc<Waker> {
+        &self.own().waker
+    }
+
+    /// The oldest message.
+    pub(crate) fn take(&mut self) -> Option<M> {
+        self.own().queue.pop()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.own().queue.is_empty()
+    }
+
+    fn own(&self) -> &Mailbox<M> {
+        &self.all.boxes[usize::from(self.shard)]
+    }
+}
+
+/// Mailboxes for `shards` shards, each for `capacity` (at least 1) messages, whose memory is taken now.
+/// Fails where the process may have no more files (each bell is one).
+pub fn channel<M>(shards: u16, capacity: usize) -> io::Result<(Postboxes<M>, Vec<Inbox<M>>)> {
+    let boxes = (0..shards)
+        .map(|_| {
+            Ok(Mailbox {
+                queue: ArrayQueue::new(capacity.max(1)),
+                waker: Arc::new(Waker::new()?),
+            })
+        })
+        .collect::<io::Result<Vec<_>>>()?;
+    let all = Postboxes {
+        boxes: boxes.into(),
+    };
+    let inboxes = (0..shards)
+        .map(|shard| Inbox {
+            shard,
+            all: all.clone(),
+        })
+        .collect();
+    Ok((all, inboxes))
+}
