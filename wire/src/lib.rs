@@ -6,5 +6,6 @@
 //! * [`proto`]: the binary protocol v1 that travels inside WebSocket messages.
 
 pub mod proto;
+#[cfg(feature = "crypto")]
 pub mod tls;
 pub mod ws;

@@ -1,0 +1,113 @@
+//! A message that came in pieces: its bytes so far, its UTF-8 state, its counts.
+//!
+//! Memory grows with the bytes that arrived, at most doubling, and never beyond what the frames
+//! announced or the limit allows.
+
+use std::borrow::Cow;
+
+use super::header::Header;
+use super::mask::apply_mask;
+use super::{Error, Event, Limits};
+
+#[derive(Debug)]
+pub(super) struct Assembly {
+    text: bool,
+    bytes: Vec<u8>,
+    /// Bytes known to be whole UTF-8 characters; at most three more are undecided.
+    valid: usize,
+    fragments: u32,
+    controls: u32,
+}
+
+impl Assembly {
+    pub(super) const fn new(text: bool) -> Self {
+        Self {
+            text,
+            bytes: Vec::new(),
+            valid: 0,
+            fragments: 0,
+            controls: 0,
+        }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Counts one more frame of the message.
+    pub(super) const fn count_fragment(&mut self, limits: &Limits) -> Result<(), Error> {
+        self.fragments += 1;
+        if self.fragments > limits.fragments_max {
+            Err(Error::FragmentFlood)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Counts one control frame between the message's frames.
+    pub(super) const fn count_control(&mut self, limits: &Limits) -> Result<(), Error> {
+        self.controls += 1;
+        if self.controls > limits.controls_in_message_max {
+            Err(Error::ControlFlood)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Adds masked payload bytes of a frame of which `received` bytes came before.
+    pub(super) fn append(
+        &mut self,
+        masked: &[u8],
+        header: &Header,
+        received: u64,
+        limits: &Limits,
+    ) -> Result<(), Error> {
+        let start = self.bytes.len();
+        let frame_left = (header.len - received) as usize;
+        self.reserve(
+            masked.len(),
+            if header.fin {
+                start + frame_left
+            } else {
+                limits.message_bytes_max
+            },
+        );
+        self.bytes.extend_from_slice(masked);
+        apply_mask(&mut self.bytes[start..], header.mask, received);
+        let last = header.fin && frame_left == masked.len();
+        if self.text {
+            self.validate(last)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Room for `more` bytes: doubles, but not beyond `bound`.
+    fn reserve(&mut self, more: usize, bound: usize) {
+        let needed = self.bytes.len() + more;
+        if needed > self.bytes.capacity() {
+            let target = needed.max(bound.min(2 * self.bytes.capacity()));
+            self.bytes.reserve_exact(target - self.bytes.len());
+        }
+    }
+
+    /// Fails as soon as no continuation could make the text UTF-8 (section 8.1).
+    fn validate(&mut self, last: bool) -> Result<(), Error> {
+        match str::from_utf8(&self.bytes[self.valid..]) {
+            Ok(text) => self.valid += text.len(),
+            Err(error) if error.error_len().is_none() && !last => self.valid += error.valid_up_to(),
+            Err(_) => return Err(Error::Utf8),
+        }
+        Ok(())
+    }
+
+    /// The whole message. The event owns the memory.
+    pub(super) fn into_event(self) -> Result<Event<'static>, Error> {
+        if !self.text {
+            return Ok(Event::Binary(Cow::Owned(self.bytes)));
+        }
+        String::from_utf8(self.bytes)
+            .map(|text| Event::Text(Cow::Owned(text)))
+            .map_err(|_| Error::Utf8)
+    }
+}
