@@ -1,0 +1,332 @@
+//! A TLS 1.3 session at rest: what two directions need and nothing else.
+//!
+//! Plain data of fixed size without pointers, so that a connection can move between shards and
+//! processes as bytes ([`Parked::write`], [`Parked::read`]). It handles what may come after a
+//! handshake (data, KeyUpdate, tickets for a client, alerts) and refuses anything else. Invariant:
+//! a sequence number is used once per key; a call that fails ends the session, and every later call
+//! answers [`Error::Ended`].
+
+use super::messages::{KEY_UPDATE, KeyUpdate, Messages};
+use super::record::{
+    self, ALERT, APPLICATION_DATA, AeadKey, FRAGMENT_MAX, Framed, HANDSHAKE, HEADER,
+};
+use super::secrets::Direction;
+use super::{Alert, Error, Gather, Role, Suite};
+
+/// Consecutive records without application data that a peer may send.
+pub const IDLE_RECORDS_MAX: u8 = 32;
+
+/// We are the client.
+const CLIENT: u8 = 1;
+/// We sent close_notify, or failed: nothing may be sealed any more.
+const SEALED: u8 = 1 << 1;
+/// The peer sent close_notify.
+const PEER_CLOSED: u8 = 1 << 2;
+/// The session failed: nothing may be opened any more.
+const FAILED: u8 = 1 << 3;
+const FLAGS: u8 = CLIENT | SEALED | PEER_CLOSED | FAILED;
+
+/// The format of [`Parked::write`].
+const VERSION: u8 = 1;
+
+/// A parked session with keys of `KEY` bytes and secrets of at most `SECRET` bytes.
+#[repr(C)]
+pub(super) struct Parked<const KEY: usize, const SECRET: usize> {
+    /// Records opened with this rx key.
+    rx_seq: u64,
+    /// Records sealed with this tx key.
+    tx_seq: u64,
+    rx: Direction<KEY, SECRET>,
+    tx: Direction<KEY, SECRET>,
+    suite: Suite,
+    flags: u8,
+    idle_records: u8,
+    messages: Messages,
+}
+
+/// What one call of [`Parked::open`] found at the start of its input.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Less than a record; this many bytes are wanted from its start.
+    NeedMore { want: usize },
+    /// A record of `consumed` bytes with `len` bytes of data behind its header.
+    Data { consumed: usize, len: usize },
+    /// A record that was not for the caller.
+    Handled { consumed: usize },
+    /// The peer sends nothing more.
+    CloseNotify { consumed: usize },
+}
+
+/// What a parked session is made from.
+pub(super) struct Parts<'a> {
+    pub(super) suite: Suite,
+    pub(super) role: Role,
+    pub(super) client_secret: &'a [u8],
+    pub(super) server_secret: &'a [u8],
+    pub(super) rx_seq: u64,
+    pub(super) tx_seq: u64,
+}
+
+impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
+    /// Bytes of [`Parked::write`].
+    pub(super) const BYTES: usize = 4 + Messages::BYTES + 16 + 2 * Direction::<KEY, SECRET>::BYTES;
+
+    pub(super) fn new(parts: &Parts<'_>) -> Result<Self, Error> {
+        let (rx, tx, flags) = match parts.role {
+            Role::Server => (parts.client_secret, parts.server_secret, 0),
+            Role::Client => (parts.server_secret, parts.client_secret, CLIENT),
+        };
+        Ok(Self {
+            rx_seq: parts.rx_seq,
+            tx_seq: parts.tx_seq,
+            rx: Direction::new(parts.suite, rx)?,
+            tx: Direction::new(parts.suite, tx)?,
+            suite: parts.suite,
+            flags,
+            idle_records: 0,
+            messages: Messages::default(),
+        })
+    }
+
+    pub(super) fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    /// Key and iv of both directions (rx, tx), to compare with what rustls uses.
+    pub(super) fn keys(&self) -> [(&[u8], &[u8]); 2] {
+        [&self.rx, &self.tx].map(|way| (&way.key()[..], &way.iv()[..]))
+    }
+
+    /// Opens the record at the start of `input` in place. On an error the alert is in `out`.
+    pub(super) fn open(&mut self, input: &mut [u8], out: &mut Vec<u8>) -> Result<Step, Error> {
+        if self.flags & FAILED != 0 {
+            return Err(Error::Ended);
+        }
+        if self.flags & PEER_CLOSED != 0 {
+            // RFC 8446 section 6.1: what follows a close_notify is ignored.
+            return Ok(Step::CloseNotify {
+                consumed: input.len(),
+            });
+        }
+        self.open_record(input, out)
+            .inspect_err(|error| self.fail(error, out))
+    }
+
+    fn open_record(&mut self, input: &mut [u8], out: &mut Vec<u8>) -> Result<Step, Error> {
+        let total = match record::frame(input)? {
+            Framed::Want(want) => return Ok(Step::NeedMore { want }),
+            Framed::Whole(total) => total,
+        };
+        let record = &mut input[..total];
+        let key = AeadKey::new(self.suite, self.rx.key(), self.rx.iv())?;
+        let (typ, len) = key.open(self.rx_seq, record)?;
+        self.rx_seq = next(self.rx_seq)?;
+
+        if typ != HANDSHAKE && self.messages.is_partial() {
+            return Err(unexpected(
+                "another record inside a fragmented handshake message",
+            ));
+        }
+        if typ == APPLICATION_DATA && len > 0 {
+            self.idle_records = 0;
+            return Ok(Step::Data {
+                consumed: total,
+                len,
+            });
+        }
+        self.idle_records += 1;
+        if self.idle_records > IDLE_RECORDS_MAX {
+            return Err(unexpected("a flood of records without data"));
+        }
+        let content = &record[HEADER..HEADER + len];
+        match typ {
+            APPLICATION_DATA => Ok(Step::Handled { consumed: total }),
+            ALERT => self.on_alert(content, total),
+            HANDSHAKE => self
+                .on_handshake(content, out)
+                .map(|()| Step::Handled { consumed: total }),
+            _ => Err(unexpected(
+                "a content type that has no place after the handshake",
+            )),
+        }
+    }
+
+    /// RFC 8446 section 6: the level is meaningless; all but two alerts are fatal.
+    fn on_alert(&mut self, content: &[u8], consumed: usize) -> Result<Step, Error> {
+        let &[_level, description] = content else {
+            return Err(Error::record(
+                Alert::DECODE_ERROR,
+                "an alert that is not two bytes long",
+            ));
+        };
+        match Alert(description) {
+            Alert::CLOSE_NOTIFY => {
+                self.flags |= PEER_CLOSED;
+                Ok(Step::CloseNotify { consumed })
+            }
+            Alert::USER_CANCELED => Ok(Step::Handled { consumed }),
+            alert => Err(Error::PeerAlert(alert)),
+        }
+    }
+
+    fn on_handshake(&mut self, content: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        let role = if self.flags & CLIENT != 0 {
+            Role::Client
+        } else {
+            Role::Server
+        };
+        match self.messages.take(content, role)? {
+            None => Ok(()),
+            Some(KeyUpdate { requested }) => {
+                self.rx.update(self.suite)?;
+                self.rx_seq = 0;
+                if requested && self.flags & SEALED == 0 {
+                    self.update_tx(out)
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
+
+    /// Announces a KeyUpdate under the old key and switches (RFC 8446 section 4.6.3).
+    pub(super) fn update_tx(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
+        self.send(HANDSHAKE, &[KEY_UPDATE, 0, 0, 1, 0], out)?;
+        self.tx.update(self.suite)?;
+        self.tx_seq = 0;
+        Ok(())
+    }
+
+    /// Appends the records that carry `parts`, one after the other, as one run of bytes.
+    pub(super) fn seal(&mut self, parts: &[&[u8]], out: &mut Vec<u8>) -> Result<(), Error> {
+        if self.flags & SEALED != 0 {
+            return Err(Error::Ended);
+        }
+        let mut gather = Gather::new(parts);
+        let mut key = AeadKey::new(self.suite, self.tx.key(), self.tx.iv())?;
+        while gather.left() > 0 {
+            if self.tx_seq >= self.suite.records_per_key() {
+                self.update_tx(out)?;
+                key = AeadKey::new(self.suite, self.tx.key(), self.tx.iv())?;
+            }
+            let len = gather.left().min(FRAGMENT_MAX);
+            let seq = self.tx_seq;
+            self.tx_seq = next(seq)?;
+            key.seal(seq, APPLICATION_DATA, len, out, |out| {
+                gather.append(len, out)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Appends close_notify, once. Nothing can be sealed after it.
+    pub(super) fn close_notify(&mut self, out: &mut Vec<u8>) {
+        self.alert(Alert::CLOSE_NOTIFY, out);
+    }
+
+    fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
+        if let Some(alert) = error.alert() {
+            self.alert(alert, out);
+        }
+        self.flags |= SEALED | FAILED;
+    }
+
+    fn alert(&mut self, alert: Alert, out: &mut Vec<u8>) {
+        if self.flags & SEALED != 0 {
+            return;
+        }
+        let level = if alert == Alert::CLOSE_NOTIFY { 1 } else { 2 };
+        let keep = out.len();
+        if self.send(ALERT, &[level, alert.0], out).is_err() {
+            // The session ends either way; half a record must not reach the peer.
+            out.truncate(keep);
+        }
+        self.flags |= SEALED;
+    }
+
+    fn send(&mut self, typ: u8, content: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        let seq = self.tx_seq;
+        self.tx_seq = next(seq)?;
+        AeadKey::new(self.suite, self.tx.key(), self.tx.iv())?.seal(
+            seq,
+            typ,
+            content.len(),
+            out,
+            |out| out.extend_from_slice(content),
+        )
+    }
+
+    /// Seals a record of any type and content, with padding: for tests and the fuzz entry, which
+    /// play a peer that breaks the rules.
+    pub(super) fn forge(&mut self, typ: u8, content: &[u8], padding: usize, out: &mut Vec<u8>) {
+        let len = content.len() + if padding > 0 { 1 + padding } else { 0 };
+        let last = if padding > 0 { 0 } else { typ };
+        let seq = self.tx_seq;
+        self.tx_seq = seq.wrapping_add(1);
+        let sealed = AeadKey::new(self.suite, self.tx.key(), self.tx.iv()).and_then(|key| {
+            key.seal(seq, last, len, out, |out| {
+                out.extend_from_slice(content);
+                if padding > 0 {
+                    out.push(typ);
+                    out.resize(out.len() + padding, 0);
+                }
+            })
+        });
+        debug_assert!(sealed.is_ok(), "a forged record fits a record");
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_tx_seq(&mut self, seq: u64) {
+        self.tx_seq = seq;
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_rx_seq(&mut self, seq: u64) {
+        self.rx_seq = seq;
+    }
+
+    /// Appends [`Parked::BYTES`] bytes: version, suite, flags, count, message state, sequence
+    /// numbers (little endian), rx and tx.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&[VERSION, self.suite as u8, self.flags, self.idle_records]);
+        self.messages.write(out);
+        out.extend_from_slice(&self.rx_seq.to_le_bytes());
+        out.extend_from_slice(&self.tx_seq.to_le_bytes());
+        self.rx.write(out);
+        self.tx.write(out);
+    }
+
+    /// Reads what [`Parked::write`] wrote. `None` for another version, suite or length.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let (&[version, suite, flags, idle_records], rest) = bytes.split_first_chunk()?;
+        let suite = Suite::from_low_byte(suite)?;
+        let fits = suite.key_len() == KEY && suite.secret_len() <= SECRET;
+        if version != VERSION || !fits || flags & !FLAGS != 0 || idle_records > IDLE_RECORDS_MAX {
+            return None;
+        }
+        let (messages, rest) = rest.split_first_chunk()?;
+        let (rx_seq, rest) = rest.split_first_chunk()?;
+        let (tx_seq, rest) = rest.split_first_chunk()?;
+        let (rx, tx) = rest.split_at_checked(Direction::<KEY, SECRET>::BYTES)?;
+        Some(Self {
+            rx_seq: u64::from_le_bytes(*rx_seq),
+            tx_seq: u64::from_le_bytes(*tx_seq),
+            rx: Direction::read(rx)?,
+            tx: Direction::read(tx)?,
+            suite,
+            flags,
+            idle_records,
+            messages: Messages::read(*messages)?,
+        })
+    }
+}
+
+/// RFC 8446 section 5.3: a sequence number never wraps.
+fn next(seq: u64) -> Result<u64, Error> {
+    seq.checked_add(1)
+        .ok_or(Error::Internal("a sequence number would wrap"))
+}
+
+fn unexpected(why: &'static str) -> Error {
+    Error::record(Alert::UNEXPECTED_MESSAGE, why)
+}
