@@ -60,14 +60,15 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Refuses options under which some record could never be written.
-    pub(crate) fn check(&self) -> Result<(), LogError> {
+    /// Refuses options under which some record could never be written into segments of so many
+    /// bytes.
+    pub(crate) fn check(&self, segment_bytes: u64) -> Result<(), LogError> {
         let block = BLOCK_BYTES as u64;
         let wrong = |what: String| Err(LogError::Options(what));
-        if !self.segment_bytes.is_multiple_of(block) || self.segment_bytes > u64::from(u32::MAX) {
+        if !segment_bytes.is_multiple_of(block) || segment_bytes > u64::from(u32::MAX) {
             return wrong(format!(
                 "segment_bytes is {}; it must be a multiple of {block} below 4 GiB",
-                self.segment_bytes
+                segment_bytes
             ));
         }
         if !self.batch_bytes_max.is_multiple_of(BLOCK_BYTES) || self.batch_bytes_max == 0 {
@@ -76,10 +77,10 @@ impl Options {
                 self.batch_bytes_max
             ));
         }
-        if self.segment_bytes < block + 2 * self.batch_bytes_max as u64 {
+        if segment_bytes < block + 2 * self.batch_bytes_max as u64 {
             return wrong(format!(
                 "segment_bytes is {}; a header and two batches of {} need more",
-                self.segment_bytes, self.batch_bytes_max
+                segment_bytes, self.batch_bytes_max
             ));
         }
         if self.record_bytes_max > self.batch_bytes_max.saturating_sub(super::format::OVERHEAD) {
