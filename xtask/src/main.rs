@@ -1,2 +1,61 @@
-//! Project chores.
-fn main() {}
+//! Project chores, run as `cargo xtask <chore>`: tests with foreign clients, lint, house rules, tools.
+//!
+//! Nothing here is part of the product. A chore works on a fresh machine: what it needs and does not
+//! find it installs into `.tools/` of the checkout (Debian packages by apt-get), and says so.
+
+mod checkout;
+mod lint;
+mod process;
+mod screen;
+mod test;
+mod tidy;
+mod tools;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use checkout::Checkout;
+use screen::Screen;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Project chores of Rookery", version)]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Run the tests in groups: our own in Rust, then foreign clients against the built server.
+    Test(test::Options),
+    /// Formatting, clippy with warnings denied, and `tidy`.
+    Lint,
+    /// The house rules that no compiler checks.
+    Tidy,
+    /// Say which tools the tests need, and install what is missing.
+    Tools,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool> {
+    let checkout = Checkout::find()?;
+    let screen = Screen::new();
+    match &arguments.chore {
+        Chore::Test(options) => test::run(&checkout, &screen, options),
+        Chore::Lint => lint::run(&checkout, &screen),
+        Chore::Tidy => tidy::run(&checkout, &screen),
+        Chore::Tools => tools::run(&checkout, &screen),
+    }
+}

@@ -1,0 +1,72 @@
+//! The group `rust`: `cargo test` in the release profile, counted by the runner's own result lines.
+
+use anyhow::Result;
+
+use super::group::Group;
+use super::tally::Tally;
+use crate::checkout::Checkout;
+use crate::process;
+use crate::screen::Screen;
+
+pub(super) fn run(checkout: &Checkout, screen: &Screen) -> Result<Tally> {
+    let step = screen.step("cargo test");
+    let mut command = checkout.cargo();
+    command.args([
+        "test",
+        "--release",
+        "--workspace",
+        "--locked",
+        "--no-fail-fast",
+    ]);
+    let log = checkout.logs().join("rust.log");
+    let ended = process::run(&mut command, &log, Group::Rust.limit(), &step);
+    step.end();
+    let ended = ended?;
+    let mut tally = count(&ended.lines);
+    if tally.failed > 0 {
+        tally
+            .notes
+            .push(format!("full output in {}", ended.log.display()));
+    }
+    Ok(tally.with_verdict(ended.success, &ended.tail(60)))
+}
+
+/// Sums the lines "test result: ok. 12 passed; 0 failed; 0 ignored; …" and names what failed.
+fn count(lines: &[String]) -> Tally {
+    let mut tally = Tally::default();
+    for line in lines {
+        if let Some(result) = line.strip_prefix("test result: ") {
+            tally.passed += number_before(result, " passed");
+            tally.failed += number_before(result, " failed") + number_before(result, " ignored");
+        } else if line.starts_with("test ") && line.ends_with(" FAILED") {
+            tally.failures.push(line.clone());
+        }
+    }
+    tally
+}
+
+fn number_before(text: &str, word: &str) -> u64 {
+    let before = text.find(word).map_or("", |at| &text[..at]);
+    let digits = before
+        .rfind(|c: char| !c.is_ascii_digit())
+        .map_or(before, |at| &before[at + 1..]);
+    digits.parse().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_every_binary_and_takes_an_ignored_test_as_failed() {
+        let lines = [
+            "test a ... ok",
+            "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.00s",
+            "test b::c ... FAILED",
+            "test result: FAILED. 5 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out",
+        ];
+        let tally = count(&lines.map(str::to_owned));
+        assert_eq!((tally.passed, tally.failed), (17, 3));
+        assert_eq!(tally.failures, ["test b::c ... FAILED"]);
+    }
+}

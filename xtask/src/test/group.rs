@@ -1,0 +1,121 @@
+//! The groups: their order, names, tools and limits.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::tally::Tally;
+use super::{cargo, fuzz, pytest};
+use crate::checkout::Checkout;
+use crate::screen::Screen;
+use crate::tools::Tool;
+
+/// A group of tests, in the order in which they run: what is cheap and telling comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    Rust,
+    Python,
+    Chat,
+    BadInput,
+    WebSocket,
+    Node,
+    Tls,
+    Kill,
+    Density,
+    Fuzz,
+}
+
+impl Group {
+    pub(super) const ALL: [Self; 10] = [
+        Self::Rust,
+        Self::Python,
+        Self::Chat,
+        Self::BadInput,
+        Self::WebSocket,
+        Self::Node,
+        Self::Tls,
+        Self::Kill,
+        Self::Density,
+        Self::Fuzz,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::Python => "python",
+            Self::Chat => "chat",
+            Self::BadInput => "bad-input",
+            Self::WebSocket => "websocket",
+            Self::Node => "node",
+            Self::Tls => "tls",
+            Self::Kill => "kill",
+            Self::Density => "density",
+            Self::Fuzz => "fuzz",
+        }
+    }
+
+    pub(super) fn shows(self) -> &'static str {
+        match self {
+            Self::Rust => "our own tests, the simulator among them",
+            Self::Python => "golden vectors and a client written from docs/protocol.md, over TLS",
+            Self::Chat => "two `rookery chat` talk to each other",
+            Self::BadInput => "every bad input has its documented answer, and nobody else notices",
+            Self::WebSocket => "the Autobahn cases (kosoku), plain and through TLS",
+            Self::Node => "the npm `ws` client: large and fragmented messages, close codes",
+            Self::Tls => "OpenSSL with key updates, Python ssl, testssl.sh, sslyze",
+            Self::Kill => {
+                "SIGKILL 100 times under load: every acked message is there, once, in order"
+            }
+            Self::Density => "100,000 TLS connections within the memory budget",
+            Self::Fuzz => "coverage-guided fuzzing, one minute for each target",
+        }
+    }
+
+    /// What must be installed.
+    pub(super) fn tools(self) -> &'static [Tool] {
+        match self {
+            Self::Rust | Self::Fuzz => &[],
+            Self::Python | Self::Chat | Self::BadInput | Self::Kill | Self::Density => {
+                &[Tool::Python]
+            }
+            Self::WebSocket => &[Tool::Python, Tool::Socat],
+            Self::Node => &[Tool::Python, Tool::Node],
+            Self::Tls => &[Tool::Python, Tool::OpenSsl, Tool::TestSsl],
+        }
+    }
+
+    pub(super) fn run(self, checkout: &Checkout, screen: &Screen) -> Result<Tally> {
+        match self {
+            Self::Rust => cargo::run(checkout, screen),
+            Self::Fuzz => fuzz::run(checkout, screen),
+            Self::Python => pytest::run(
+                checkout,
+                screen,
+                self,
+                &["test_vectors.py", "test_protocol.py"],
+            ),
+            Self::Chat => pytest::run(checkout, screen, self, &["test_chat.py"]),
+            Self::BadInput => pytest::run(checkout, screen, self, &["bad_input"]),
+            Self::WebSocket => pytest::run(checkout, screen, self, &["test_autobahn.py"]),
+            Self::Node => pytest::run(checkout, screen, self, &["test_node.py"]),
+            Self::Tls => pytest::run(checkout, screen, self, &["test_tls.py"]),
+            Self::Kill => pytest::run(checkout, screen, self, &["test_kill.py"]),
+            Self::Density => pytest::run(checkout, screen, self, &["test_density.py"]),
+        }
+    }
+
+    /// The longest that the group may take: a hang, not a slow machine, should meet it.
+    pub(super) fn limit(self) -> Duration {
+        let minutes = match self {
+            Self::Rust | Self::Fuzz => 25,
+            Self::Kill | Self::Density => 12,
+            _ => 8,
+        };
+        Duration::from_secs(minutes * 60)
+    }
+}
+
+/// The names, for the command line to check.
+pub(super) fn names() -> Vec<&'static str> {
+    Group::ALL.iter().map(|group| group.name()).collect()
+}

@@ -1,0 +1,88 @@
+//! The groups that drive the built server through its sockets: pytest in our own environment. The
+//! harness in `tests/` writes what it counted to a file that is read here.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::group::Group;
+use super::tally::Tally;
+use crate::checkout::Checkout;
+use crate::process;
+use crate::screen::Screen;
+
+/// A cold release build of the server.
+const BUILD_LIMIT: Duration = Duration::from_secs(25 * 60);
+
+pub(super) fn run(
+    checkout: &Checkout,
+    screen: &Screen,
+    group: Group,
+    files: &[&str],
+) -> Result<Tally> {
+    build(checkout, screen)?;
+    let counted = checkout.logs().join(format!("{}.json", group.name()));
+    std::fs::remove_file(&counted).ok();
+
+    let step = screen.step("pytest");
+    let mut command = checkout.command(checkout.python());
+    command
+        .args([
+            "-m",
+            "pytest",
+            "--rootdir=tests",
+            "-c",
+            "tests/pytest.ini",
+            "-p",
+            "no:cacheprovider",
+        ])
+        .args(
+            files
+                .iter()
+                .map(|file| checkout.root().join("tests").join(file)),
+        )
+        .env("ROOKERY_BIN", checkout.rookery())
+        .env("ROOKERY_TALLY", &counted)
+        .env("ROOKERY_NODE_MODULES", checkout.node_modules())
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    let log = checkout.logs().join(format!("{}.log", group.name()));
+    let ended = process::run(&mut command, &log, group.limit(), &step);
+    step.end();
+    let ended = ended?;
+
+    let tally =
+        read(&counted).with_context(|| format!("pytest counted nothing:\n{}", ended.tail(40)))?;
+    let mut tally = tally.with_verdict(ended.success, &ended.tail(60));
+    if tally.failed > 0 {
+        tally
+            .notes
+            .push(format!("full output in {}", ended.log.display()));
+    }
+    Ok(tally)
+}
+
+/// The server in the release profile; nothing to do where the Rust tests have built it.
+fn build(checkout: &Checkout, screen: &Screen) -> Result<()> {
+    let step = screen.step("cargo build");
+    let mut command = checkout.cargo();
+    command.args(["build", "--release", "--locked", "--bin", "rookery"]);
+    let ended = process::run(
+        &mut command,
+        &checkout.logs().join("build.log"),
+        BUILD_LIMIT,
+        &step,
+    );
+    step.end();
+    let ended = ended?;
+    ensure!(
+        ended.success,
+        "the server does not build:\n{}",
+        ended.tail(40)
+    );
+    Ok(())
+}
+
+fn read(counted: &std::path::Path) -> Result<Tally> {
+    let json = std::fs::read(counted).with_context(|| format!("read {}", counted.display()))?;
+    serde_json::from_slice(&json).with_context(|| format!("parse {}", counted.display()))
+}

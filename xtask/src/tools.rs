@@ -1,0 +1,242 @@
+//! The foreign tools of the tests: which there are, and how a missing one is installed.
+//!
+//! Python and npm packages are pinned in `tests/` and go into `.tools/`; the rest are Debian packages.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::checkout::Checkout;
+use crate::process;
+use crate::screen::{Screen, duration};
+
+/// Registries may be slow, but not forever.
+const LIMIT: Duration = Duration::from_secs(10 * 60);
+
+/// Something that a test group needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tool {
+    /// The virtual environment of `tests/requirements.txt`.
+    Python,
+    /// The packages of `tests/package-lock.json`.
+    Node,
+    /// OpenSSL's command line.
+    OpenSsl,
+    /// A client-side TLS tunnel.
+    Socat,
+    /// The TLS scanner.
+    TestSsl,
+}
+
+impl Tool {
+    const ALL: [Self; 5] = [
+        Self::Python,
+        Self::Node,
+        Self::OpenSsl,
+        Self::Socat,
+        Self::TestSsl,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Python => "Python packages",
+            Self::Node => "npm packages",
+            Self::OpenSsl => "openssl",
+            Self::Socat => "socat",
+            Self::TestSsl => "testssl.sh",
+        }
+    }
+
+    /// What proves that it is there. A stamp is a copy of the pinned versions that were installed.
+    fn is_there(self, checkout: &Checkout) -> bool {
+        match self {
+            Self::Python => same(
+                &checkout.root().join("tests/requirements.txt"),
+                &python_stamp(checkout),
+            ),
+            Self::Node => same(
+                &checkout.root().join("tests/package-lock.json"),
+                &node_stamp(checkout),
+            ),
+            Self::OpenSsl => runs("openssl", "version"),
+            Self::Socat => runs("socat", "-V"),
+            // It asks for hexdump and for a DNS client as it starts.
+            Self::TestSsl => {
+                runs("testssl", "--version") && runs("hexdump", "-V") && runs("dig", "-v")
+            }
+        }
+    }
+
+    fn install(self, checkout: &Checkout, screen: &Screen) -> Result<()> {
+        match self {
+            Self::Python => install_python(checkout, screen),
+            Self::Node => install_node(checkout, screen),
+            Self::OpenSsl => apt(checkout, screen, &["openssl"]),
+            Self::Socat => apt(checkout, screen, &["socat"]),
+            Self::TestSsl => apt(
+                checkout,
+                screen,
+                &["testssl.sh", "bsdextrautils", "bind9-dnsutils"],
+            ),
+        }
+    }
+}
+
+/// `cargo xtask tools`.
+pub(crate) fn run(checkout: &Checkout, screen: &Screen) -> Result<bool> {
+    screen.heading("tools");
+    for tool in Tool::ALL {
+        ensure(checkout, screen, tool)?;
+        screen.line(&format!("{}: there", tool.name()));
+    }
+    Ok(true)
+}
+
+/// Installs a tool unless it is there. The error says what could not be had and why.
+pub(crate) fn ensure(checkout: &Checkout, screen: &Screen, tool: Tool) -> Result<()> {
+    if tool.is_there(checkout) {
+        return Ok(());
+    }
+    let start = Instant::now();
+    tool.install(checkout, screen)
+        .with_context(|| format!("{} cannot be installed", tool.name()))?;
+    ensure!(
+        tool.is_there(checkout),
+        "{} was installed and does not run",
+        tool.name()
+    );
+    screen.line(&format!(
+        "installed {}, {}",
+        tool.name(),
+        duration(start.elapsed())
+    ));
+    Ok(())
+}
+
+fn install_python(checkout: &Checkout, screen: &Screen) -> Result<()> {
+    let venv = checkout.tools().join("venv");
+    if !runs("python3", "-mvenv --help") {
+        apt(checkout, screen, &["python3", "python3-venv"])?;
+    }
+    let make = ["-m", "venv", "--clear"];
+    step(
+        checkout,
+        screen,
+        "venv",
+        checkout.command("python3").args(make).arg(&venv),
+    )?;
+    let pip = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-r",
+        "tests/requirements.txt",
+    ];
+    step(
+        checkout,
+        screen,
+        "pip",
+        checkout.command(checkout.python()).args(pip),
+    )?;
+    stamp(
+        &checkout.root().join("tests/requirements.txt"),
+        &python_stamp(checkout),
+    )
+}
+
+fn install_node(checkout: &Checkout, screen: &Screen) -> Result<()> {
+    if !runs("npm", "--version") {
+        apt(checkout, screen, &["nodejs", "npm"])?;
+    }
+    let folder = checkout.tools().join("node");
+    std::fs::create_dir_all(&folder)?;
+    for file in ["package.json", "package-lock.json"] {
+        std::fs::copy(checkout.root().join("tests").join(file), folder.join(file))?;
+    }
+    let arguments = [
+        "ci",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--loglevel=error",
+    ];
+    step(
+        checkout,
+        screen,
+        "npm",
+        Command::new("npm").current_dir(&folder).args(arguments),
+    )?;
+    stamp(
+        &checkout.root().join("tests/package-lock.json"),
+        &node_stamp(checkout),
+    )
+}
+
+/// Debian packages; the lists are fetched once when the first try fails.
+fn apt(checkout: &Checkout, screen: &Screen, packages: &[&str]) -> Result<()> {
+    let install = || {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command
+            .args(["install", "--yes", "--quiet", "--no-install-recommends"])
+            .args(packages);
+        command
+    };
+    if step(checkout, screen, "apt-get", &mut install()).is_err() {
+        step(
+            checkout,
+            screen,
+            "apt-get",
+            Command::new("apt-get").args(["update", "--quiet"]),
+        )?;
+        step(checkout, screen, "apt-get", &mut install())?;
+    }
+    Ok(())
+}
+
+fn step(checkout: &Checkout, screen: &Screen, name: &str, command: &mut Command) -> Result<()> {
+    let step = screen.step(name);
+    let log = checkout.logs().join(format!("install-{name}.log"));
+    let ended = process::run(command, &log, LIMIT, &step);
+    step.end();
+    let ended = ended?;
+    ensure!(
+        ended.success,
+        "{name} failed, see {}:\n{}",
+        ended.log.display(),
+        ended.tail(15)
+    );
+    Ok(())
+}
+
+/// Whether the program is there and says its version.
+fn runs(program: &str, arguments: &str) -> bool {
+    Command::new(program)
+        .args(arguments.split(' '))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+fn python_stamp(checkout: &Checkout) -> std::path::PathBuf {
+    checkout.tools().join("venv/installed.txt")
+}
+
+fn node_stamp(checkout: &Checkout) -> std::path::PathBuf {
+    checkout.tools().join("node/installed.json")
+}
+
+fn same(wanted: &Path, installed: &Path) -> bool {
+    matches!((std::fs::read(wanted), std::fs::read(installed)), (Ok(a), Ok(b)) if a == b)
+}
+
+fn stamp(wanted: &Path, installed: &Path) -> Result<()> {
+    std::fs::copy(wanted, installed).with_context(|| format!("write {}", installed.display()))?;
+    Ok(())
+}
