@@ -4,9 +4,17 @@
 //! come in as arguments. `service` gives them threads, queues and clocks. The log is the truth: a
 //! sender is acked once its record is durable there, and the store is derived from it.
 
+pub mod admission;
 mod api;
+pub mod bucket;
+mod generations;
+pub mod hlc;
+pub mod ids;
 pub mod log;
+pub mod record;
+pub mod sequencer;
 pub mod service;
+pub mod store;
 
 pub use api::{Caller, Event, Outlet, Request};
 pub use service::clock::{Clock, SystemClock};

@@ -17,13 +17,17 @@ pub struct Config {
     pub node_id: u16,
     /// The commit log's own options.
     pub log: log::Options,
-    /// Requests that wait for admission; beyond it `submit` answers [`Busy`](crate::Busy).
+    /// Writing requests that wait for admission; beyond it `submit` answers [`Busy`](crate::Busy).
     pub intake_queue_max: usize,
+    /// Bytes of payload that wait for admission; beyond it, Busy too.
+    pub intake_bytes_max: u64,
     /// Sync, History and List requests that wait for a reader; beyond it, Busy too.
     pub read_queue_max: usize,
     /// Records admitted and not yet in the store; beyond it admission waits, so that no queue
     /// behind it is ever full.
     pub in_flight_max: usize,
+    /// The same in bytes of records.
+    pub in_flight_bytes_max: u64,
     /// Threads that serve Sync, History and List.
     pub readers: usize,
     /// The most bytes of a payload.
@@ -54,8 +58,10 @@ impl Config {
             node_id: 0,
             log: log::Options::default(),
             intake_queue_max: 16_384,
+            intake_bytes_max: 64 << 20,
             read_queue_max: 4_096,
             in_flight_max: 16_384,
+            in_flight_bytes_max: 32 << 20,
             readers: 2,
             payload_bytes_max: 64 << 10,
             page_messages_max: 100,

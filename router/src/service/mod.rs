@@ -1,57 +1,199 @@
 //! The router at work: its threads, its queues, its start and its end.
+//!
+//! `submit` -> intake (one thread: decides, stamps) -> log (its own thread: commits, acks) ->
+//! applier (one thread: seq, store, fan-out); reads go to the readers. Every queue is bounded. A
+//! thread waits only for the ones behind it, and the shards, at the end of every chain, for none:
+//! so there is no circle.
 
+mod applier;
+mod audience;
 pub mod clock;
 pub mod config;
 pub mod counters;
 pub mod error;
+mod intake;
+mod outbox;
+mod progress;
+mod queued;
+mod reader;
+mod recovery;
+mod sink;
 pub mod space;
+mod startup;
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use crossbeam::channel::Sender;
 
 use crate::api::{Caller, Outlet, Request};
+use crate::log::Log;
 use config::Config;
 use counters::{Counters, Health};
 use error::StartError;
+use intake::Write;
+use outbox::Outbox;
+use progress::Progress;
+use queued::QueuedBytes;
+use reader::Read;
+use sink::Work;
 
-/// The queue is full; the request comes back so that the caller may answer it (Error `overloaded`
-/// with a retry-after).
+/// A queue is full, or the router is closed: the caller may answer Error `overloaded` with a
+/// retry-after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the router's queue is full")]
 pub struct Busy;
 
-/// The router. Clones are cheap and may be used from any thread.
+/// The router. Clones are cheap and may be used from any thread; the last one that goes closes it.
 #[derive(Clone)]
 pub struct RouterHandle {
+    inner: Arc<Inner>,
+}
+
+/// The ways in. Gone once the router closes; the queues end then.
+struct Doors {
+    writes: Sender<(Caller, Write)>,
+    reads: Sender<(Caller, Read)>,
+}
+
+/// The threads, in the order in which they end.
+struct Threads {
+    intake: JoinHandle<()>,
+    applier: JoinHandle<()>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+struct Inner {
+    doors: RwLock<Option<Doors>>,
+    threads: Mutex<Option<Threads>>,
+    work: Sender<Work>,
+    log: Arc<dyn Log>,
+    outbox: Arc<Outbox>,
+    progress: Arc<Progress>,
     counters: Arc<Counters>,
+    queued: Arc<QueuedBytes>,
+    store_failed: Arc<AtomicBool>,
+    space_low: Arc<AtomicBool>,
+    config: Config,
+    /// Held as long as the router lives: one process per directory.
+    _lock: std::fs::File,
 }
 
 /// Opens the data directory, replays what the store lacks, and serves.
-pub fn start(config: Config, _outlet: Arc<dyn Outlet>) -> Result<RouterHandle, StartError> {
-    if config.node_id > 1023 {
-        return Err(StartError::Config("node_id: 0 to 1023".into()));
-    }
-    Ok(RouterHandle {
-        counters: Arc::default(),
-    })
+pub fn start(config: Config, outlet: Arc<dyn Outlet>) -> Result<RouterHandle, StartError> {
+    startup::start(config, outlet, startup::open_commit_log)
 }
 
 impl RouterHandle {
     /// Takes a request; the answer comes through the outlet. Never blocks.
-    pub fn submit(&self, _caller: Caller, _request: Request) -> Result<(), Busy> {
-        Err(Busy)
+    pub fn submit(&self, caller: Caller, request: Request) -> Result<(), Busy> {
+        match request {
+            Request::Send(send) => self.write(caller, Write::Send(send)),
+            Request::OpenDirect(open) => self.write(caller, Write::OpenDirect(open)),
+            Request::CreateConversation(create) => {
+                self.write(caller, Write::CreateConversation(create))
+            }
+            Request::Sync(sync) => self.read(caller, Read::Sync(sync)),
+            Request::History(history) => self.read(caller, Read::History(history)),
+            Request::ListConversations(list) => self.read(caller, Read::ListConversations(list)),
+        }
     }
 
     /// Takes no more requests, finishes those that were accepted, syncs the store, moves the
     /// watermark and joins the threads. Blocks; a second call returns at once.
-    pub fn close(&self) {}
+    pub fn close(&self) {
+        self.inner.close();
+    }
 
-    /// The counters, live.
+    /// The counters, live; the gauges as of this call.
     pub fn counters(&self) -> &Counters {
-        &self.counters
+        let inner = &self.inner;
+        let doors = inner.doors.read().unwrap_or_else(PoisonError::into_inner);
+        let waiting = doors.as_ref().map_or(0, |doors| doors.writes.len());
+        inner.counters.intake_queue.set(waiting as u64);
+        inner.counters.apply_queue.set(inner.work.len() as u64);
+        inner.counters.applier_lag.set(inner.progress.in_flight());
+        &inner.counters
     }
 
     /// Whether new messages are taken.
     pub fn health(&self) -> Health {
-        Health::Serving
+        if self.inner.store_failed.load(Ordering::Relaxed) {
+            Health::StoreFailed
+        } else if self.inner.space_low.load(Ordering::Relaxed) {
+            Health::StorageFull
+        } else {
+            Health::Serving
+        }
+    }
+
+    fn write(&self, caller: Caller, write: Write) -> Result<(), Busy> {
+        let doors = self
+            .inner
+            .doors
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let doors = doors.as_ref().ok_or(Busy)?;
+        let bytes = write.bytes();
+        if !self.inner.queued.enter(bytes) {
+            return Err(Busy);
+        }
+        doors.writes.try_send((caller, write)).map_err(|_| {
+            self.inner.queued.leave(bytes);
+            Busy
+        })
+    }
+
+    fn read(&self, caller: Caller, read: Read) -> Result<(), Busy> {
+        let doors = self
+            .inner
+            .doors
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let doors = doors.as_ref().ok_or(Busy)?;
+        doors.reads.try_send((caller, read)).map_err(|_| Busy)
+    }
+}
+
+impl Inner {
+    /// Front to back: each thread ends when what is before it has, and its queue is empty.
+    fn close(&self) {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(threads) = threads.take() else {
+            return;
+        };
+        self.outbox.close_within(self.config.close_grace);
+        drop(
+            self.doors
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        join("intake", threads.intake);
+        // Readers may still wait for the applier, so they go before it.
+        threads
+            .readers
+            .into_iter()
+            .for_each(|reader| join("reader", reader));
+        if self.work.send(Work::Finish).is_err() {
+            tracing::error!("the applier was gone before the end");
+        }
+        join("applier", threads.applier);
+        if let Err(error) = self.log.close() {
+            tracing::error!(%error, "the log did not close as it should");
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn join(name: &str, thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!(name, "a thread had panicked");
     }
 }

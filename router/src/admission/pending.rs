@@ -1,0 +1,423 @@
+//! What was admitted and is not yet in the store: who waits for it, and how to recognise a retry.
+//!
+//! A record's life here: `begin` (given to the log), `durable` or `failed` (the log's answer, in
+//! log order), `applied` (the store has it; from now on lookups find it there). The invariant: at
+//! every moment a message that may become or has become durable is found here or in the store.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::Known;
+use crate::api::Caller;
+use crate::log::Ticket;
+use crate::record::OpenKey;
+
+/// Who may wait for one record: a client that retries faster than the disk gains nothing.
+pub const WAITING_MAX: usize = 8;
+
+/// `(sender_user_id, client_msg_id)`.
+pub type SendKey = (u64, u64);
+
+/// What makes a request the same one as another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PendingKey {
+    /// A message.
+    Send(SendKey),
+    /// A conversation.
+    Open(OpenKey),
+}
+
+/// Whether a request was asked before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen<T> {
+    /// Not here; the store may know it.
+    New,
+    /// Its record is on its way; the caller will be answered with the others.
+    Joined,
+    /// Its record is durable.
+    Durable(T),
+    /// Its id stands for something else.
+    Conflict,
+    /// Too many wait for it already.
+    Crowded,
+}
+
+/// The log's answer for a record, with those who wait for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// A message.
+    Sent {
+        /// The sender's id of it.
+        client_msg_id: u64,
+        /// The message.
+        known: Known,
+        /// Who waits.
+        waiting: Vec<Caller>,
+    },
+    /// A conversation.
+    Opened {
+        /// Its id.
+        conversation_id: u64,
+        /// Its members.
+        members: Arc<[u64]>,
+        /// Who waits, each with the id of their request.
+        waiting: Vec<(Caller, u64)>,
+    },
+}
+
+#[derive(Debug)]
+struct PendingSend {
+    known: Known,
+    waiting: Vec<Caller>,
+    durable: bool,
+}
+
+#[derive(Debug)]
+struct PendingOpen {
+    conversation_id: u64,
+    members: Arc<[u64]>,
+    waiting: Vec<(Caller, u64)>,
+    durable: bool,
+}
+
+#[derive(Debug)]
+struct Queued {
+    ticket: Ticket,
+    key: PendingKey,
+    bytes: usize,
+}
+
+/// See the module. Bounded by its user: `begin` is called only while fewer than so many are here.
+#[derive(Debug, Default)]
+pub struct Pending {
+    sends: HashMap<SendKey, PendingSend>,
+    opens: HashMap<OpenKey, PendingOpen>,
+    /// Members of conversations that are durable and not stored.
+    conversations: HashMap<u64, Arc<[u64]>>,
+    /// What the log has not answered, in log order.
+    queued: VecDeque<Queued>,
+}
+
+impl Pending {
+    /// A Send: is its message here?
+    pub fn join_send(
+        &mut self,
+        key: SendKey,
+        caller: Caller,
+        conversation_id: u64,
+        hash: u64,
+    ) -> Seen<Known> {
+        let Some(send) = self.sends.get_mut(&key) else {
+            return Seen::New;
+        };
+        if !send.known.is_retry(conversation_id, hash) {
+            return Seen::Conflict;
+        }
+        if send.durable {
+            return Seen::Durable(send.known);
+        }
+        join(&mut send.waiting, caller)
+    }
+
+    /// A request for a conversation: is it here? `members` are what it should have.
+    pub fn join_open(
+        &mut self,
+        key: OpenKey,
+        caller: Caller,
+        request_id: u64,
+        members: &[u64],
+    ) -> Seen<u64> {
+        let Some(open) = self.opens.get_mut(&key) else {
+            return Seen::New;
+        };
+        if *open.members != *members {
+            return Seen::Conflict;
+        }
+        if open.durable {
+            return Seen::Durable(open.conversation_id);
+        }
+        join(&mut open.waiting, (caller, request_id))
+    }
+
+    /// The members of a conversation that is durable and perhaps not stored yet.
+    pub fn members(&self, conversation_id: u64) -> Option<&Arc<[u64]>> {
+        self.conversations.get(&conversation_id)
+    }
+
+    /// A message's record of `bytes` is about to be given to the log.
+    pub fn begin_send(
+        &mut self,
+        ticket: Ticket,
+        key: SendKey,
+        known: Known,
+        caller: Caller,
+        bytes: usize,
+    ) {
+        self.sends.insert(
+            key,
+            PendingSend {
+                known,
+                waiting: vec![caller],
+                durable: false,
+            },
+        );
+        self.queued.push_back(Queued {
+            ticket,
+            key: PendingKey::Send(key),
+            bytes,
+        });
+    }
+
+    /// A conversation's record of `bytes` is about to be given to the log.
+    pub fn begin_open(
+        &mut self,
+        ticket: Ticket,
+        key: OpenKey,
+        conversation_id: u64,
+        members: Arc<[u64]>,
+        asked: (Caller, u64),
+        bytes: usize,
+    ) {
+        let open = PendingOpen {
+            conversation_id,
+            members,
+            waiting: vec![asked],
+            durable: false,
+        };
+        self.opens.insert(key, open);
+        self.queued.push_back(Queued {
+            ticket,
+            key: PendingKey::Open(key),
+            bytes,
+        });
+    }
+
+    /// The log did not take the newest record after all.
+    pub fn retract(&mut self, ticket: Ticket) {
+        if self
+            .queued
+            .back()
+            .is_some_and(|newest| newest.ticket == ticket)
+            && let Some(newest) = self.queued.pop_back()
+        {
+            self.forget(newest.key);
+        }
+    }
+
+    /// The record is durable: who is to be told.
+    pub fn durable(&mut self, ticket: Ticket) -> Option<Settled> {
+        let queued = self.answered(ticket)?;
+        match queued.key {
+            PendingKey::Send(key) => {
+                let send = self.sends.get_mut(&key)?;
+                send.durable = true;
+                let waiting = std::mem::take(&mut send.waiting);
+                Some(Settled::Sent {
+                    client_msg_id: key.1,
+                    known: send.known,
+                    waiting,
+                })
+            }
+            PendingKey::Open(key) => {
+                let open = self.opens.get_mut(&key)?;
+                open.durable = true;
+                let waiting = std::mem::take(&mut open.waiting);
+                let members = Arc::clone(&open.members);
+                let conversation_id = open.conversation_id;
+                self.conversations
+                    .insert(conversation_id, Arc::clone(&members));
+                Some(Settled::Opened {
+                    conversation_id,
+                    members,
+                    waiting,
+                })
+            }
+        }
+    }
+
+    /// The record did not become durable: who is to be told, and how many bytes it had.
+    pub fn failed(&mut self, ticket: Ticket) -> Option<(Settled, usize)> {
+        let queued = self.answered(ticket)?;
+        let settled = self.forget(queued.key)?;
+        Some((settled, queued.bytes))
+    }
+
+    /// The store has it.
+    pub fn applied(&mut self, key: PendingKey) {
+        self.forget(key);
+    }
+
+    /// Whether nothing is here.
+    pub fn is_empty(&self) -> bool {
+        self.sends.is_empty() && self.opens.is_empty() && self.queued.is_empty()
+    }
+
+    fn answered(&mut self, ticket: Ticket) -> Option<Queued> {
+        let queued = self.queued.pop_front();
+        debug_assert_eq!(
+            queued.as_ref().map(|oldest| oldest.ticket),
+            Some(ticket),
+            "log order"
+        );
+        queued
+    }
+
+    fn forget(&mut self, key: PendingKey) -> Option<Settled> {
+        match key {
+            PendingKey::Send(key) => self.sends.remove(&key).map(|send| Settled::Sent {
+                client_msg_id: key.1,
+                known: send.known,
+                waiting: send.waiting,
+            }),
+            PendingKey::Open(key) => self.opens.remove(&key).map(|open| {
+                self.conversations.remove(&open.conversation_id);
+                Settled::Opened {
+                    conversation_id: open.conversation_id,
+                    members: open.members,
+                    waiting: open.waiting,
+                }
+            }),
+        }
+    }
+}
+
+fn join<T, R>(waiting: &mut Vec<T>, caller: T) -> Seen<R> {
+    if waiting.len() >= WAITING_MAX {
+        return Seen::Crowded;
+    }
+    waiting.push(caller);
+    Seen::Joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
+
+    const CALLER: Caller = Caller {
+        user_id: 1,
+        device_id: 1,
+        shard: 0,
+        conn: 0,
+    };
+    const KNOWN: Known = Known {
+        conversation_id: 7,
+        payload_hash: 8,
+        message_id: 9,
+        hlc: 10,
+    };
+
+    #[test]
+    fn a_retry_joins_then_is_answered_then_is_the_stores() {
+        let mut pending = Pending::default();
+        let key = (1, 5);
+        assert_eq!(pending.join_send(key, CALLER, 7, 8), Seen::New);
+        pending.begin_send(0, key, KNOWN, CALLER, 100);
+        assert_eq!(pending.join_send(key, CALLER, 7, 8), Seen::Joined);
+        assert_eq!(pending.join_send(key, CALLER, 6, 8), Seen::Conflict);
+        assert_eq!(pending.join_send(key, CALLER, 7, 9), Seen::Conflict);
+        let Some(Settled::Sent { waiting, .. }) = pending.durable(0) else {
+            panic!()
+        };
+        assert_eq!(waiting.len(), 2);
+        assert_eq!(pending.join_send(key, CALLER, 7, 8), Seen::Durable(KNOWN));
+        pending.applied(PendingKey::Send(key));
+        assert_eq!(pending.join_send(key, CALLER, 7, 8), Seen::New);
+        assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn those_who_wait_are_bounded() {
+        let mut pending = Pending::default();
+        pending.begin_send(0, (1, 5), KNOWN, CALLER, 100);
+        let joined = (0..100)
+            .filter(|_| pending.join_send((1, 5), CALLER, 7, 8) == Seen::Joined)
+            .count();
+        assert_eq!(joined, WAITING_MAX - 1);
+        assert_eq!(pending.join_send((1, 5), CALLER, 7, 8), Seen::Crowded);
+    }
+
+    #[test]
+    fn a_new_conversation_is_nobodys_until_it_is_durable() {
+        let mut pending = Pending::default();
+        let key = OpenKey::direct(2, 1);
+        let members: Arc<[u64]> = [1, 2].into();
+        pending.begin_open(0, key, 77, Arc::clone(&members), (CALLER, 4), 50);
+        assert_eq!(pending.members(77), None);
+        assert_eq!(pending.join_open(key, CALLER, 5, &[1, 2]), Seen::Joined);
+        assert_eq!(pending.join_open(key, CALLER, 5, &[1, 3]), Seen::Conflict);
+        pending.durable(0);
+        assert_eq!(pending.members(77), Some(&members));
+        assert_eq!(
+            pending.join_open(key, CALLER, 6, &[1, 2]),
+            Seen::Durable(77)
+        );
+        pending.applied(PendingKey::Open(key));
+        assert_eq!(pending.members(77), None);
+        assert!(pending.is_empty());
+    }
+
+    proptest! {
+        /// Whatever happens to the records, each caller that was let in is told exactly once.
+        #[test]
+        fn everybody_who_waits_is_told_once(
+            steps in prop::collection::vec((0_u8..5, 0_u64..6), 1..300)
+        ) {
+            let mut pending = Pending::default();
+            let (mut ticket, mut oldest) = (0, 0);
+            let mut durable = Vec::new();
+            let (mut let_in, mut told) = (0, 0);
+            let mut conn = 0;
+            let mut conns = HashSet::new();
+            for (what, id) in steps {
+                match what {
+                    0 | 1 => {
+                        conn += 1;
+                        let caller = Caller { conn, ..CALLER };
+                        match pending.join_send((1, id), caller, 7, 8) {
+                            Seen::New => {
+                                pending.begin_send(ticket, (1, id), KNOWN, caller, 10);
+                                ticket += 1;
+                                let_in += 1;
+                            }
+                            Seen::Joined => let_in += 1,
+                            Seen::Durable(_) | Seen::Crowded => {}
+                            Seen::Conflict => prop_assert!(false),
+                        }
+                    }
+                    2 | 3 if oldest < ticket => {
+                        let settled = if what == 2 {
+                            pending.durable(oldest)
+                        } else {
+                            pending.failed(oldest).map(|(settled, _)| settled)
+                        };
+                        oldest += 1;
+                        let Some(Settled::Sent { client_msg_id, waiting, .. }) = settled else {
+                            return Err(TestCaseError::fail("not settled"));
+                        };
+                        told += waiting.len();
+                        for caller in waiting {
+                            prop_assert!(conns.insert(caller.conn));
+                        }
+                        if what == 2 {
+                            durable.push(client_msg_id);
+                        }
+                    }
+                    4 if !durable.is_empty() => {
+                        pending.applied(PendingKey::Send((1, durable.remove(0))));
+                    }
+                    _ => {}
+                }
+            }
+            while oldest < ticket {
+                let Some((Settled::Sent { waiting, .. }, 10)) = pending.failed(oldest) else {
+                    return Err(TestCaseError::fail("not settled"));
+                };
+                told += waiting.len();
+                oldest += 1;
+            }
+            prop_assert_eq!(told, let_in);
+        }
+    }
+}

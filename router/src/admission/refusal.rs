@@ -1,0 +1,75 @@
+//! What a request is refused with: an Error frame's code, retry-after and reason.
+
+use rookery_wire::proto::{self, ErrorCode};
+
+/// See the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The Error's code.
+    pub code: ErrorCode,
+    /// The Error's `retry_after_ms`; 0: not as it is.
+    pub retry_after_ms: u32,
+    /// The Error's reason.
+    pub reason: &'static str,
+}
+
+impl Refusal {
+    /// The same for a conversation that does not exist and one of others, so that ids of foreign
+    /// conversations can't be found by trying.
+    pub const NOT_MEMBER: Refusal =
+        Refusal::never(ErrorCode::NotMember, "no conversation of yours has this id");
+    /// See [`Known::is_retry`](super::Known::is_retry).
+    pub const CONFLICT: Refusal = Refusal::never(
+        ErrorCode::DedupConflict,
+        "the id was used within 7 days for another conversation, payload or member list",
+    );
+    /// The payload is over its limit.
+    pub const PAYLOAD_TOO_LARGE: Refusal =
+        Refusal::never(ErrorCode::TooLarge, "the payload is over payload_bytes_max");
+    /// No room on the disk.
+    pub const STORAGE_FULL: Refusal = Refusal::later(
+        ErrorCode::StorageFull,
+        5_000,
+        "nothing can be made durable now",
+    );
+    /// The disk refused a write.
+    pub const NOT_DURABLE: Refusal = Refusal::later(
+        ErrorCode::Unavailable,
+        1_000,
+        "the message could not be made durable",
+    );
+    /// The store failed or the router is closing.
+    pub const UNAVAILABLE: Refusal =
+        Refusal::later(ErrorCode::Unavailable, 5_000, "the store is away");
+    /// A queue is full.
+    pub const OVERLOADED: Refusal =
+        Refusal::later(ErrorCode::Overloaded, 500, "too many requests wait");
+
+    /// A request that its sender must change first.
+    pub const fn never(code: ErrorCode, reason: &'static str) -> Refusal {
+        Refusal {
+            code,
+            retry_after_ms: 0,
+            reason,
+        }
+    }
+
+    /// A request that may succeed later.
+    pub const fn later(code: ErrorCode, retry_after_ms: u32, reason: &'static str) -> Refusal {
+        Refusal {
+            code,
+            retry_after_ms,
+            reason,
+        }
+    }
+
+    /// The Error frame for a request.
+    pub fn frame(&self, request_id: u64) -> Vec<u8> {
+        proto::encode(&proto::Error {
+            request_id,
+            code: self.code.code(),
+            retry_after_ms: self.retry_after_ms,
+            reason: self.reason.as_bytes().to_vec(),
+        })
+    }
+}

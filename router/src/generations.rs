@@ -1,0 +1,76 @@
+//! A bounded cache of two generations: what was used since the last turn, and what before it.
+//!
+//! When the young generation reaches its bound it becomes the old one, and the old one is dropped;
+//! a hit in the old one moves to the young. So the cache holds at most twice its bound, in O(1)
+//! per use, and nothing is dropped but in [`Generations::turn`].
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Generations<K, V> {
+    young: HashMap<K, (V, usize)>,
+    old: HashMap<K, (V, usize)>,
+    weight: usize,
+    weight_max: usize,
+}
+
+impl<K: Eq + Hash + Copy, V> Generations<K, V> {
+    /// An empty cache that turns when the young generation weighs `weight_max`.
+    pub(crate) fn new(weight_max: usize) -> Self {
+        Self {
+            young: HashMap::new(),
+            old: HashMap::new(),
+            weight: 0,
+            weight_max,
+        }
+    }
+
+    /// Looks up, and keeps what was found for another generation.
+    pub(crate) fn hit(&mut self, key: K) -> Option<&mut V> {
+        if let Some((value, weight)) = self.old.remove(&key) {
+            self.insert(key, value, weight);
+        }
+        self.young.get_mut(&key).map(|(value, _)| value)
+    }
+
+    /// Puts into the young generation.
+    pub(crate) fn insert(&mut self, key: K, value: V, weight: usize) {
+        self.weight += weight;
+        if let Some((_, replaced)) = self.young.insert(key, (value, weight)) {
+            self.weight -= replaced;
+        }
+    }
+
+    /// Ages, where the young generation has reached its bound.
+    pub(crate) fn turn(&mut self) {
+        if self.weight >= self.weight_max {
+            self.old = std::mem::take(&mut self.young);
+            self.weight = 0;
+        }
+    }
+
+    /// Everything in the young generation.
+    pub(crate) fn young_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
+        self.young.iter_mut().map(|(key, (value, _))| (key, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_stays_and_the_rest_goes() {
+        let mut cache = Generations::new(4);
+        for round in 0..10_u64 {
+            cache.insert(round + 100, round, 1);
+            cache.insert(1, 1, 1);
+            assert!(cache.hit(1).is_some());
+            cache.turn();
+            assert!(cache.young.len() + cache.old.len() <= 8);
+        }
+        assert!(cache.hit(1).is_some() && cache.hit(100).is_none());
+    }
+}

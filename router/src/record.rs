@@ -1,0 +1,290 @@
+//! The records of the log, packed by hand; `docs/log-records.md` gives every byte.
+//!
+//! Little-endian, no padding, a version and a kind in front. The log guards the bytes with its
+//! checksum, so a record that does not decode was written by another version or by a defect.
+
+/// The version that this program writes, and the only one that it reads.
+pub const VERSION: u8 = 1;
+
+const KIND_MESSAGE: u8 = 1;
+const KIND_OPENED: u8 = 2;
+const ORIGIN_DIRECT: u8 = 0;
+const ORIGIN_CREATED: u8 = 1;
+
+/// Bytes of a message record in front of its payload.
+pub const MESSAGE_HEADER_BYTES: usize = 2 + 5 * 8 + 4;
+
+/// A record of the log, read in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record<'a> {
+    /// A message was sent.
+    Message(Message<'a>),
+    /// A conversation came to be.
+    Opened(Opened),
+}
+
+/// A message as the log holds it: all but the seq, which is the consumer's to give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// Its id.
+    pub message_id: u64,
+    /// Its stamp.
+    pub hlc: u64,
+    /// Where to.
+    pub conversation_id: u64,
+    /// Who.
+    pub sender_user_id: u64,
+    /// From which device.
+    pub sender_device_id: u32,
+    /// The sender's own id.
+    pub client_msg_id: u64,
+    /// Ciphertext.
+    pub payload: &'a [u8],
+}
+
+/// What a conversation was opened by, and thereby what makes a second request the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OpenKey {
+    /// The direct conversation of two users, the lower id first; equal for notes to oneself.
+    Direct {
+        /// The lower.
+        low: u64,
+        /// The higher.
+        high: u64,
+    },
+    /// A CreateConversation.
+    Created {
+        /// Who asked.
+        user_id: u64,
+        /// Their id of the request.
+        request_id: u64,
+    },
+}
+
+impl OpenKey {
+    /// The key of a pair, in either order.
+    pub fn direct(one: u64, other: u64) -> OpenKey {
+        OpenKey::Direct {
+            low: one.min(other),
+            high: one.max(other),
+        }
+    }
+}
+
+/// A conversation as the log holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Its id.
+    pub conversation_id: u64,
+    /// Its stamp.
+    pub hlc: u64,
+    /// Who opened it.
+    pub opener_user_id: u64,
+    /// How.
+    pub key: OpenKey,
+    /// All members, ascending.
+    pub members: Vec<u64>,
+}
+
+/// The record can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Of another version.
+    #[error("record version {0}, this program reads {VERSION}")]
+    Version(u8),
+    /// Of an unknown kind.
+    #[error("record kind {0} is unknown")]
+    Kind(u8),
+    /// Too short, or with a field that can't be.
+    #[error("record is cut short or has an impossible field")]
+    Malformed,
+}
+
+impl Message<'_> {
+    /// The record's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(MESSAGE_HEADER_BYTES + self.payload.len());
+        body.extend_from_slice(&[VERSION, KIND_MESSAGE]);
+        for field in [
+            self.message_id,
+            self.hlc,
+            self.conversation_id,
+            self.sender_user_id,
+        ] {
+            body.extend_from_slice(&field.to_le_bytes());
+        }
+        body.extend_from_slice(&self.sender_device_id.to_le_bytes());
+        body.extend_from_slice(&self.client_msg_id.to_le_bytes());
+        body.extend_from_slice(self.payload);
+        body
+    }
+}
+
+impl Opened {
+    /// The record's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(2 + 3 * 8 + 17 + 8 * self.members.len());
+        body.extend_from_slice(&[VERSION, KIND_OPENED]);
+        let (origin, first, second) = match self.key {
+            OpenKey::Direct { low, high } => (ORIGIN_DIRECT, low, high),
+            OpenKey::Created {
+                user_id,
+                request_id,
+            } => (ORIGIN_CREATED, user_id, request_id),
+        };
+        for field in [self.conversation_id, self.hlc, self.opener_user_id] {
+            body.extend_from_slice(&field.to_le_bytes());
+        }
+        body.push(origin);
+        for field in [first, second].iter().chain(&self.members) {
+            body.extend_from_slice(&field.to_le_bytes());
+        }
+        body
+    }
+}
+
+/// Reads a record.
+pub fn decode(body: &[u8]) -> Result<Record<'_>, DecodeError> {
+    let (&[version, kind], rest) = body.split_first_chunk().ok_or(DecodeError::Malformed)?;
+    if version != VERSION {
+        return Err(DecodeError::Version(version));
+    }
+    match kind {
+        KIND_MESSAGE => decode_message(rest)
+            .map(Record::Message)
+            .ok_or(DecodeError::Malformed),
+        KIND_OPENED => decode_opened(rest)
+            .map(Record::Opened)
+            .ok_or(DecodeError::Malformed),
+        other => Err(DecodeError::Kind(other)),
+    }
+}
+
+fn decode_message(mut rest: &[u8]) -> Option<Message<'_>> {
+    Some(Message {
+        message_id: take_u64(&mut rest)?,
+        hlc: take_u64(&mut rest)?,
+        conversation_id: take_u64(&mut rest)?,
+        sender_user_id: take_u64(&mut rest)?,
+        sender_device_id: u32::from_le_bytes(take(&mut rest)?),
+        client_msg_id: take_u64(&mut rest)?,
+        payload: rest,
+    })
+}
+
+fn decode_opened(mut rest: &[u8]) -> Option<Opened> {
+    let conversation_id = take_u64(&mut rest)?;
+    let hlc = take_u64(&mut rest)?;
+    let opener_user_id = take_u64(&mut rest)?;
+    let [origin] = take(&mut rest)?;
+    let (first, second) = (take_u64(&mut rest)?, take_u64(&mut rest)?);
+    let key = match origin {
+        ORIGIN_DIRECT if first <= second => OpenKey::Direct {
+            low: first,
+            high: second,
+        },
+        ORIGIN_CREATED => OpenKey::Created {
+            user_id: first,
+            request_id: second,
+        },
+        _ => return None,
+    };
+    let members = u64s(rest)?;
+    let ascending = members.windows(2).all(|pair| pair[0] < pair[1]);
+    (ascending && !members.is_empty()).then_some(Opened {
+        conversation_id,
+        hlc,
+        opener_user_id,
+        key,
+        members,
+    })
+}
+
+/// The first bytes of a slice, taken off it.
+pub(crate) fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (first, after) = rest.split_first_chunk::<N>()?;
+    *rest = after;
+    Some(*first)
+}
+
+/// A little-endian u64, taken off a slice.
+pub(crate) fn take_u64(rest: &mut &[u8]) -> Option<u64> {
+    take(rest).map(u64::from_le_bytes)
+}
+
+/// A slice that is all little-endian u64s.
+pub(crate) fn u64s(bytes: &[u8]) -> Option<Vec<u64>> {
+    let (chunks, rest) = bytes.as_chunks::<8>();
+    rest.is_empty().then(|| {
+        chunks
+            .iter()
+            .map(|&chunk| u64::from_le_bytes(chunk))
+            .collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_bytes_of_a_message_are_the_documented_ones() {
+        let message = Message {
+            message_id: 1,
+            hlc: 2,
+            conversation_id: 3,
+            sender_user_id: 4,
+            sender_device_id: 5,
+            client_msg_id: 6,
+            payload: b"hi",
+        };
+        let body = message.encode();
+        assert_eq!(body.len(), MESSAGE_HEADER_BYTES + 2);
+        assert_eq!(body[..11], [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 2]);
+        assert_eq!(body[34..38], [5, 0, 0, 0]);
+        assert_eq!(decode(&body), Ok(Record::Message(message)));
+    }
+
+    #[test]
+    fn other_versions_kinds_and_disorder_are_named() {
+        assert_eq!(decode(&[]), Err(DecodeError::Malformed));
+        assert_eq!(decode(&[2, 1, 0]), Err(DecodeError::Version(2)));
+        assert_eq!(decode(&[1, 9, 0]), Err(DecodeError::Kind(9)));
+        let mut opened = Opened {
+            conversation_id: 1,
+            hlc: 2,
+            opener_user_id: 3,
+            key: OpenKey::direct(9, 3),
+            members: vec![3, 9],
+        };
+        assert_eq!(decode(&opened.encode()), Ok(Record::Opened(opened.clone())));
+        opened.members = vec![9, 3];
+        assert_eq!(decode(&opened.encode()), Err(DecodeError::Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn every_prefix_of_an_opening_is_refused_or_is_shorter(
+            members in prop::collection::btree_set(1_u64..1 << 63, 1..40), id in any::<u64>(),
+        ) {
+            let members: Vec<u64> = members.into_iter().collect();
+            let opened = Opened {
+                conversation_id: id, hlc: !id, opener_user_id: members[0],
+                key: OpenKey::Created { user_id: members[0], request_id: id }, members,
+            };
+            let body = opened.encode();
+            prop_assert_eq!(decode(&body), Ok(Record::Opened(opened.clone())));
+            for cut in 0..body.len() {
+                if let Ok(Record::Opened(less)) = decode(&body[..cut]) {
+                    prop_assert!(less.members.len() < opened.members.len());
+                }
+            }
+        }
+
+        #[test]
+        fn garbage_never_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(&body);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! How far the records are, as the threads tell each other: answered by the log, resolved by the
+//! applier. Bounds what is in flight, so that no queue behind admission can be full.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Waiting threads look again this often, should a wake be lost with a thread that died.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Counts of tickets since the start; tickets are answered and resolved in order.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    issued: AtomicU64,
+    answered: AtomicU64,
+    resolved: AtomicU64,
+    bytes: AtomicU64,
+    lock: Mutex<()>,
+    moved: Condvar,
+}
+
+impl Progress {
+    /// Admission gives a record of `bytes` to the log.
+    pub(crate) fn issue(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.issued.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The log did not take it.
+    pub(crate) fn retract(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
+        self.issued.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The log answered; to be called before anybody is told, so that whoever was told is covered
+    /// by the next [`wait_applied`](Self::wait_applied).
+    pub(crate) fn answer(&self, tickets: u64) {
+        self.answered.fetch_add(tickets, Ordering::Release);
+    }
+
+    /// The store has them, or they failed.
+    pub(crate) fn resolve(&self, tickets: u64, bytes: usize) {
+        self.bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
+        self.resolved.fetch_add(tickets, Ordering::Release);
+        drop(self.guard());
+        self.moved.notify_all();
+    }
+
+    /// Records admitted and not resolved.
+    pub(crate) fn in_flight(&self) -> u64 {
+        let resolved = self.resolved.load(Ordering::Acquire);
+        self.issued.load(Ordering::Relaxed).saturating_sub(resolved)
+    }
+
+    /// Waits until fewer than so many records and bytes are in flight.
+    pub(crate) fn wait_for_room(&self, records_max: u64, bytes_max: u64) {
+        self.wait(|| {
+            self.in_flight() < records_max && self.bytes.load(Ordering::Relaxed) < bytes_max
+        });
+    }
+
+    /// Waits until everything that anybody was told of is in the store.
+    pub(crate) fn wait_applied(&self) {
+        let answered = self.answered.load(Ordering::Acquire);
+        self.wait(|| self.resolved.load(Ordering::Acquire) >= answered);
+    }
+
+    /// Waits until nothing is in flight; false where that did not happen within `patience`.
+    pub(crate) fn wait_idle(&self, patience: Duration) -> bool {
+        let mut waited = Duration::ZERO;
+        let mut guard = self.guard();
+        while self.in_flight() > 0 {
+            if waited >= patience {
+                return false;
+            }
+            let before = self.resolved.load(Ordering::Relaxed);
+            (guard, _) = self
+                .moved
+                .wait_timeout(guard, LOOK_AGAIN)
+                .unwrap_or_else(PoisonError::into_inner);
+            let moved = self.resolved.load(Ordering::Relaxed) != before;
+            waited = if moved {
+                Duration::ZERO
+            } else {
+                waited + LOOK_AGAIN
+            };
+        }
+        true
+    }
+
+    fn wait(&self, ready: impl Fn() -> bool) {
+        if ready() {
+            return;
+        }
+        let mut guard = self.guard();
+        while !ready() {
+            (guard, _) = self
+                .moved
+                .wait_timeout(guard, LOOK_AGAIN)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn guard(&self) -> MutexGuard<'_, ()> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,181 @@
+//! Answers Sync, History and ListConversations, and openings of conversations that exist.
+//!
+//! Runs on threads of its own: the store's reads block. The invariant: an answer covers every
+//! message that anybody was acked before the request was taken up, because the reader waits until
+//! the applier has passed them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam::channel::Receiver;
+use rookery_wire::proto;
+
+use super::config::Config;
+use super::counters::Counters;
+use super::outbox::Outbox;
+use super::progress::Progress;
+use crate::admission::{Refusal, page_limit};
+use crate::api::Caller;
+use crate::store::{Bound, Store, StoreError};
+
+/// A request that only reads.
+#[derive(Debug)]
+pub(crate) enum Read {
+    Sync(proto::Sync),
+    History(proto::History),
+    ListConversations(proto::ListConversations),
+    /// The caller opened a conversation that exists, and is a member of.
+    Opened {
+        request_id: u64,
+        conversation_id: u64,
+    },
+}
+
+impl Read {
+    /// The id that an Error carries.
+    pub(crate) fn request_id(&self) -> u64 {
+        match self {
+            Read::Sync(sync) => sync.request_id,
+            Read::History(history) => history.request_id,
+            Read::ListConversations(list) => list.request_id,
+            Read::Opened { request_id, .. } => *request_id,
+        }
+    }
+}
+
+/// One reader's thread.
+pub(crate) struct Reader {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) store_failed: Arc<AtomicBool>,
+    pub(crate) config: Config,
+}
+
+/// A request is refused, or the store failed.
+enum Failure {
+    Refused(Refusal),
+    Store(StoreError),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        Failure::Store(error)
+    }
+}
+
+impl Reader {
+    /// Works until nobody can send it anything more.
+    pub(crate) fn run(self, reads: &Receiver<(Caller, Read)>) {
+        while let Ok((caller, read)) = reads.recv() {
+            let request_id = read.request_id();
+            self.progress.wait_applied();
+            let frames = match self.answer(caller, &read) {
+                _ if self.store_failed.load(Ordering::Relaxed) => {
+                    vec![Refusal::UNAVAILABLE.frame(request_id)]
+                }
+                Ok(frames) => frames,
+                Err(Failure::Refused(refusal)) => {
+                    self.counters.refused.add(1);
+                    vec![refusal.frame(request_id)]
+                }
+                Err(Failure::Store(error)) => {
+                    tracing::error!(%error, "a read failed");
+                    vec![Refusal::UNAVAILABLE.frame(request_id)]
+                }
+            };
+            self.counters.reads.add(1);
+            self.outbox.answer(caller, frames);
+        }
+    }
+
+    fn answer(&self, caller: Caller, read: &Read) -> Result<Vec<Vec<u8>>, Failure> {
+        match read {
+            Read::Sync(sync) => self.sync(caller, sync),
+            Read::History(history) => self.history(caller, history),
+            Read::ListConversations(list) => self.list(caller, list),
+            Read::Opened {
+                request_id,
+                conversation_id,
+            } => self.opened(*request_id, *conversation_id),
+        }
+    }
+
+    fn sync(&self, caller: Caller, sync: &proto::Sync) -> Result<Vec<Vec<u8>>, Failure> {
+        self.check_member(caller, sync.conversation_id)?;
+        let (head, slice) =
+            self.store
+                .since(sync.conversation_id, sync.have_seq, self.bound(sync.limit))?;
+        let last_seq = slice
+            .messages
+            .last()
+            .map_or(sync.have_seq, |message| message.seq);
+        let mut frames: Vec<Vec<u8>> = slice.messages.iter().map(proto::encode).collect();
+        frames.push(proto::encode(&proto::SyncEnd {
+            request_id: sync.request_id,
+            conversation_id: sync.conversation_id,
+            last_seq,
+            head_seq: head.last_seq,
+        }));
+        Ok(frames)
+    }
+
+    fn history(&self, caller: Caller, history: &proto::History) -> Result<Vec<Vec<u8>>, Failure> {
+        self.check_member(caller, history.conversation_id)?;
+        let slice = self.store.before(
+            history.conversation_id,
+            history.before_message_id,
+            self.bound(history.limit),
+        )?;
+        Ok(vec![proto::encode(&proto::HistoryPage {
+            request_id: history.request_id,
+            conversation_id: history.conversation_id,
+            messages: slice.messages,
+            has_more: u8::from(slice.has_more),
+        })])
+    }
+
+    fn list(
+        &self,
+        caller: Caller,
+        list: &proto::ListConversations,
+    ) -> Result<Vec<Vec<u8>>, Failure> {
+        let rows_max = page_limit(list.limit, self.config.page_messages_max);
+        let (conversations, more) =
+            self.store
+                .conversations(caller.user_id, list.after_conversation_id, rows_max)?;
+        Ok(vec![proto::encode(&proto::Conversations {
+            request_id: list.request_id,
+            conversations,
+            has_more: u8::from(more),
+        })])
+    }
+
+    fn opened(&self, request_id: u64, conversation_id: u64) -> Result<Vec<Vec<u8>>, Failure> {
+        let members = self.store.members(conversation_id)?;
+        let members = members.ok_or(Failure::Refused(Refusal::NOT_MEMBER))?;
+        let head = self.store.head(conversation_id)?;
+        Ok(vec![proto::encode(&proto::ConversationOpened {
+            request_id,
+            conversation_id,
+            head_seq: head.last_seq,
+            member_user_ids: members.to_vec(),
+        })])
+    }
+
+    fn check_member(&self, caller: Caller, conversation_id: u64) -> Result<(), Failure> {
+        if self.store.is_member(conversation_id, caller.user_id)? {
+            Ok(())
+        } else {
+            Err(Failure::Refused(Refusal::NOT_MEMBER))
+        }
+    }
+
+    fn bound(&self, limit: u32) -> Bound {
+        Bound {
+            messages_max: page_limit(limit, self.config.page_messages_max),
+            bytes_max: self.config.page_bytes_max,
+        }
+    }
+}

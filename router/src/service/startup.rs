@@ -1,0 +1,256 @@
+//! From a directory to a router that serves: lock, log, store, replay, threads.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, RwLock};
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+
+use super::applier::{Applier, ApplierThread};
+use super::config::Config;
+use super::counters::Counters;
+use super::error::StartError;
+use super::intake::{Intake, Write, members_cache};
+use super::outbox::Outbox;
+use super::progress::Progress;
+use super::queued::QueuedBytes;
+use super::reader::{Read, Reader};
+use super::recovery;
+use super::sink::{AckSink, Committed, Work};
+use super::{Doors, Inner, RouterHandle, Threads};
+use crate::admission::Pending;
+use crate::api::{Caller, Outlet};
+use crate::hlc::Hlc;
+use crate::ids::{NODE_MAX, Snowflake};
+use crate::log::{self, Log, LogError, Recovered, Sink};
+use crate::store::fjall::FjallStore;
+use crate::store::{Position, Store};
+
+/// A log that was opened.
+pub(super) type Opened = (Arc<dyn Log>, Recovered);
+
+/// Opens the embedded commit log under the data directory.
+pub(super) fn open_commit_log(config: &Config, sink: Box<dyn Sink>) -> Result<Opened, LogError> {
+    let dir = config.data_dir.join("log");
+    let mut told = false;
+    let mut progress = |filling: log::Filling| {
+        if !std::mem::replace(&mut told, true) {
+            tracing::info!(bytes = filling.total, "zero-filling the log's segments");
+        }
+    };
+    let (log, recovered) = log::open(&dir, &config.log, sink, &mut progress)?;
+    Ok((Arc::new(log), recovered))
+}
+
+/// Everything that the threads share.
+struct Parts {
+    config: Config,
+    store: Arc<dyn Store>,
+    log: Arc<dyn Log>,
+    pending: Arc<Mutex<Pending>>,
+    progress: Arc<Progress>,
+    outbox: Arc<Outbox>,
+    counters: Arc<Counters>,
+    store_failed: Arc<AtomicBool>,
+    space_low: Arc<AtomicBool>,
+    queued: Arc<QueuedBytes>,
+}
+
+/// Starts over whatever log `open_log` gives.
+pub(super) fn start(
+    config: Config,
+    outlet: Arc<dyn Outlet>,
+    open_log: impl FnOnce(&Config, Box<dyn Sink>) -> Result<Opened, LogError>,
+) -> Result<RouterHandle, StartError> {
+    check(&config)?;
+    let lock = lock(&config.data_dir)?;
+    let counters = Arc::new(Counters::default());
+    let pending = Arc::new(Mutex::new(Pending::default()));
+    let progress = Arc::new(Progress::default());
+    let outbox = Arc::new(Outbox::new(outlet, Arc::clone(&counters)));
+    // Each commit has a record that is in flight, so this queue is never full.
+    let (work, to_apply) = bounded(config.in_flight_max + 2);
+    let sink = AckSink {
+        pending: Arc::clone(&pending),
+        progress: Arc::clone(&progress),
+        outbox: Arc::clone(&outbox),
+        counters: Arc::clone(&counters),
+        work: work.clone(),
+        gathered: Committed::default(),
+        tickets: Vec::new(),
+    };
+    let (log, recovered) = open_log(&config, Box::new(sink)).map_err(recovery::log_error)?;
+    let store_dir = config.data_dir.join("store");
+    let store: Arc<dyn Store> = Arc::new(
+        FjallStore::open(&store_dir, config.store_cache_bytes)
+            .map_err(|error| recovery::store_error(&store_dir, &error))?,
+    );
+    store.note_time(config.clock.now_ms());
+    let position = recovery::recover(log.as_ref(), &recovered, &store, &store_dir)?;
+    let parts = Parts {
+        queued: Arc::new(QueuedBytes::new(config.intake_bytes_max)),
+        store_failed: Arc::default(),
+        space_low: Arc::default(),
+        config,
+        store,
+        log,
+        pending,
+        progress,
+        outbox,
+        counters,
+    };
+    parts.serve(position, work, to_apply, lock)
+}
+
+impl Parts {
+    fn serve(
+        self,
+        position: Position,
+        work: Sender<Work>,
+        to_apply: Receiver<Work>,
+        lock: File,
+    ) -> Result<RouterHandle, StartError> {
+        let (writes, to_admit) = bounded::<(Caller, Write)>(self.config.intake_queue_max);
+        let (reads, to_read) = bounded::<(Caller, Read)>(self.config.read_queue_max);
+        let applier = self.applier(position, to_apply);
+        let intake = self.intake(position, reads.clone());
+        let threads = Threads {
+            applier: spawn("router-applier", move || applier.run())?,
+            intake: spawn("router-intake", move || intake.run(&to_admit))?,
+            readers: (0..self.config.readers)
+                .map(|_| {
+                    let (reader, to_read) = (self.reader(), to_read.clone());
+                    spawn("router-reader", move || reader.run(&to_read))
+                })
+                .collect::<Result<_, _>>()?,
+        };
+        let inner = Inner {
+            doors: RwLock::new(Some(Doors { writes, reads })),
+            threads: Mutex::new(Some(threads)),
+            work,
+            log: self.log,
+            outbox: self.outbox,
+            progress: self.progress,
+            counters: self.counters,
+            queued: self.queued,
+            store_failed: self.store_failed,
+            space_low: self.space_low,
+            config: self.config,
+            _lock: lock,
+        };
+        Ok(RouterHandle {
+            inner: Arc::new(inner),
+        })
+    }
+
+    fn applier(&self, position: Position, work: Receiver<Work>) -> ApplierThread {
+        ApplierThread {
+            applier: Applier::new(Arc::clone(&self.store), position),
+            store: Arc::clone(&self.store),
+            log: Arc::clone(&self.log),
+            work,
+            pending: Arc::clone(&self.pending),
+            progress: Arc::clone(&self.progress),
+            outbox: Arc::clone(&self.outbox),
+            counters: Arc::clone(&self.counters),
+            store_failed: Arc::clone(&self.store_failed),
+            config: self.config.clone(),
+        }
+    }
+
+    fn intake(&self, position: Position, reads: Sender<(Caller, Read)>) -> Intake {
+        Intake {
+            store: Arc::clone(&self.store),
+            log: Arc::clone(&self.log),
+            reads,
+            pending: Arc::clone(&self.pending),
+            progress: Arc::clone(&self.progress),
+            outbox: Arc::clone(&self.outbox),
+            counters: Arc::clone(&self.counters),
+            store_failed: Arc::clone(&self.store_failed),
+            space_low: Arc::clone(&self.space_low),
+            queued: Arc::clone(&self.queued),
+            config: self.config.clone(),
+            ids: Snowflake::new(self.config.node_id, position.last_id),
+            hlc: Hlc::new(position.last_hlc),
+            members: members_cache(),
+            ticket: 0,
+        }
+    }
+
+    fn reader(&self) -> Reader {
+        Reader {
+            store: Arc::clone(&self.store),
+            progress: Arc::clone(&self.progress),
+            outbox: Arc::clone(&self.outbox),
+            counters: Arc::clone(&self.counters),
+            store_failed: Arc::clone(&self.store_failed),
+            config: self.config.clone(),
+        }
+    }
+}
+
+/// Values that can't work, by the option's name.
+fn check(config: &Config) -> Result<(), StartError> {
+    let wrong = |what: &str| Err(StartError::Config(what.into()));
+    if config.node_id > NODE_MAX {
+        return wrong("node_id must be 0 to 1023");
+    }
+    if config.intake_queue_max == 0 || config.read_queue_max == 0 || config.in_flight_max == 0 {
+        return wrong("intake_queue_max, read_queue_max and in_flight_max must be at least 1");
+    }
+    if config.readers == 0 || config.readers > 64 {
+        return wrong("readers must be 1 to 64");
+    }
+    let record_bytes_max = config.payload_bytes_max + crate::record::MESSAGE_HEADER_BYTES;
+    if record_bytes_max > config.log.record_bytes_max {
+        return wrong("payload_bytes_max is more than a record of the log holds");
+    }
+    // So that what is in flight never fills the log's queue; one record may pass the bound.
+    let queue = (
+        config.log.queue_records_max,
+        config.log.queue_bytes_max as u64,
+    );
+    let bytes_max = config.in_flight_bytes_max + config.log.record_bytes_max as u64;
+    if config.in_flight_max > queue.0 || bytes_max > queue.1 {
+        return wrong("in_flight_max and in_flight_bytes_max must fit in the log's queue");
+    }
+    if config.page_messages_max == 0 || config.persist_interval.is_zero() {
+        return wrong("page_messages_max and persist_interval must not be 0");
+    }
+    Ok(())
+}
+
+/// Makes the directory, and takes it for this process.
+fn lock(dir: &Path) -> Result<File, StartError> {
+    let data_dir = |source| StartError::DataDir {
+        path: dir.to_owned(),
+        source,
+    };
+    std::fs::create_dir_all(dir).map_err(data_dir)?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(dir.join("lock"))
+        .map_err(data_dir)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StartError::Locked {
+            path: dir.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(data_dir(source)),
+    }
+}
+
+fn spawn(
+    name: &'static str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, StartError> {
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(run)
+        .map_err(|source| StartError::Thread { name, source })
+}
