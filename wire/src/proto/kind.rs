@@ -5,7 +5,7 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-use super::frame::{Bounded, Encoder, FrameError, Owner, access, split};
+use super::frame::{Bounded, Encoder, FrameError, Owner, access, encode_into, owned, split};
 use super::limits::Limits;
 use super::messages::*;
 
@@ -79,6 +79,14 @@ macro_rules! kinds {
                 }
             }
 
+            /// Appends the canonical encoding of the same message.
+            pub fn encode_into(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(Self::$client(archived) => encode_into(&owned::<$client>(archived), out),)*
+                    $(Self::$either(archived) => encode_into(&owned::<$either>(archived), out),)*
+                }
+            }
+
             /// Its kind.
             pub const fn kind(&self) -> Kind {
                 match self {
@@ -103,6 +111,14 @@ macro_rules! kinds {
                     $(Kind::$server => Ok(Self::$server(access::<$server>(archive, limits)?)),)*
                     $(Kind::$either => Ok(Self::$either(access::<$either>(archive, limits)?)),)*
                     other => Err(FrameError::Kind { got: other as u8 }),
+                }
+            }
+
+            /// Appends the canonical encoding of the same message.
+            pub fn encode_into(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(Self::$server(archived) => encode_into(&owned::<$server>(archived), out),)*
+                    $(Self::$either(archived) => encode_into(&owned::<$either>(archived), out),)*
                 }
             }
 

@@ -9,6 +9,8 @@
 
 mod codes;
 mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 mod kind;
 mod limits;
 mod messages;

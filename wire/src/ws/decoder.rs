@@ -31,6 +31,22 @@ pub enum Event<'a> {
     },
 }
 
+impl Event<'_> {
+    /// The same event, owning its payload.
+    pub fn into_owned(self) -> Event<'static> {
+        match self {
+            Self::Text(text) => Event::Text(Cow::Owned(text.into_owned())),
+            Self::Binary(bytes) => Event::Binary(Cow::Owned(bytes.into_owned())),
+            Self::Ping(bytes) => Event::Ping(Cow::Owned(bytes.into_owned())),
+            Self::Pong(bytes) => Event::Pong(Cow::Owned(bytes.into_owned())),
+            Self::Close { code, reason } => Event::Close {
+                code,
+                reason: Cow::Owned(reason.into_owned()),
+            },
+        }
+    }
+}
+
 /// One connection's receiving half.
 #[derive(Debug, Default)]
 pub struct Decoder {

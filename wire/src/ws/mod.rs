@@ -13,6 +13,8 @@ mod close;
 mod decoder;
 mod encode;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod header;
 mod mask;
 #[cfg(feature = "crypto")]

@@ -1,0 +1,130 @@
+//! The properties that the fuzz targets look for, on inputs that are mostly well-formed. proptest
+//! prints the failing input and keeps its seed under `proptest-regressions/`.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use proptest::prelude::*;
+use rookery_wire::ws::{Opcode, encode_header};
+use rookery_wire::{proto, ws};
+
+/// A frame that is usually right, with a payload that usually is ASCII.
+fn ws_frame() -> impl Strategy<Value = Vec<u8>> {
+    let opcode = prop_oneof![
+        4 => Just(Opcode::Continuation),
+        2 => Just(Opcode::Text),
+        2 => Just(Opcode::Binary),
+        1 => Just(Opcode::Ping),
+        1 => Just(Opcode::Pong),
+        1 => Just(Opcode::Close),
+    ];
+    let payload = prop_oneof![
+        4 => prop::collection::vec(0x20u8..0x7f, 0..300),
+        1 => prop::collection::vec(any::<u8>(), 0..40),
+        1 => "\\PC{0,30}".prop_map(String::into_bytes),
+        1 => Just(b"\x03\xe8bye".to_vec()),
+    ];
+    (
+        opcode,
+        any::<bool>(),
+        payload,
+        prop::option::weighted(0.9, any::<[u8; 4]>()),
+    )
+        .prop_map(|(opcode, fin, mut payload, mask)| {
+            if opcode.is_control() {
+                payload.truncate(125);
+            }
+            let fin = fin || opcode.is_control();
+            let mut frame = encode_header(opcode, fin, payload.len(), mask)
+                .as_bytes()
+                .to_vec();
+            ws::apply_mask(&mut payload, mask.unwrap_or_default(), 0);
+            frame.extend(payload);
+            frame
+        })
+}
+
+fn message_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let list = || prop::collection::vec(any::<u8>(), 0..100);
+    let members = prop::collection::vec(any::<u64>(), 0..17);
+    let send = (any::<u64>(), any::<u64>(), list()).prop_map(|(id, conversation_id, payload)| {
+        proto::encode(&proto::Send {
+            client_msg_id: id,
+            conversation_id,
+            payload,
+        })
+    });
+    let login = (list(), list()).prop_map(|(token, resume_token)| {
+        proto::encode(&proto::Login {
+            token,
+            resume_token,
+        })
+    });
+    let create = (any::<u64>(), members).prop_map(|(request_id, member_user_ids)| {
+        proto::encode(&proto::CreateConversation {
+            request_id,
+            member_user_ids,
+        })
+    });
+    let deliver = (any::<[u64; 6]>(), any::<u32>(), list()).prop_map(|(ids, device, payload)| {
+        proto::Deliver {
+            conversation_id: ids[0],
+            seq: ids[1],
+            message_id: ids[2],
+            sender_user_id: ids[3],
+            sender_device_id: device,
+            client_msg_id: ids[4],
+            hlc: ids[5],
+            payload,
+        }
+    });
+    let page = (
+        any::<[u64; 2]>(),
+        prop::collection::vec(deliver, 0..8),
+        any::<u8>(),
+    )
+        .prop_map(|(ids, messages, has_more)| {
+            proto::encode(&proto::HistoryPage {
+                request_id: ids[0],
+                conversation_id: ids[1],
+                messages,
+                has_more,
+            })
+        });
+    prop_oneof![send, login, create, page]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn ws_pieces_do_not_matter(
+        knobs in any::<[u8; 3]>(),
+        frames in prop::collection::vec(ws_frame(), 0..8),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut data = vec![knobs[0] & 0xfe, knobs[1], knobs[2] | 0x40];
+        data.extend(frames.concat());
+        ws::fuzz::check(&data);
+        ws::fuzz::check(&data[..3 + cut.index(data.len() - 2)]);
+    }
+
+    #[test]
+    fn ws_garbage_is_survived(data in prop::collection::vec(any::<u8>(), 0..200)) {
+        ws::fuzz::check(&data);
+    }
+
+    #[test]
+    fn proto_frames_are_canonical_and_survive_damage(
+        frame in message_bytes(),
+        at in any::<prop::sample::Index>(),
+        bits in any::<u8>(),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        proto::fuzz::check(&frame);
+        let mut damaged = frame.clone();
+        let at = at.index(frame.len());
+        damaged[at] ^= bits;
+        proto::fuzz::check(&damaged);
+        proto::fuzz::check(&frame[..cut.index(frame.len())]);
+    }
+}

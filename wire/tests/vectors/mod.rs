@@ -1,0 +1,342 @@
+//! The golden vectors of the protocol, as they stand in `docs/protocol-vectors.json`.
+
+pub(crate) mod json;
+
+use json::{Field, bytes_to_json};
+use rookery_wire::proto::*;
+use serde_json::{Value, json};
+
+/// One vector: a frame that is accepted, and what it says.
+pub(crate) struct Vector {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) fields: Value,
+    pub(crate) frame: Vec<u8>,
+}
+
+fn vector<T: Message + Field>(name: &'static str, message: &T) -> Vector {
+    Vector {
+        name,
+        kind: T::KIND,
+        fields: message.to_json(),
+        frame: encode(message),
+    }
+}
+
+const TOKEN: &[u8] = b"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI3IiwiZGV2IjoxfQ.c2lnbmF0dXJl";
+
+fn deliver(seq: u64, payload: &[u8]) -> Deliver {
+    Deliver {
+        conversation_id: 4242,
+        seq,
+        message_id: 7_340_032_000_000 + seq,
+        sender_user_id: 7,
+        sender_device_id: 1,
+        client_msg_id: 99,
+        hlc: 1_764_000_000_000 << 16,
+        payload: payload.to_vec(),
+    }
+}
+
+/// Every kind: empty, typical, maximal.
+pub(crate) fn accepted() -> Vec<Vector> {
+    let mut all = client_vectors();
+    all.extend(server_vectors());
+    all
+}
+
+fn client_vectors() -> Vec<Vector> {
+    const MAX: u64 = u64::MAX;
+    let login = |token: &[u8], resume: &[u8]| Login {
+        token: token.to_vec(),
+        resume_token: resume.to_vec(),
+    };
+    let send = |id, conversation_id, payload: &[u8]| Send {
+        client_msg_id: id,
+        conversation_id,
+        payload: payload.to_vec(),
+    };
+    let sync = |request_id, conversation_id, have_seq, limit| Sync {
+        request_id,
+        conversation_id,
+        have_seq,
+        limit,
+    };
+    let history = |request_id, conversation_id, before_message_id, limit| History {
+        request_id,
+        conversation_id,
+        before_message_id,
+        limit,
+    };
+    let create = |request_id, member_user_ids| CreateConversation {
+        request_id,
+        member_user_ids,
+    };
+    let list = |request_id, after_conversation_id, limit| ListConversations {
+        request_id,
+        after_conversation_id,
+        limit,
+    };
+    vec![
+        vector("login empty", &login(b"", b"")),
+        vector("login typical", &login(TOKEN, b"")),
+        vector("login resuming", &login(TOKEN, &[0xa5; 16])),
+        vector(
+            "login maximal",
+            &login(&[b't'; TOKEN_BYTES_MAX], &[b'r'; TOKEN_BYTES_MAX]),
+        ),
+        vector("send empty", &send(0, 0, b"")),
+        vector("send typical", &send(99, 4242, b"hello")),
+        vector("send maximal", &send(MAX, MAX, &[0x5a; PAYLOAD_BYTES_MAX])),
+        vector("sync from nothing", &sync(1, 4242, 0, 100)),
+        vector("sync maximal", &sync(MAX, MAX, MAX, u32::MAX)),
+        vector("history newest", &history(2, 4242, 0, 50)),
+        vector("history maximal", &history(MAX, MAX, MAX, u32::MAX)),
+        vector(
+            "open direct",
+            &OpenDirect {
+                request_id: 3,
+                peer_user_id: 8,
+            },
+        ),
+        vector(
+            "open direct maximal",
+            &OpenDirect {
+                request_id: MAX,
+                peer_user_id: MAX,
+            },
+        ),
+        vector("create conversation empty", &create(4, vec![])),
+        vector("create conversation typical", &create(4, vec![8, 9])),
+        vector(
+            "create conversation maximal",
+            &create(MAX, vec![MAX; MEMBERS_MAX]),
+        ),
+        vector("list conversations", &list(5, 0, 100)),
+        vector("list conversations maximal", &list(MAX, MAX, u32::MAX)),
+        vector(
+            "ping",
+            &Ping {
+                nonce: 0x0102_0304_0506_0708,
+            },
+        ),
+        vector(
+            "pong",
+            &Pong {
+                nonce: 0x0102_0304_0506_0708,
+            },
+        ),
+    ]
+}
+
+fn server_vectors() -> Vec<Vector> {
+    const MAX: u64 = u64::MAX;
+    let page = |messages, has_more| HistoryPage {
+        request_id: 2,
+        conversation_id: 4242,
+        messages,
+        has_more,
+    };
+    let opened = |request_id, member_user_ids| ConversationOpened {
+        request_id,
+        conversation_id: 4242,
+        head_seq: 2,
+        member_user_ids,
+    };
+    let heads = |ids: &[u64]| Conversations {
+        request_id: 5,
+        conversations: ids
+            .iter()
+            .map(|id| ConversationHead {
+                conversation_id: *id,
+                head_seq: *id + 1,
+            })
+            .collect(),
+        has_more: u8::from(ids.len() > 1),
+    };
+    let welcome = Welcome {
+        user_id: 7,
+        device_id: 1,
+        session_id: 0x1122_3344_5566_7788,
+        resume_token: vec![0xa5; 16],
+        server_time_ms: 1_764_000_000_000,
+        expires_at_ms: 1_764_003_600_000,
+        heartbeat_interval_ms: 240_000,
+        reconnect_jitter_ms: 5_000,
+        payload_bytes_max: 65_536,
+        page_messages_max: 100,
+    };
+    let ack = |id, message_id, hlc| SendAck {
+        client_msg_id: id,
+        conversation_id: 4242,
+        message_id,
+        hlc,
+    };
+    let end = |last_seq, head_seq| SyncEnd {
+        request_id: 1,
+        conversation_id: 4242,
+        last_seq,
+        head_seq,
+    };
+    vec![
+        vector("welcome typical", &welcome),
+        vector(
+            "welcome without resume",
+            &Welcome {
+                resume_token: vec![],
+                ..welcome.clone()
+            },
+        ),
+        vector(
+            "send ack",
+            &ack(99, 7_340_032_000_001, 1_764_000_000_000 << 16),
+        ),
+        vector("send ack maximal", &ack(MAX, MAX, MAX)),
+        vector("deliver empty", &deliver(1, b"")),
+        vector("deliver typical", &deliver(1, b"hello")),
+        vector(
+            "deliver maximal",
+            &deliver(MAX - 7_340_032_000_000, &[0x5a; PAYLOAD_BYTES_MAX]),
+        ),
+        vector("sync end", &end(2, 2)),
+        vector("sync end maximal", &end(MAX, MAX)),
+        vector("history page empty", &page(vec![], 0)),
+        vector(
+            "history page typical",
+            &page(vec![deliver(2, b"world!"), deliver(1, b"hello")], 0),
+        ),
+        vector(
+            "history page maximal",
+            &page(vec![deliver(3, b"x"); PAGE_MESSAGES_MAX], 1),
+        ),
+        vector("lagged", &Lagged { skipped: 17 }),
+        vector("conversation opened", &opened(3, vec![7, 8])),
+        vector("conversation opened pushed", &opened(0, vec![7, 8, 9])),
+        vector(
+            "conversation opened maximal",
+            &opened(MAX, vec![MAX; MEMBERS_MAX + 1]),
+        ),
+        vector("conversations empty", &heads(&[])),
+        vector("conversations typical", &heads(&[4242, 4243])),
+        vector(
+            "error without reason",
+            &ErrorCode::Internal.message(0, 0, ""),
+        ),
+        vector(
+            "error typical",
+            &ErrorCode::RateLimited.message(99, 1500, "slow down"),
+        ),
+        vector(
+            "error maximal",
+            &ErrorCode::NotMember.message(MAX, 0, &"r".repeat(256)),
+        ),
+    ]
+}
+
+/// Frames that are refused, and the name of the error.
+pub(crate) fn refused() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let send = encode(&Send {
+        client_msg_id: 99,
+        conversation_id: 4242,
+        payload: b"hello".into(),
+    });
+    let patched = |frame: &[u8], at: usize, bytes: &[u8]| {
+        let mut frame = frame.to_vec();
+        frame[at..at + bytes.len()].copy_from_slice(bytes);
+        frame
+    };
+    // In the Send: payload at 2, root at 7, its list's pointer at 23, its length at 27.
+    let (pointer, len) = (23, 27);
+    let login = encode(&Login {
+        token: b"abcd".into(),
+        resume_token: b"efgh".into(),
+    });
+    let long = Send {
+        client_msg_id: 1,
+        conversation_id: 1,
+        payload: vec![0; PAYLOAD_BYTES_MAX + 1],
+    };
+    let crowd = CreateConversation {
+        request_id: 1,
+        member_user_ids: vec![1; MEMBERS_MAX + 1],
+    };
+    vec![
+        ("nothing", vec![], "Empty"),
+        ("one byte", vec![1], "Empty"),
+        ("version 0", patched(&send, 0, &[0]), "Version"),
+        ("version 2", patched(&send, 0, &[2]), "Version"),
+        ("kind 0", patched(&send, 1, &[0]), "Kind"),
+        ("kind 0xff", patched(&send, 1, &[0xff]), "Kind"),
+        ("no archive", send[..2].to_vec(), "Invalid"),
+        (
+            "archive cut at the end",
+            send[..send.len() - 1].to_vec(),
+            "Invalid",
+        ),
+        (
+            "archive cut at the front",
+            [&send[..2], &send[3..]].concat(),
+            "Invalid",
+        ),
+        (
+            "length one more",
+            patched(&send, len, &6u32.to_le_bytes()),
+            "Invalid",
+        ),
+        (
+            "length 2^32-1",
+            patched(&send, len, &u32::MAX.to_le_bytes()),
+            "Invalid",
+        ),
+        (
+            "offset before the archive",
+            patched(&send, pointer, &(-22i32).to_le_bytes()),
+            "Invalid",
+        ),
+        (
+            "offset into the root",
+            patched(&send, pointer, &(-16i32).to_le_bytes()),
+            "Invalid",
+        ),
+        (
+            "offset beyond the end",
+            patched(&send, pointer, &1000i32.to_le_bytes()),
+            "Invalid",
+        ),
+        (
+            "offset -2^31",
+            patched(&send, pointer, &i32::MIN.to_le_bytes()),
+            "Invalid",
+        ),
+        // The second list lies where the first does.
+        (
+            "lists overlap",
+            patched(&login, 18, &(-16i32).to_le_bytes()),
+            "Invalid",
+        ),
+        ("payload too long", encode(&long), "TooLong"),
+        ("too many members", encode(&crowd), "TooLong"),
+    ]
+}
+
+/// The whole file.
+pub(crate) fn document() -> Value {
+    let accepted: Vec<Value> = accepted()
+        .iter()
+        .map(|it| {
+            json!({
+                "name": it.name,
+                "kind": it.kind.name(),
+                "fields": it.fields,
+                "frame": bytes_to_json(&it.frame),
+            })
+        })
+        .collect();
+    let refused: Vec<Value> = refused()
+        .iter()
+        .map(|(name, frame, error)| {
+            json!({ "name": name, "frame": bytes_to_json(frame), "error": error })
+        })
+        .collect();
+    json!({ "version": VERSION, "accepted": accepted, "refused": refused })
+}
