@@ -78,6 +78,25 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// The ring on which it runs.
+    pub fn ring(&self) -> u16 {
+        match self {
+            Op::Accept { ring, .. } | Op::CancelAccept { ring, .. } | Op::Socket { ring, .. } => {
+                *ring
+            }
+            Op::Connect { slot, .. }
+            | Op::Poll { slot, .. }
+            | Op::Recv { slot }
+            | Op::Send { slot, .. }
+            | Op::CancelPoll { slot, .. }
+            | Op::Shutdown { slot, .. }
+            | Op::Close { slot }
+            | Op::SendFd { slot, .. } => slot.ring,
+        }
+    }
+}
+
 /// A provided buffer that holds received bytes, to be given back by [`Driver::recycle`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct RecvBuffer {

@@ -1,9 +1,27 @@
 //! The loop of one shard, generic over the kernel.
+//!
+//! A turn: submit and reap (sleeping where there is nothing to do), then run: completions, parcels,
+//! mails, deadlines, each bounded; then turn what the handlers queued into operations. No handler runs
+//! while completions are being reaped. A turn longer than `stall_ms` is counted and reported.
+
+mod accepts;
+mod completions;
+mod moves;
+mod stop;
 
 use std::sync::Arc;
 
-use crate::driver::Driver;
-use crate::{Config, Fabric, Handler, Inbox};
+use crate::driver::{Completion, Driver};
+use crate::limits::{
+    OPS_KEPT_MAX, SLEEP_NS_MAX, STALL_REPORT_MS, TURN_DEADLINES_MAX, TURN_MAILS_MAX,
+    TURN_PARCELS_MAX,
+};
+use crate::shard::Failure;
+use crate::slot::State;
+use crate::slot::state::Event;
+use crate::{Cause, Config, Fabric, Handler, Inbox, Shard};
+use accepts::Accepts;
+use stop::Stop;
 
 /// Whether a shard goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,35 +32,257 @@ pub enum Progress {
     Stopped,
 }
 
+/// What a turn did, for the report of a stall.
+#[derive(Clone, Copy, Debug, Default)]
+struct Work {
+    completions: usize,
+    parcels: usize,
+    mails: usize,
+    deadlines: usize,
+    failures: usize,
+}
+
+impl Work {
+    fn is_none(&self) -> bool {
+        self.completions + self.parcels + self.mails + self.deadlines + self.failures == 0
+    }
+}
+
 /// One shard: a kernel, a handler, and the loop between them.
 pub struct Engine<D: Driver, H: Handler> {
     driver: D,
     handler: H,
+    shard: Shard<H>,
     inbox: Inbox<H::Mail>,
-    fabric: Arc<Fabric<H::Parcel>>,
+    accepts: Accepts,
+    stop: Stop,
+    recv_buffer_bytes: u32,
+    stall_ns: u64,
+    stall_reported_ns: u64,
+    /// Reused from turn to turn.
+    completions: Vec<Completion>,
 }
 
 impl<D: Driver, H: Handler> Engine<D, H> {
     /// The shard that owns `inbox`. `fabric` is shared by all shards; the driver must have
-    /// `config.rings_per_shard` rings of `config.ring_slots` slots.
+    /// `config.rings_per_shard` rings of `config.ring_slots` slots and `config.recv_buffers` buffers.
     pub fn new(
-        driver: D,
+        mut driver: D,
         handler: H,
-        _config: &Config,
+        config: &Config,
         inbox: Inbox<H::Mail>,
         fabric: Arc<Fabric<H::Parcel>>,
     ) -> Self {
+        let shard = Shard::new(
+            inbox.shard(),
+            driver.now(),
+            config,
+            driver.rings(),
+            driver.slots_per_ring(),
+            inbox.postboxes().clone(),
+            fabric,
+        );
         Engine {
             driver,
             handler,
+            shard,
             inbox,
-            fabric,
+            accepts: Accepts::new(config),
+            stop: Stop::new(config),
+            recv_buffer_bytes: config.recv_buffer_bytes,
+            stall_ns: config.stall_ms.saturating_mul(1_000_000),
+            stall_reported_ns: 0,
+            completions: Vec::new(),
         }
     }
 
     /// One bounded turn: submit, wait if there is nothing to do, reap, run the handlers.
     pub fn turn(&mut self) -> Progress {
-        Progress::Stopped
+        self.reap();
+        self.shard.now = self.driver.now();
+        let work = self.run();
+        if !work.is_none() {
+            self.handler.on_turn_end(&mut self.shard);
+        }
+        self.shard.deliver_parcels();
+        self.shard.flush_dirty();
+        self.settle_idle();
+        self.accepts.tend(&mut self.shard);
+        self.shard.grant_buffers();
+        self.submit();
+        let ended = self.stop_ended();
+        self.account(work);
+        if ended {
+            Progress::Stopped
+        } else {
+            Progress::Running
+        }
+    }
+
+    /// Hands the turn's operations to the driver.
+    fn submit(&mut self) {
+        for (tag, op) in self.shard.ops.drain(..) {
+            self.driver.submit(tag, op);
+        }
+        if self.shard.ops.capacity() > OPS_KEPT_MAX {
+            self.shard.ops = Vec::new();
+        }
+    }
+
+    /// Closes the slots of closing connections with nothing in flight.
+    fn settle_idle(&mut self) {
+        let mut idle = std::mem::take(&mut self.shard.idle);
+        for conn in idle.drain(..) {
+            self.settle(conn);
+        }
+        if idle.capacity() <= OPS_KEPT_MAX && self.shard.idle.is_empty() {
+            self.shard.idle = idle;
+        }
+    }
+
+    /// Submits, sleeps where there is nothing to do, and copies out what has completed.
+    fn reap(&mut self) {
+        let mut wait_ns = self.may_sleep_ns();
+        let waker = Arc::clone(self.inbox.waker());
+        if wait_ns > 0 {
+            waker.fall_asleep();
+            if self.is_called() {
+                wait_ns = 0;
+            }
+        }
+        self.driver.turn(wait_ns, &mut self.completions);
+        waker.awake();
+    }
+
+    /// Something waits that came from another thread.
+    fn is_called(&self) -> bool {
+        !self.inbox.is_empty()
+            || self.shard.fabric.has_parcels(self.shard.id)
+            || self.shard.fabric.stopping() != self.shard.stopping
+    }
+
+    /// How long the shard may sleep.
+    fn may_sleep_ns(&self) -> u64 {
+        let shard = &self.shard;
+        if self.is_called()
+            || !shard.dirty.is_empty()
+            || !shard.failures.is_empty()
+            || !shard.idle.is_empty()
+        {
+            return 0;
+        }
+        let now = shard.now.mono_ns;
+        let deadline = shard.wheel.sleep_ns(now).unwrap_or(SLEEP_NS_MAX);
+        let retry = if shard.undelivered.is_empty() {
+            SLEEP_NS_MAX
+        } else {
+            1_000_000
+        };
+        deadline
+            .min(retry)
+            .min(self.accepts.sleep_ns(now))
+            .min(self.stop.sleep_ns(now))
+            .min(SLEEP_NS_MAX)
+    }
+
+    /// Runs the handlers over what has come.
+    fn run(&mut self) -> Work {
+        let mut work = Work::default();
+        self.begin_stop();
+        let mut completions = std::mem::take(&mut self.completions);
+        work.completions = completions.len();
+        for completion in completions.drain(..) {
+            self.handle_completion(completion);
+        }
+        self.completions = completions;
+        while work.parcels < TURN_PARCELS_MAX
+            && let Some(envelope) = self.shard.fabric.take_parcel(self.shard.id)
+        {
+            work.parcels += 1;
+            self.handle_parcel(envelope);
+        }
+        while work.mails < TURN_MAILS_MAX
+            && let Some(mail) = self.inbox.take()
+        {
+            work.mails += 1;
+            self.shard.counters.mails += 1;
+            self.handler.on_mail(&mut self.shard, mail);
+        }
+        while work.deadlines < TURN_DEADLINES_MAX && self.handle_deadline() {
+            work.deadlines += 1;
+        }
+        for _ in 0..self.shard.failures.len() {
+            if let Some(failure) = self.shard.failures.pop_front() {
+                work.failures += 1;
+                self.handle_failure(failure);
+            }
+        }
+        work
+    }
+
+    /// Fires one deadline; false where none is due.
+    fn handle_deadline(&mut self) -> bool {
+        let shard = &mut self.shard;
+        let now = shard.now.mono_ns;
+        let Some(index) = shard.wheel.poll_expired(&mut shard.slots, now) else {
+            return false;
+        };
+        let Some(conn) = shard.conn_at(index) else {
+            return true;
+        };
+        match shard.slots.find(conn).map(|slot| slot.state) {
+            Some(State::Connecting) => {
+                shard.fail(conn, Cause::Errno(libc::ETIMEDOUT));
+            }
+            // The bound of a graceful close: the cause was set when it began.
+            Some(State::Flushing | State::Lingering) => shard.apply(conn, Event::Failed),
+            // For the handler, which cannot act on it now: it comes up again when the move is over.
+            Some(State::Moving) => shard.set_wheel(conn, Some(now)),
+            Some(state) if state.is_open() => {
+                shard.counters.deadlines += 1;
+                self.handler.on_deadline(shard, conn);
+            }
+            _ => {}
+        }
+        true
+    }
+
+    fn handle_failure(&mut self, failure: Failure) {
+        match failure {
+            Failure::Connect { token, errno } => {
+                self.shard.counters.connect_failed += 1;
+                self.handler
+                    .on_connect_failed(&mut self.shard, token, errno);
+            }
+            Failure::Move { conn, errno } => self.tell_move_failed(conn, errno),
+        }
+    }
+
+    /// Counts the turn, reports it if it was too long, and publishes the counters.
+    fn account(&mut self, work: Work) {
+        let shard = &mut self.shard;
+        let took_ns = self.driver.now().mono_ns.saturating_sub(shard.now.mono_ns);
+        shard.counters.turns += 1;
+        shard.counters.live = shard.live as u64;
+        shard.counters.longest_turn_ns = shard.counters.longest_turn_ns.max(took_ns);
+        if took_ns > self.stall_ns {
+            shard.counters.stalls += 1;
+            let since = shard.now.mono_ns.saturating_sub(self.stall_reported_ns);
+            if self.stall_reported_ns == 0 || since > STALL_REPORT_MS * 1_000_000 {
+                self.stall_reported_ns = shard.now.mono_ns.max(1);
+                tracing::warn!(
+                    shard = shard.id,
+                    took_us = took_ns / 1_000,
+                    completions = work.completions,
+                    parcels = work.parcels,
+                    mails = work.mails,
+                    deadlines = work.deadlines,
+                    stalls = shard.counters.stalls,
+                    "a turn of the shard took too long"
+                );
+            }
+        }
+        shard.publish();
     }
 
     /// The handler, for inspection between turns.
@@ -60,6 +300,11 @@ impl<D: Driver, H: Handler> Engine<D, H> {
         &mut self.driver
     }
 
+    /// Handler and shard together, to call into the one with the other between turns.
+    pub fn parts_mut(&mut self) -> (&mut H, &mut Shard<H>) {
+        (&mut self.handler, &mut self.shard)
+    }
+
     /// The shard's number.
     pub fn id(&self) -> u16 {
         self.inbox.shard()
@@ -67,6 +312,6 @@ impl<D: Driver, H: Handler> Engine<D, H> {
 
     /// What it shares with the other shards.
     pub fn fabric(&self) -> &Arc<Fabric<H::Parcel>> {
-        &self.fabric
+        &self.shard.fabric
     }
 }

@@ -16,9 +16,14 @@ pub mod handler;
 mod id;
 pub mod limits;
 pub mod mailbox;
+mod outgoing;
 pub mod shard;
+pub mod sim;
+pub mod slot;
 mod start;
 pub mod sys;
+mod tag;
+pub mod wheel;
 
 pub use config::Config;
 pub use counters::Counters;

@@ -23,6 +23,13 @@ pub const RECV_BUFFERS: u16 = 32;
 /// Half a TLS record of the largest size; chat frames are far smaller. 256 KiB a ring in all.
 pub const RECV_BUFFER_BYTES: u32 = 8_192;
 
+/// Connections whose sends are submitted in one turn: a fan-out to a hundred thousand does not hold up
+/// everybody else.
+pub const TURN_SENDS_MAX: usize = 1_024;
+
+/// Entries of the loop's work lists that are kept between turns; what a storm added goes back.
+pub const OPS_KEPT_MAX: usize = 4_096;
+
 /// Receive buffers of a ring, at the kernel's limit for a provided buffer ring.
 pub const RECV_BUFFERS_MAX: u16 = 32_768;
 

@@ -50,6 +50,11 @@ impl Waker {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
+    /// Nobody has rung since it fell asleep.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.asleep.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn bell(&self) -> &EventFd {
         &self.bell
     }

@@ -1,10 +1,25 @@
 //! What a handler may touch of its shard. Every method only queues: the loop hands the operations to
-//! the driver when the handlers are done.
+//! the driver when the handlers are done. (The parts that only the loop uses are in the submodules.)
 
+mod act;
+mod flush;
+mod occupy;
+pub(crate) mod ring;
+
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use crate::driver::Now;
-use crate::{Close, ConnId, Counters, Handler};
+use crate::driver::{Now, Op, Tag};
+use crate::fabric::{Envelope, Fabric};
+use crate::mailbox::Postboxes;
+use crate::outgoing::{Outgoing, Spare};
+use crate::slot::state::Event;
+use crate::slot::table::Table;
+use crate::slot::{self, State};
+use crate::wheel::Wheel;
+use crate::{Cause, Close, Config, ConnId, Counters, Handler, tag};
+use ring::RingState;
 
 /// Why [`Shard::send`] refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,16 +32,117 @@ pub enum SendError {
     QueueFull,
 }
 
+/// A move that was asked for and is not over.
+#[derive(Debug)]
+pub(crate) struct Move {
+    pub(crate) to_shard: u16,
+    pub(crate) token: u32,
+    pub(crate) tries: u8,
+}
+
+/// A connect that was asked for and is not over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connecting {
+    pub(crate) addr: SocketAddr,
+    pub(crate) ring: u16,
+    pub(crate) token: u64,
+}
+
+/// What the loop has still to tell the handler.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Connect { token: u64, errno: i32 },
+    Move { conn: ConnId, errno: i32 },
+}
+
+/// The bounds of the configuration, in the units that the shard computes with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) send_queue_bytes_max: usize,
+    pub(crate) linger_ns: u64,
+    pub(crate) connect_timeout_ns: u64,
+}
+
 /// One shard, as its handler sees it.
 pub struct Shard<H: Handler> {
-    id: u16,
-    shards: u16,
-    now: Now,
-    counters: Counters,
-    slots: Vec<H::Conn>,
+    pub(crate) id: u16,
+    pub(crate) now: Now,
+    pub(crate) bounds: Bounds,
+    pub(crate) counters: Counters,
+    pub(crate) slots: Table<H::Conn>,
+    pub(crate) slots_per_ring: u32,
+    pub(crate) wheel: Wheel,
+    pub(crate) rings: Vec<RingState>,
+    /// What the driver is to be given at the end of the turn.
+    pub(crate) ops: Vec<(Tag, Op)>,
+    /// Connections with something to send, or to look at.
+    pub(crate) dirty: VecDeque<ConnId>,
+    /// Closing connections with nothing in flight.
+    pub(crate) idle: Vec<ConnId>,
+    pub(crate) spare: Spare,
+    pub(crate) live: usize,
+    pub(crate) stopping: bool,
+    pub(crate) failures: VecDeque<Failure>,
+    /// Sockets that are being made, by the engine's token; then connects, by slot index.
+    pub(crate) sockets: HashMap<u32, Connecting>,
+    pub(crate) connecting: HashMap<u32, Connecting>,
+    next_socket: u32,
+    /// Moves from here, by slot index.
+    pub(crate) moves: HashMap<u32, Move>,
+    next_move: u32,
+    /// Files that came before their parcel, and parcels that came before their file.
+    pub(crate) arrivals: HashMap<(u16, u32), ConnId>,
+    pub(crate) parcels: HashMap<(u16, u32), Envelope<H::Parcel>>,
+    /// Parcels for shards whose queue was full.
+    pub(crate) undelivered: VecDeque<(u16, Envelope<H::Parcel>)>,
+    postboxes: Postboxes<H::Mail>,
+    pub(crate) fabric: Arc<Fabric<H::Parcel>>,
 }
 
 impl<H: Handler> Shard<H> {
+    pub(crate) fn new(
+        id: u16,
+        now: Now,
+        config: &Config,
+        rings: u16,
+        slots_per_ring: u32,
+        postboxes: Postboxes<H::Mail>,
+        fabric: Arc<Fabric<H::Parcel>>,
+    ) -> Self {
+        let ring = || RingState::new(slots_per_ring, config.recv_buffers);
+        Shard {
+            id,
+            now,
+            bounds: Bounds {
+                send_queue_bytes_max: config.send_queue_bytes_max,
+                linger_ns: config.linger_ms.saturating_mul(1_000_000),
+                connect_timeout_ns: config.connect_timeout_ms.saturating_mul(1_000_000),
+            },
+            counters: Counters::default(),
+            slots: Table::new(slots_per_ring * u32::from(rings)),
+            slots_per_ring,
+            wheel: Wheel::new(now.mono_ns),
+            rings: (0..rings).map(|_| ring()).collect(),
+            ops: Vec::new(),
+            dirty: VecDeque::new(),
+            idle: Vec::new(),
+            spare: Spare::default(),
+            live: 0,
+            stopping: false,
+            failures: VecDeque::new(),
+            sockets: HashMap::new(),
+            connecting: HashMap::new(),
+            next_socket: 0,
+            moves: HashMap::new(),
+            next_move: 0,
+            arrivals: HashMap::new(),
+            parcels: HashMap::new(),
+            undelivered: VecDeque::new(),
+            postboxes,
+            fabric,
+        }
+    }
+
     /// This shard's number, from 0.
     pub fn id(&self) -> u16 {
         self.id
@@ -34,7 +150,7 @@ impl<H: Handler> Shard<H> {
 
     /// The number of shards.
     pub fn shards(&self) -> u16 {
-        self.shards
+        self.fabric.shards()
     }
 
     /// The time, read once per turn.
@@ -43,55 +159,167 @@ impl<H: Handler> Shard<H> {
     }
 
     /// The state of a connection; `None` once it is gone (closed, departed, or the id is of no use).
-    pub fn conn(&mut self, _conn: ConnId) -> Option<&mut H::Conn> {
-        self.slots.first_mut()
+    pub fn conn(&mut self, conn: ConnId) -> Option<&mut H::Conn> {
+        self.slots
+            .find(conn)
+            .filter(|slot| slot.has(slot::TOLD) && slot.state.is_live())
+            .map(|slot| &mut slot.conn)
     }
 
-    /// Queues bytes for sending. An error queues none of them. Empty `bytes` are dropped.
-    pub fn send(&mut self, _conn: ConnId, _bytes: Vec<u8>) -> Result<(), SendError> {
-        Err(SendError::Closed)
+    /// Queues bytes for sending. An error queues none of them. Empty `bytes` are dropped. What is sent
+    /// while the connection moves to another shard is sent from there.
+    pub fn send(&mut self, conn: ConnId, bytes: Vec<u8>) -> Result<(), SendError> {
+        let slot = self.slots.find(conn).filter(|slot| slot.state.is_open());
+        let Some(slot) = slot else {
+            return Err(SendError::Closed);
+        };
+        let queued = slot.out.as_ref().map_or(0, |out| out.bytes());
+        if queued + bytes.len() > self.bounds.send_queue_bytes_max {
+            self.counters.send_refused += 1;
+            return Err(SendError::QueueFull);
+        }
+        if bytes.is_empty() {
+            self.spare.put(bytes);
+            return Ok(());
+        }
+        slot.out
+            .get_or_insert_with(Box::<Outgoing>::default)
+            .push(bytes);
+        self.mark_dirty(conn);
+        Ok(())
     }
 
     /// Bytes of the connection that the kernel has not taken yet.
-    pub fn queue_bytes(&self, _conn: ConnId) -> usize {
-        0
+    pub fn queue_bytes(&self, conn: ConnId) -> usize {
+        let out = self.slots.peek(conn).and_then(|slot| slot.out.as_ref());
+        out.map_or(0, |out| out.bytes())
     }
 
     /// An empty buffer, perhaps with capacity left from an earlier send.
     pub fn spare_buffer(&mut self) -> Vec<u8> {
-        Vec::new()
+        self.spare.take()
     }
 
-    /// Stops reading: `on_bytes` is not called until [`Shard::resume`]. A peer that closes meanwhile
-    /// is noticed after the resume, or by a failing send.
-    pub fn pause(&mut self, _conn: ConnId) {}
+    /// Stops reading: after at most one more `on_bytes` (a receive that was already under way), none
+    /// comes until [`Shard::resume`]. A peer that closes meanwhile is noticed after the resume, or by
+    /// a failing send. A connection that moves arrives unpaused.
+    pub fn pause(&mut self, conn: ConnId) {
+        self.apply(conn, Event::Pause);
+    }
 
     /// Reads again.
-    pub fn resume(&mut self, _conn: ConnId) {}
+    pub fn resume(&mut self, conn: ConnId) {
+        self.apply(conn, Event::Resume);
+    }
 
     /// Ends the connection. No `on_bytes`, `on_deadline` or `on_drained` comes for it any more;
-    /// `on_closed` comes when the kernel is done with it.
-    pub fn close(&mut self, _conn: ConnId, _how: Close) {}
+    /// `on_closed` comes when the kernel is done with it. One that is on its way to another shard
+    /// departs all the same (its parcel may say that it is to be closed there).
+    pub fn close(&mut self, conn: ConnId, how: Close) {
+        self.close_for(conn, how, Cause::Closed);
+    }
 
-    /// Sets the connection's one deadline (monotonic nanoseconds), or removes it. It fires up to one
-    /// tick (17 ms) late, never early.
-    pub fn set_deadline(&mut self, _conn: ConnId, _at_mono_ns: Option<u64>) {}
+    pub(crate) fn close_for(&mut self, conn: ConnId, how: Close, cause: Cause) {
+        let Some(slot) = self.slots.find(conn) else {
+            return;
+        };
+        slot.set_cause(cause);
+        if slot.state == State::Moving {
+            slot.flags |= slot::CLOSE_AFTER_MOVE;
+            return;
+        }
+        self.moves.remove(&conn.index());
+        self.apply(
+            conn,
+            match how {
+                Close::Flush => Event::CloseFlush,
+                Close::Now => Event::CloseNow,
+            },
+        );
+    }
+
+    /// Sets the connection's one deadline (monotonic nanoseconds), or removes it. It fires up to two
+    /// ticks (34 ms) late, never early.
+    pub fn set_deadline(&mut self, conn: ConnId, at_mono_ns: Option<u64>) {
+        let open = self
+            .slots
+            .find(conn)
+            .is_some_and(|slot| slot.state.is_open());
+        if open {
+            self.set_wheel(conn, at_mono_ns);
+        }
+    }
+
+    pub(crate) fn set_wheel(&mut self, conn: ConnId, at_mono_ns: Option<u64>) {
+        match at_mono_ns {
+            Some(at) => self.wheel.set(&mut self.slots, conn.index(), at),
+            None => self.wheel.clear(&mut self.slots, conn.index()),
+        }
+    }
 
     /// Moves the connection to another shard when what is queued on it has been sent. Its bytes stay
     /// in the kernel meanwhile. Then `on_depart` here and `on_arrive` there, or `on_move_failed` here.
-    pub fn move_to(&mut self, _conn: ConnId, _shard: u16) {}
-
-    /// Posts to a shard's mailbox (its own too). Gives the mail back when it is full.
-    pub fn post(&mut self, _shard: u16, mail: H::Mail) -> Result<(), H::Mail> {
-        Err(mail)
+    /// A move to this shard, or to none, is ignored.
+    pub fn move_to(&mut self, conn: ConnId, shard: u16) {
+        if shard == self.id || shard >= self.shards() {
+            return;
+        }
+        let slot = self.slots.find(conn);
+        if !slot.is_some_and(|slot| slot.state.is_open() && slot.state != State::Moving) {
+            return;
+        }
+        self.next_move = self.next_move.wrapping_add(1);
+        let order = Move {
+            to_shard: shard,
+            token: self.next_move,
+            tries: 0,
+        };
+        self.moves.insert(conn.index(), order);
+        self.apply(conn, Event::MoveAsked);
+        self.mark_dirty(conn);
     }
 
-    /// Connects to `addr`: `on_open` with [`crate::Origin::Connected`], or `on_connect_failed`.
-    pub fn connect(&mut self, _addr: SocketAddr, _token: u64) {}
+    /// Posts to a shard's mailbox (its own too). Gives the mail back when it is full.
+    pub fn post(&mut self, shard: u16, mail: H::Mail) -> Result<(), H::Mail> {
+        self.postboxes
+            .post(shard, mail)
+            .inspect_err(|_| self.counters.mailbox_full += 1)
+    }
+
+    /// Connects to `addr`: `on_open` with [`crate::Origin::Connected`], or `on_connect_failed` (ENFILE
+    /// where this shard has no free slot, ECANCELED where it is stopping), never before this returns.
+    pub fn connect(&mut self, addr: SocketAddr, token: u64) {
+        let ring = (0u16..)
+            .zip(&self.rings)
+            .max_by_key(|(ring, state)| (state.free(), std::cmp::Reverse(*ring)))
+            .filter(|(_, state)| state.free() > 0)
+            .map(|(ring, _)| ring);
+        let (Some(ring), false) = (ring, self.stopping) else {
+            let errno = if self.stopping {
+                libc::ECANCELED
+            } else {
+                libc::ENFILE
+            };
+            self.failures.push_back(Failure::Connect { token, errno });
+            return;
+        };
+        self.rings[usize::from(ring)].used += 1;
+        self.next_socket = self.next_socket.wrapping_add(1);
+        let ipv6 = addr.is_ipv6();
+        self.sockets
+            .insert(self.next_socket, Connecting { addr, ring, token });
+        self.ops
+            .push((tag::of_socket(self.next_socket), Op::Socket { ring, ipv6 }));
+    }
 
     /// Connections of the handler here: opened or arrived, and neither closed nor departed.
     pub fn live(&self) -> usize {
-        0
+        self.live
+    }
+
+    /// Whether the engine was asked to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
     }
 
     /// The shard's counters until now.

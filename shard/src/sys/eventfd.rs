@@ -32,8 +32,8 @@ impl EventFd {
         unsafe { libc::read(self.0.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
     }
 
-    /// Waits until it is rung, or for `timeout_ns`, or for a signal.
-    pub(crate) fn wait(&self, timeout_ns: u64) {
+    /// Waits until it is rung (true), or for `timeout_ns`, or for a signal.
+    pub(crate) fn wait(&self, timeout_ns: u64) -> bool {
         let mut poll = libc::pollfd {
             fd: self.0.as_raw_fd(),
             events: libc::POLLIN,
@@ -44,7 +44,7 @@ impl EventFd {
             tv_nsec: (timeout_ns % 1_000_000_000) as libc::c_long,
         };
         // SAFETY: one live pollfd and a live timespec; no signal mask.
-        unsafe { libc::ppoll(&mut poll, 1, &timeout, std::ptr::null()) };
+        unsafe { libc::ppoll(&mut poll, 1, &timeout, std::ptr::null()) > 0 }
     }
 }
 

@@ -1,5 +1,11 @@
 //! The kernel: every `unsafe` block of the project stands in one of these files.
 #![allow(unsafe_code)]
 
+mod buffers;
+pub(crate) mod clock;
 pub(crate) mod eventfd;
+pub(crate) mod listen;
+pub(crate) mod ring;
 pub(crate) mod rlimit;
+mod sockaddr;
+pub mod uring;

@@ -1,0 +1,115 @@
+//! The end of a turn: what the handlers queued becomes operations.
+
+use std::collections::VecDeque;
+
+use super::Shard;
+use crate::driver::Op;
+use crate::limits::{OPS_KEPT_MAX, TURN_SENDS_MAX};
+use crate::slot::state::Event;
+use crate::slot::{self, InFlight, State};
+use crate::tag::{self, Kind};
+use crate::{ConnId, Handler};
+
+impl<H: Handler> Shard<H> {
+    /// Has the connection looked at when the handlers are done.
+    pub(crate) fn mark_dirty(&mut self, conn: ConnId) {
+        if let Some(slot) = self.slots.find(conn)
+            && !slot.has(slot::DIRTY)
+        {
+            slot.flags |= slot::DIRTY;
+            self.dirty.push_back(conn);
+        }
+    }
+
+    /// Looks at the dirty connections, oldest first; those above the turn's bound, and those that
+    /// become dirty meanwhile, wait for the next turn.
+    pub(crate) fn flush_dirty(&mut self) {
+        for _ in 0..self.dirty.len().min(TURN_SENDS_MAX) {
+            if let Some(conn) = self.dirty.pop_front()
+                && let Some(slot) = self.slots.find(conn)
+            {
+                slot.flags &= !slot::DIRTY;
+                self.flush(conn);
+            }
+        }
+        if self.dirty.is_empty() && self.dirty.capacity() > OPS_KEPT_MAX {
+            self.dirty = VecDeque::new();
+        }
+    }
+
+    /// Sends what is queued; then, where nothing is left, takes the step that waited for it.
+    fn flush(&mut self, conn: ConnId) {
+        let place = self.slot_ref(conn);
+        let Some(slot) = self.slots.find(conn) else {
+            return;
+        };
+        let sends =
+            slot.state == State::Flushing || slot.state.is_open() && slot.state != State::Moving;
+        if sends
+            && !slot.in_flight.has(InFlight::SEND | InFlight::POLL_WRITE)
+            && let Some(out) = slot.out.as_mut()
+        {
+            match out.take(&mut self.spare) {
+                Some((bytes, from)) => {
+                    slot.in_flight.add(InFlight::SEND);
+                    self.counters.send_ops += 1;
+                    let op = Op::Send {
+                        slot: place,
+                        bytes,
+                        from,
+                    };
+                    self.ops.push((tag::of_conn(Kind::Send, conn), op));
+                    return;
+                }
+                None => slot.out = None,
+            }
+        }
+        if !slot.sent_all() {
+            return;
+        }
+        match slot.state {
+            State::Departing if slot.in_flight.is_empty() => self.apply(conn, Event::Quiet),
+            State::Flushing if slot.has(slot::EOF) => self.apply(conn, Event::DrainedEof),
+            State::Flushing => self.apply(conn, Event::Drained),
+            _ => {}
+        }
+    }
+
+    /// Receives for those who stand in line, as far as there are buffers.
+    pub(crate) fn grant_buffers(&mut self) {
+        for ring in 0..self.rings.len() {
+            let mut waiting = self.rings[ring].line.len();
+            while waiting > 0 && self.rings[ring].buffers > 0 {
+                waiting -= 1;
+                let Some(conn) = self.rings[ring].line.pop_front() else {
+                    break;
+                };
+                self.grant(ring, conn);
+            }
+            let line = &mut self.rings[ring].line;
+            if line.is_empty() && line.capacity() > OPS_KEPT_MAX {
+                *line = VecDeque::new();
+            }
+        }
+    }
+
+    fn grant(&mut self, ring: usize, conn: ConnId) {
+        let Some(slot) = self.slots.find(conn) else {
+            return;
+        };
+        if slot.in_flight.has(InFlight::RECV) {
+            // A pause and a resume while a receive was under way: its end comes first.
+            self.rings[ring].line.push_back(conn);
+            return;
+        }
+        slot.flags &= !slot::IN_LINE;
+        self.apply(conn, Event::Granted);
+        let receives = self
+            .slots
+            .find(conn)
+            .is_some_and(|slot| slot.in_flight.has(InFlight::RECV));
+        if receives {
+            self.rings[ring].buffers -= 1;
+        }
+    }
+}
