@@ -2,3 +2,10 @@
 //!
 //! Configuration, certificates, login verification, logging, the command line and the terminal
 //! client. Nothing below this crate knows of it. The binary `rookery` is `cli::run` and an allocator.
+
+pub mod auth;
+pub mod certificate;
+pub mod chat;
+pub mod cli;
+pub mod config;
+pub mod logging;

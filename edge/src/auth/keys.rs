@@ -1,0 +1,112 @@
+//! Keys from files, and the development key that stands in where none is configured.
+
+use std::path::{Path, PathBuf};
+
+use jsonwebtoken::DecodingKey;
+
+use super::verify::{Rules, Verifier, VerifyingKey};
+use super::{KeyError, secret};
+use crate::config::{self, Algorithm};
+
+/// An HMAC secret shorter than its hash's output is refused (RFC 7518, 3.2).
+const SECRET_BYTES_MIN: usize = 32;
+
+/// The development key: an HS256 secret in the data directory, made at the first start.
+#[derive(Clone, Debug)]
+pub struct DevKey {
+    /// The file, readable by its owner only.
+    pub path: PathBuf,
+    /// Whether it was made just now.
+    pub made_now: bool,
+    pub(super) secret: Vec<u8>,
+}
+
+impl DevKey {
+    /// Where it lies in a data directory.
+    pub fn path_in(data: &Path) -> PathBuf {
+        data.join("auth").join("dev-key")
+    }
+
+    /// Reads it, or makes it.
+    pub fn open(data: &Path) -> Result<Self, KeyError> {
+        let path = Self::path_in(data);
+        let (secret, made_now) = secret::open_or_make(&path)?;
+        Ok(Self {
+            path,
+            made_now,
+            secret,
+        })
+    }
+}
+
+/// The verifier that a configuration asks for; with no key in it, one for the development key, which
+/// is handed back so that its use can be told loudly.
+pub fn verifier(auth: &config::Auth, data: &Path) -> Result<(Verifier, Option<DevKey>), KeyError> {
+    let rules = Rules {
+        issuer: auth.issuer.clone(),
+        audience: auth.audience.clone(),
+        leeway_ms: auth.leeway_ms,
+    };
+    if auth.keys.is_empty() {
+        let dev_key = DevKey::open(data)?;
+        let key = VerifyingKey::hs256(None, &dev_key.secret);
+        return Ok((Verifier::new(vec![key], rules), Some(dev_key)));
+    }
+    let keys = auth
+        .keys
+        .iter()
+        .map(VerifyingKey::load)
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok((Verifier::new(keys, rules), None))
+}
+
+impl VerifyingKey {
+    /// Reads a configured key.
+    pub fn load(key: &config::AuthKey) -> Result<Self, KeyError> {
+        let bytes = secret::read(&key.file)?;
+        Self::from_bytes(key.id.clone(), key.algorithm, &bytes).map_err(|problem| {
+            KeyError::Content {
+                path: key.file.clone(),
+                problem,
+            }
+        })
+    }
+
+    /// A key of a file's bytes: the raw secret, or a public key in PEM.
+    pub fn from_bytes(
+        id: Option<String>,
+        algorithm: Algorithm,
+        bytes: &[u8],
+    ) -> Result<Self, &'static str> {
+        let pem = bytes.trim_ascii_start().starts_with(b"-----BEGIN");
+        match algorithm {
+            Algorithm::Hs256 if pem => Err(
+                "holds a PEM block, and the algorithm HS256 wants a secret: a public key is none",
+            ),
+            Algorithm::Hs256 if bytes.len() < SECRET_BYTES_MIN => {
+                Err("is shorter than the 32 bytes that HS256 asks of a secret")
+            }
+            Algorithm::Hs256 => Ok(Self::hs256(id, bytes)),
+            Algorithm::Es256 => match DecodingKey::from_ec_pem(bytes) {
+                Ok(key) => Ok(Self { id, algorithm, key }),
+                Err(_) => {
+                    Err("holds no P-256 public key in PEM (BEGIN PUBLIC KEY), as ES256 wants")
+                }
+            },
+            Algorithm::EdDsa => match DecodingKey::from_ed_pem(bytes) {
+                Ok(key) => Ok(Self { id, algorithm, key }),
+                Err(_) => {
+                    Err("holds no Ed25519 public key in PEM (BEGIN PUBLIC KEY), as EdDSA wants")
+                }
+            },
+        }
+    }
+
+    pub(super) fn hs256(id: Option<String>, secret: &[u8]) -> Self {
+        Self {
+            id,
+            algorithm: Algorithm::Hs256,
+            key: DecodingKey::from_secret(secret),
+        }
+    }
+}

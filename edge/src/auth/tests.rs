@@ -1,0 +1,448 @@
+//! Every bad token that the protocol promises to refuse, and the good ones beside it.
+
+use std::os::unix::fs::PermissionsExt;
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::config::Algorithm;
+
+const SECRET: &[u8] = b"a secret of exactly 32 bytes, ok";
+const NOW_MS: u64 = 1_800_000_000_000;
+const NOW_S: u64 = NOW_MS / 1_000;
+
+fn hs256() -> Verifier {
+    Verifier::new(vec![VerifyingKey::hs256(None, SECRET)], Rules::default())
+}
+
+/// A token of this header and these claims, rightly signed with the secret.
+fn signed(header: &Value, claims: &Value, secret: &[u8]) -> String {
+    let message = format!(
+        "{}.{}",
+        BASE64.encode(header.to_string()),
+        BASE64.encode(claims.to_string())
+    );
+    let tag = hmac::sign(
+        &hmac::Key::new(hmac::HMAC_SHA256, secret),
+        message.as_bytes(),
+    );
+    format!("{message}.{}", BASE64.encode(tag))
+}
+
+fn good_claims() -> Value {
+    json!({ "sub": "7", "device": 2, "exp": NOW_S + 60 })
+}
+
+fn with(claim: &str, value: Value) -> Value {
+    let mut claims = good_claims();
+    claims[claim] = value;
+    claims
+}
+
+fn verify(claims: &Value) -> Result<Login, AuthError> {
+    hs256().verify(
+        signed(&json!({ "alg": "HS256", "typ": "JWT" }), claims, SECRET).as_bytes(),
+        NOW_MS,
+    )
+}
+
+#[test]
+fn a_good_token_logs_in() {
+    let login = Login {
+        user_id: 7,
+        device_id: 2,
+        expires_at_ms: NOW_MS + 60_000,
+    };
+    assert_eq!(verify(&good_claims()), Ok(login));
+    assert_eq!(
+        verify(&with("sub", json!("9223372036854775807")))
+            .unwrap()
+            .user_id,
+        USER_ID_MAX
+    );
+    assert_eq!(
+        verify(&with("exp", json!(NOW_S as f64 + 0.5)))
+            .unwrap()
+            .expires_at_ms,
+        NOW_MS + 500
+    );
+    assert_eq!(verify(&with("nbf", json!(NOW_S))), Ok(login));
+}
+
+#[test]
+fn missing_and_malformed_tokens() {
+    let good = signed(&json!({ "alg": "HS256" }), &good_claims(), SECRET);
+    let mut cases: Vec<Vec<u8>> = [
+        "",
+        ".",
+        "..",
+        "...",
+        "a.b",
+        "a.b.c",
+        "é.é.é",
+        "e30.e30.",
+        "e30.e30.e30.e30",
+    ]
+    .iter()
+    .map(|text| text.as_bytes().to_vec())
+    .collect();
+    cases.push(vec![0xff; 100]);
+    cases.push(vec![b'.'; TOKEN_BYTES_MAX]);
+    cases.push(format!("{good}.x").into_bytes());
+    // Rightly signed, and yet: a critical extension, no claims, claims that are no object.
+    let header = json!({ "alg": "HS256" });
+    cases.push(
+        signed(
+            &json!({ "alg": "HS256", "crit": ["exp"] }),
+            &good_claims(),
+            SECRET,
+        )
+        .into_bytes(),
+    );
+    cases.push(signed(&header, &json!("7"), SECRET).into_bytes());
+    cases.push(signed(&header, &json!(null), SECRET).into_bytes());
+    // One byte over the bound.
+    let long = "x".repeat(TOKEN_BYTES_MAX);
+    cases.push(signed(&header, &with("pad", json!(long)), SECRET).into_bytes());
+    for case in &cases {
+        assert_eq!(
+            hs256().verify(case, NOW_MS),
+            Err(AuthError::Malformed),
+            "{}",
+            String::from_utf8_lossy(case)
+        );
+    }
+    for length in 0..good.len() {
+        assert!(
+            hs256().verify(&good.as_bytes()[..length], NOW_MS).is_err(),
+            "cut at {length}"
+        );
+    }
+}
+
+#[test]
+fn forged_tokens() {
+    let header = json!({ "alg": "HS256" });
+    let forged = signed(&header, &good_claims(), b"another secret of 32 bytes, oops");
+    assert_eq!(
+        hs256().verify(forged.as_bytes(), NOW_MS),
+        Err(AuthError::Signature)
+    );
+    // The signature of one token under the claims of another.
+    let mine = signed(&header, &good_claims(), SECRET);
+    let theirs = signed(&header, &with("sub", json!("8")), SECRET);
+    let (_, signature) = mine.rsplit_once('.').unwrap();
+    let (message, _) = theirs.rsplit_once('.').unwrap();
+    assert_eq!(
+        hs256().verify(format!("{message}.{signature}").as_bytes(), NOW_MS),
+        Err(AuthError::Signature)
+    );
+    assert_eq!(
+        hs256().verify(format!("{message}.").as_bytes(), NOW_MS),
+        Err(AuthError::Signature)
+    );
+}
+
+#[test]
+fn wrong_algorithms() {
+    for alg in [
+        "none", "None", "NONE", "nOnE", "", "hs256", "HS384", "HS512", "RS256", "PS256", "ES384",
+        "ES256K",
+    ] {
+        let header = json!({ "alg": alg });
+        let token = signed(&header, &good_claims(), SECRET);
+        assert_eq!(
+            hs256().verify(token.as_bytes(), NOW_MS),
+            Err(AuthError::Algorithm),
+            "{alg}"
+        );
+        let (message, _) = token.rsplit_once('.').unwrap();
+        assert_eq!(
+            hs256().verify(format!("{message}.").as_bytes(), NOW_MS),
+            Err(AuthError::Algorithm),
+            "{alg}"
+        );
+    }
+    // Offered, but not this key's.
+    for alg in ["ES256", "EdDSA"] {
+        let token = signed(&json!({ "alg": alg }), &good_claims(), SECRET);
+        assert_eq!(
+            hs256().verify(token.as_bytes(), NOW_MS),
+            Err(AuthError::Algorithm),
+            "{alg}"
+        );
+    }
+}
+
+#[test]
+fn a_public_key_is_no_hmac_secret() {
+    let mut tried = 0;
+    for (algorithm, kind) in [
+        (Algorithm::Es256, &PKCS_ECDSA_P256_SHA256),
+        (Algorithm::EdDsa, &PKCS_ED25519),
+    ] {
+        let pair = KeyPair::generate_for(kind).unwrap();
+        let pem = pair.public_key_pem();
+        let key = VerifyingKey::from_bytes(None, algorithm, pem.as_bytes()).unwrap();
+        let verifier = Verifier::new(vec![key], Rules::default());
+        for secret in [pem.as_bytes(), pem.trim().as_bytes(), pair.public_key_raw()] {
+            let token = signed(&json!({ "alg": "HS256" }), &good_claims(), secret);
+            assert_eq!(
+                verifier.verify(token.as_bytes(), NOW_MS),
+                Err(AuthError::Algorithm)
+            );
+            tried += 1;
+        }
+        // Nor can the operator make that mistake.
+        assert!(VerifyingKey::from_bytes(None, Algorithm::Hs256, pem.as_bytes()).is_err());
+    }
+    assert_eq!(tried, 6);
+}
+
+#[test]
+fn keys_with_files_of_each_algorithm() {
+    let directory = tempfile::tempdir().unwrap();
+    let pairs = [
+        (Algorithm::Es256, &PKCS_ECDSA_P256_SHA256),
+        (Algorithm::EdDsa, &PKCS_ED25519),
+    ];
+    let mut minted = Vec::new();
+    for (algorithm, kind) in pairs {
+        let pair = KeyPair::generate_for(kind).unwrap();
+        let path = directory.path().join("private.pem");
+        std::fs::write(&path, pair.serialize_pem()).unwrap();
+        let minter = Minter::load(algorithm, &path).unwrap();
+        let token = minter.mint(7, 2, NOW_S, 60).unwrap();
+        let key =
+            VerifyingKey::from_bytes(None, algorithm, pair.public_key_pem().as_bytes()).unwrap();
+        let verifier = Verifier::new(vec![key], Rules::default());
+        assert_eq!(
+            verifier.verify(token.as_bytes(), NOW_MS).unwrap().user_id,
+            7
+        );
+        minted.push((token, verifier, path));
+    }
+    // Each other's tokens, and each other's files.
+    assert_eq!(
+        minted[0].1.verify(minted[1].0.as_bytes(), NOW_MS),
+        Err(AuthError::Algorithm)
+    );
+    assert_eq!(
+        minted[1].1.verify(minted[0].0.as_bytes(), NOW_MS),
+        Err(AuthError::Algorithm)
+    );
+    assert!(Minter::load(Algorithm::Es256, &minted[1].2).is_err());
+    let another = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
+        .unwrap()
+        .public_key_pem();
+    let key = VerifyingKey::from_bytes(None, Algorithm::Es256, another.as_bytes()).unwrap();
+    let verifier = Verifier::new(vec![key], Rules::default());
+    assert_eq!(
+        verifier.verify(minted[0].0.as_bytes(), NOW_MS),
+        Err(AuthError::Signature)
+    );
+}
+
+#[test]
+fn expiry_and_not_before() {
+    assert_eq!(verify(&with("exp", json!(NOW_S))), Err(AuthError::Expired));
+    assert_eq!(verify(&with("exp", json!(0))), Err(AuthError::Expired));
+    assert_eq!(
+        verify(&with("nbf", json!(NOW_S + 1))),
+        Err(AuthError::NotYetValid)
+    );
+    assert_eq!(
+        verify(&with("nbf", json!(u64::MAX))),
+        Err(AuthError::NotYetValid)
+    );
+    assert!(verify(&with("exp", json!(u64::MAX))).is_ok());
+    for claim in ["exp", "nbf"] {
+        for value in [json!("soon"), json!(-1), json!([NOW_S]), json!(true)] {
+            let answer = verify(&with(claim, value.clone()));
+            assert!(
+                matches!(answer, Err(AuthError::Claims { claim: named, .. }) if named == claim),
+                "{value}"
+            );
+        }
+    }
+
+    let leeway = Rules {
+        leeway_ms: 5_000,
+        ..Rules::default()
+    };
+    let verifier = Verifier::new(vec![VerifyingKey::hs256(None, SECRET)], leeway);
+    let token = signed(
+        &json!({ "alg": "HS256" }),
+        &with("nbf", json!(NOW_S)),
+        SECRET,
+    );
+    let exp_ms = NOW_MS + 60_000;
+    let at = |now_ms| verifier.verify(token.as_bytes(), now_ms);
+    assert_eq!(at(NOW_MS - 5_001), Err(AuthError::NotYetValid));
+    assert_eq!(at(NOW_MS - 5_000).unwrap().expires_at_ms, exp_ms + 5_000);
+    assert!(at(exp_ms + 4_999).is_ok());
+    assert_eq!(at(exp_ms + 5_000), Err(AuthError::Expired));
+}
+
+#[test]
+fn claims_that_are_missing_or_wrong() {
+    let wrong = [
+        ("sub", json!("0")),
+        ("sub", json!("00")),
+        ("sub", json!("07")),
+        ("sub", json!("-7")),
+        ("sub", json!("+7")),
+        ("sub", json!(" 7")),
+        ("sub", json!("7.0")),
+        ("sub", json!("")),
+        ("sub", json!("seven")),
+        ("sub", json!("٧")),
+        ("sub", json!(7)),
+        ("sub", json!("9223372036854775808")),
+        ("sub", json!("99999999999999999999999999")),
+        ("device", json!(0)),
+        ("device", json!(-1)),
+        ("device", json!(1.5)),
+        ("device", json!("1")),
+        ("device", json!(4_294_967_296_u64)),
+    ];
+    for (claim, value) in &wrong {
+        let answer = verify(&with(claim, value.clone()));
+        assert!(
+            matches!(answer, Err(AuthError::Claims { claim: named, .. }) if named == *claim),
+            "{claim} {value}: {answer:?}"
+        );
+    }
+    for claim in ["sub", "device", "exp"] {
+        let mut claims = good_claims();
+        claims.as_object_mut().unwrap().remove(claim);
+        assert_eq!(
+            verify(&claims),
+            Err(AuthError::Claims {
+                claim,
+                problem: "is missing"
+            })
+        );
+    }
+}
+
+#[test]
+fn issuer_and_audience() {
+    let rules = Rules {
+        issuer: Some("us".into()),
+        audience: Some("chat".into()),
+        leeway_ms: 0,
+    };
+    let verifier = Verifier::new(vec![VerifyingKey::hs256(None, SECRET)], rules);
+    let verify = |iss: Value, aud: Value| {
+        let mut claims = good_claims();
+        claims["iss"] = iss;
+        claims["aud"] = aud;
+        verifier.verify(
+            signed(&json!({ "alg": "HS256" }), &claims, SECRET).as_bytes(),
+            NOW_MS,
+        )
+    };
+    assert!(verify(json!("us"), json!("chat")).is_ok());
+    assert!(verify(json!("us"), json!(["mail", "chat"])).is_ok());
+    for (iss, aud, claim) in [
+        (json!("them"), json!("chat"), "iss"),
+        (json!(null), json!("chat"), "iss"),
+        (json!(["us"]), json!("chat"), "iss"),
+        (json!("us"), json!("mail"), "aud"),
+        (json!("us"), json!([]), "aud"),
+        (json!("us"), json!(null), "aud"),
+    ] {
+        assert!(
+            matches!(verify(iss, aud), Err(AuthError::Claims { claim: named, .. }) if named == claim)
+        );
+    }
+}
+
+#[test]
+fn the_key_id_selects() {
+    let other = b"the other secret, also 32 bytes.";
+    let keys = vec![
+        VerifyingKey::hs256(Some("a".into()), SECRET),
+        VerifyingKey::hs256(Some("b".into()), other),
+    ];
+    let verifier = Verifier::new(keys, Rules::default());
+    let verify = |kid: Value, secret: &[u8]| {
+        let header = json!({ "alg": "HS256", "kid": kid });
+        verifier.verify(signed(&header, &good_claims(), secret).as_bytes(), NOW_MS)
+    };
+    assert!(verify(json!("a"), SECRET).is_ok());
+    assert!(verify(json!("b"), other).is_ok());
+    assert_eq!(verify(json!("a"), other), Err(AuthError::Signature));
+    assert_eq!(verify(json!("c"), SECRET), Err(AuthError::UnknownKey));
+    assert_eq!(verify(json!(null), SECRET), Err(AuthError::UnknownKey));
+    let nobody = Verifier::new(Vec::new(), Rules::default());
+    let token = signed(&json!({ "alg": "HS256" }), &good_claims(), SECRET);
+    assert_eq!(
+        nobody.verify(token.as_bytes(), NOW_MS),
+        Err(AuthError::UnknownKey)
+    );
+}
+
+#[test]
+fn the_development_key_is_made_once_and_private() {
+    let data = tempfile::tempdir().unwrap();
+    let auth = crate::config::Auth::default();
+    let (verifier, key) = verifier(&auth, data.path()).unwrap();
+    let key = key.unwrap();
+    assert!(key.made_now);
+    assert_eq!(
+        std::fs::metadata(&key.path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let again = DevKey::open(data.path()).unwrap();
+    assert!(!again.made_now);
+    let token = Minter::development(&again).mint(7, 1, NOW_S, 60).unwrap();
+    assert_eq!(
+        verifier.verify(token.as_bytes(), NOW_MS).unwrap().user_id,
+        7
+    );
+
+    std::fs::write(&key.path, b"short").unwrap();
+    let error = DevKey::open(data.path()).unwrap_err().to_string();
+    assert!(error.contains("dev-key does not hold 32 bytes"), "{error}");
+}
+
+#[test]
+fn bad_key_files_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("key");
+    let load = |algorithm| {
+        let key = crate::config::AuthKey {
+            id: None,
+            algorithm,
+            file: path.clone(),
+        };
+        VerifyingKey::load(&key)
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default()
+    };
+    let all = [Algorithm::Hs256, Algorithm::Es256, Algorithm::EdDsa];
+    assert!(
+        all.iter()
+            .all(|algorithm| load(*algorithm).contains("cannot read key file"))
+    );
+    for content in [
+        &b"short"[..],
+        b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+        &[0; 70_000],
+    ] {
+        std::fs::write(&path, content).unwrap();
+        for algorithm in all {
+            assert!(
+                load(algorithm).contains(&path.display().to_string()),
+                "{algorithm:?}"
+            );
+        }
+    }
+}

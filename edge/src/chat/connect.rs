@@ -1,0 +1,229 @@
+//! One connection: TCP, TLS 1.3 or 1.2, and the upgrade with our subprotocol.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use rookery_wire::proto;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, Uri};
+
+use super::Args;
+use crate::certificate;
+use crate::cli::Failure;
+
+/// From the first SYN to the upgraded connection.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// TCP with or without TLS around it.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// An upgraded connection.
+pub(super) type Socket = WebSocketStream<Box<dyn Stream>>;
+
+/// A server, and how its certificate is judged.
+pub(super) struct Target {
+    url: String,
+    host: String,
+    port: u16,
+    tls: Option<TlsConnector>,
+}
+
+impl Target {
+    /// Understands the URL and reads the trusted certificates.
+    pub(super) fn new(args: &Args) -> Result<Self, Failure> {
+        let wrong = |what: &str| Failure::usage(format!("--url {}: {what}", args.url));
+        let uri: Uri = args
+            .url
+            .parse()
+            .map_err(|error| wrong(&format!("is no URL: {error}")))?;
+        let secure = match uri.scheme_str() {
+            Some("wss") => true,
+            Some("ws") => false,
+            _ => {
+                return Err(wrong(
+                    "must begin with wss:// (or ws:// for a plain listener)",
+                ));
+            }
+        };
+        let host = uri
+            .host()
+            .ok_or_else(|| wrong("names no host"))?
+            .trim_matches(['[', ']'])
+            .to_owned();
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let tls = if secure {
+            Some(TlsConnector::from(Arc::new(tls(args)?)))
+        } else {
+            None
+        };
+        Ok(Self {
+            url: args.url.clone(),
+            host,
+            port,
+            tls,
+        })
+    }
+
+    /// Connects.
+    pub(super) async fn connect(&self) -> anyhow::Result<Socket> {
+        match tokio::time::timeout(TIMEOUT, self.upgrade()).await {
+            Ok(result) => result,
+            Err(_) => bail!("{} did not answer within {} s", self.url, TIMEOUT.as_secs()),
+        }
+    }
+
+    async fn upgrade(&self) -> anyhow::Result<Socket> {
+        let tcp = TcpStream::connect((self.host.as_str(), self.port))
+            .await
+            .with_context(|| {
+                format!(
+                    "cannot connect to {} (is the server running? `rookery serve` starts one)",
+                    self.url
+                )
+            })?;
+        tcp.set_nodelay(true).context("cannot set TCP_NODELAY")?;
+        let stream: Box<dyn Stream> = match &self.tls {
+            None => Box::new(tcp),
+            Some(tls) => {
+                let name = ServerName::try_from(self.host.clone())
+                    .context("the URL's host can be in no certificate")?;
+                Box::new(tls.connect(name, tcp).await.with_context(|| {
+                    format!(
+                        "no TLS with {} (for a certificate of your own, --ca FILE)",
+                        self.url
+                    )
+                })?)
+            }
+        };
+        let mut request = self
+            .url
+            .as_str()
+            .into_client_request()
+            .context("the URL makes no request")?;
+        request.headers_mut().insert(
+            "Sec-WebSocket-Protocol",
+            HeaderValue::from_static(proto::SUBPROTOCOL),
+        );
+        let (socket, _) = tokio_tungstenite::client_async(request, stream)
+            .await
+            .map_err(|error| {
+                anyhow!(
+                    "{} did not upgrade to {}: {error}",
+                    self.url,
+                    proto::SUBPROTOCOL
+                )
+            })?;
+        Ok(socket)
+    }
+}
+
+fn tls(args: &Args) -> Result<ClientConfig, Failure> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(Failure::running)?;
+    if args.insecure {
+        eprintln!(
+            "WARNING: --insecure: the server's certificate is NOT verified. Anybody on the way to"
+        );
+        eprintln!(
+            "WARNING: {} can read and change every message, and take your login.",
+            args.url
+        );
+        return Ok(builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+            .with_no_client_auth());
+    }
+    let mut roots = RootCertStore::empty();
+    if let Some(file) = &args.ca {
+        trust(&mut roots, file)?;
+    } else {
+        let own = certificate::self_signed_path(&args.data);
+        if own.exists() {
+            trust(&mut roots, &own)?;
+        }
+        // A system without authorities is no mistake where the server is our own.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn trust(roots: &mut RootCertStore, file: &Path) -> Result<(), Failure> {
+    let wrong = |what: &dyn std::fmt::Display| {
+        Failure::usage(format!("cannot trust {}: {what}", file.display()))
+    };
+    let mut added = 0;
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| wrong(&error))? {
+        roots
+            .add(certificate.map_err(|error| wrong(&error))?)
+            .map_err(|error| wrong(&error))?;
+        added += 1;
+    }
+    if added == 0 {
+        Err(wrong(&"it holds no certificate in PEM"))
+    } else {
+        Ok(())
+    }
+}
+
+/// Takes any certificate, for `--insecure` alone; signatures of the handshake are still checked.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,271 @@
+//! Connections, one after another, under one dialog: login, heartbeats, and coming back.
+
+use std::time::Duration;
+
+use anyhow::{anyhow, bail};
+use futures_util::{SinkExt, StreamExt};
+use rookery_wire::proto::{self, Advice, CloseCode, Limits, ServerFrame};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+
+use super::connect::{Socket, Target};
+use super::dialog::{Dialog, Out};
+use super::terminal::Printer;
+
+const BACKOFF_MIN: Duration = Duration::from_millis(500);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Until the first Welcome says otherwise.
+const JITTER_MS: u32 = 1_000;
+const HEARTBEAT_MS: u32 = 30_000;
+
+const HELP: &str =
+    "type a line to send it; /history shows older messages, /quit leaves, /help is this";
+
+/// What the link is started with.
+pub(super) struct Options {
+    pub(super) target: Target,
+    pub(super) token: Vec<u8>,
+    pub(super) peer_user_id: u64,
+    pub(super) linger: Duration,
+    pub(super) first_message_id: u64,
+}
+
+/// How a connection ended.
+enum End {
+    /// The user left.
+    Left,
+    /// The server or the network ended it; what to do about it.
+    Lost(Advice, String),
+}
+
+struct Link {
+    options: Options,
+    dialog: Dialog,
+    printer: Printer,
+    resume_token: Vec<u8>,
+    jitter_ms: u32,
+    heartbeat: Duration,
+    welcomed: bool,
+    /// The input has ended; leave at this time once everything is durable.
+    leave_at: Option<Instant>,
+}
+
+/// Runs until the user leaves or the server gives a reason not to come back.
+pub(super) async fn run(
+    options: Options,
+    mut lines: mpsc::Receiver<String>,
+    printer: Printer,
+) -> anyhow::Result<()> {
+    let dialog = Dialog::new(options.peer_user_id, options.first_message_id);
+    let mut link = Link {
+        options,
+        dialog,
+        printer,
+        resume_token: Vec::new(),
+        jitter_ms: JITTER_MS,
+        heartbeat: Duration::from_millis(HEARTBEAT_MS.into()),
+        welcomed: false,
+        leave_at: None,
+    };
+    let result = link.run(&mut lines).await;
+    if result.is_err() && link.printer.interactive() {
+        link.printer.note("the conversation is over; press Enter");
+    }
+    result
+}
+
+impl Link {
+    async fn run(&mut self, lines: &mut mpsc::Receiver<String>) -> anyhow::Result<()> {
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            let was_welcomed = std::mem::take(&mut self.welcomed);
+            let end = match self.options.target.connect().await {
+                Ok(mut socket) => self.serve(&mut socket, lines).await?,
+                Err(error) if !was_welcomed && self.resume_token.is_empty() => return Err(error),
+                Err(error) => End::Lost(Advice::Backoff, format!("{error:#}")),
+            };
+            self.dialog.on_lost();
+            if self.welcomed {
+                backoff = BACKOFF_MIN;
+            }
+            let wait = match end {
+                End::Left => return Ok(()),
+                End::Lost(Advice::Done | Advice::Act, why) => {
+                    bail!("the server ended the conversation: {why}")
+                }
+                End::Lost(Advice::Reconnect, why) => {
+                    let wait = jitter(Duration::from_millis(self.jitter_ms.into()))?;
+                    self.printer.note(&format!(
+                        "{why}; connecting again in {:.1} s",
+                        wait.as_secs_f32()
+                    ));
+                    wait
+                }
+                End::Lost(Advice::Backoff, why) => {
+                    let wait = backoff / 2 + jitter(backoff / 2)?;
+                    backoff = (backoff * 2).min(BACKOFF_MAX);
+                    self.printer.note(&format!(
+                        "{why}; trying again in {:.1} s",
+                        wait.as_secs_f32()
+                    ));
+                    wait
+                }
+            };
+            tokio::time::sleep(wait).await;
+            if self.leave_at.is_some_and(|_| self.dialog.is_settled())
+                || lines.is_closed() && lines.is_empty() && self.dialog.is_settled()
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One connection, from the login to its end.
+    async fn serve(
+        &mut self,
+        socket: &mut Socket,
+        lines: &mut mpsc::Receiver<String>,
+    ) -> anyhow::Result<End> {
+        let login = proto::Login {
+            token: self.options.token.clone(),
+            resume_token: self.resume_token.clone(),
+        };
+        if let Err(end) = self.send(socket, proto::encode(&login)).await {
+            return Ok(end);
+        }
+        let mut heard = Instant::now();
+        let mut beat = tokio::time::interval(self.heartbeat.mul_f32(0.8));
+        beat.reset();
+        loop {
+            let mut out = Vec::new();
+            tokio::select! {
+                message = socket.next() => {
+                    heard = Instant::now();
+                    match message {
+                        Some(Ok(message)) => if let Some(end) = self.on_message(message, &mut beat, &mut out)? {
+                            return Ok(end);
+                        },
+                        Some(Err(error)) => return Ok(End::Lost(Advice::Backoff, format!("connection lost: {error}"))),
+                        None => return Ok(End::Lost(Advice::Backoff, "connection lost".to_owned())),
+                    }
+                }
+                line = lines.recv(), if self.leave_at.is_none() => match line {
+                    Some(line) => self.on_line(line, &mut out),
+                    None => self.leave_at = Some(Instant::now() + self.options.linger),
+                },
+                () = leave(self.leave_at.filter(|_| self.dialog.is_settled())) => {
+                    // The peer's answer to the close is not waited for: there is nothing left to lose.
+                    let _ = socket.close(None).await;
+                    return Ok(End::Left);
+                }
+                _ = beat.tick() => {
+                    if heard.elapsed() > self.heartbeat * 2 {
+                        return Ok(End::Lost(Advice::Reconnect, "the server went silent".to_owned()));
+                    }
+                    out.push(Out::Frame(proto::encode(&proto::Ping { nonce: 0 })));
+                    self.dialog.resend(&mut out);
+                }
+            }
+            if let Err(end) = self.carry_out(socket, out).await {
+                return Ok(end);
+            }
+        }
+    }
+
+    fn on_line(&mut self, line: String, out: &mut Vec<Out>) {
+        match line.trim() {
+            "" => {}
+            "/history" => self.dialog.history(out),
+            "/help" => self.printer.note(HELP),
+            command if command.starts_with('/') => {
+                self.printer.note(&format!("there is no {command}; {HELP}"));
+            }
+            _ => self.dialog.say(line, out),
+        }
+    }
+
+    fn on_message(
+        &mut self,
+        message: Message,
+        beat: &mut tokio::time::Interval,
+        out: &mut Vec<Out>,
+    ) -> anyhow::Result<Option<End>> {
+        match message {
+            Message::Binary(bytes) => {
+                let frame =
+                    ServerFrame::parse(&bytes, &Limits::SERVER_FRAMES).map_err(|error| {
+                        anyhow!("the server sent what the protocol does not allow: {error}")
+                    })?;
+                if let ServerFrame::Welcome(welcome) = frame {
+                    self.on_welcome(&proto::owned(welcome), beat);
+                }
+                self.dialog.on_frame(frame, out);
+                Ok(None)
+            }
+            Message::Close(frame) => {
+                let code = frame.as_ref().map_or(1005, |frame| u16::from(frame.code));
+                let code = CloseCode(code);
+                let reason = frame
+                    .map(|frame| frame.reason.to_string())
+                    .unwrap_or_default();
+                let why = if reason.is_empty() {
+                    code.meaning().to_owned()
+                } else {
+                    reason
+                };
+                Ok(Some(End::Lost(
+                    code.advice(),
+                    format!("closed with {} ({}): {why}", code.0, code.name()),
+                )))
+            }
+            Message::Text(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(None),
+        }
+    }
+
+    fn on_welcome(&mut self, welcome: &proto::Welcome, beat: &mut tokio::time::Interval) {
+        self.welcomed = true;
+        self.resume_token.clone_from(&welcome.resume_token);
+        self.jitter_ms = welcome.reconnect_jitter_ms;
+        self.heartbeat = Duration::from_millis(welcome.heartbeat_interval_ms.max(1_000).into());
+        *beat = tokio::time::interval(self.heartbeat.mul_f32(0.8));
+        beat.reset();
+        self.printer.note(&format!(
+            "user {}, device {}, with user {}; {HELP}",
+            welcome.user_id, welcome.device_id, self.options.peer_user_id
+        ));
+    }
+
+    async fn carry_out(&mut self, socket: &mut Socket, out: Vec<Out>) -> Result<(), End> {
+        for out in out {
+            match out {
+                Out::Frame(frame) => self.send(socket, frame).await?,
+                Out::Show(text) => self.printer.show(&text),
+                Out::Note(text) => self.printer.note(&text),
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, socket: &mut Socket, frame: Vec<u8>) -> Result<(), End> {
+        socket
+            .send(Message::Binary(Bytes::from(frame)))
+            .await
+            .map_err(|error| End::Lost(Advice::Backoff, format!("connection lost: {error}")))
+    }
+}
+
+/// Never, where there is no time to leave at.
+async fn leave(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A random time up to `max`.
+fn jitter(max: Duration) -> anyhow::Result<Duration> {
+    let mut bytes = [0; 4];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow!("the system gives no random bytes"))?;
+    Ok(max.mul_f64(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)))
+}

@@ -1,0 +1,133 @@
+//! The command line: verbs and their options, and how a failure is told.
+//!
+//! Each verb's options stand in a file of its name. Exit codes: 0 done, 1 it failed while it ran, 2
+//! the command line or the configuration is wrong.
+
+mod check_config;
+mod failure;
+pub mod serve;
+pub mod token;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub use failure::Failure;
+
+const EXAMPLES: &str = "\
+Examples:
+  rookery serve                            a server on wss://127.0.0.1:8443
+  rookery chat --user 7 --to 8             a chat with user 8, in another terminal
+  rookery chat --user 8 --to 7             ... and user 8's side of it
+  rookery token --user 7 --device 1        a login token for a client of your own
+  rookery check-config rookery.toml        what a configuration comes to, or what is wrong with it
+
+Exit codes: 0 done, 1 failed while running, 2 wrong command line or configuration.";
+
+/// A connection edge for chat: millions of TLS connections, and no acked message lost.
+#[derive(Parser, Debug)]
+#[command(name = "rookery", version, after_help = EXAMPLES, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Serve clients until SIGINT or SIGTERM
+    Serve(serve::Args),
+    /// Talk to another user from this terminal
+    Chat(crate::chat::Args),
+    /// Mint a login token (JWT) and print it
+    Token(token::Args),
+    /// Print the effective configuration, or everything that is wrong with it
+    CheckConfig(check_config::Args),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, in roff
+    Man,
+}
+
+/// Parses the command line, does what it says, and tells a failure on stderr.
+pub fn run() -> ExitCode {
+    match dispatch(Cli::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn dispatch(verb: Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::Serve(args) => serve::run(&args),
+        Verb::Chat(args) => crate::chat::run(&args),
+        Verb::Token(args) => token::run(&args),
+        Verb::CheckConfig(args) => check_config::run(&args),
+        Verb::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "rookery", &mut script);
+            print(&script)
+        }
+        Verb::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command())
+                .render(&mut page)
+                .map_err(Failure::running)?;
+            print(&page)
+        }
+    }
+}
+
+/// The environment, without what is no UTF-8: none of our variables can be.
+pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// Writes an answer to stdout. A reader that has seen enough (`| head`) is no failure.
+pub(crate) fn print(answer: &[u8]) -> Result<(), Failure> {
+    use std::io::Write as _;
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(answer).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::running(
+            anyhow::anyhow!("cannot write to stdout: {error}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_and_option_has_help() {
+        let mut options = 0;
+        for verb in Cli::command().get_subcommands() {
+            assert!(
+                verb.get_about().is_some(),
+                "{} has no help",
+                verb.get_name()
+            );
+            for option in verb.get_arguments() {
+                assert!(
+                    option.get_help().is_some(),
+                    "{} {} has no help",
+                    verb.get_name(),
+                    option.get_id()
+                );
+                options += 1;
+            }
+        }
+        assert!(options >= 20, "only {options} options were looked at");
+    }
+}

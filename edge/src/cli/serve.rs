@@ -1,0 +1,65 @@
+//! `rookery serve`: its options, and the configuration that they come to.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::Failure;
+use crate::config::{Config, ConfigError, Overrides};
+
+const EXAMPLES: &str = "\
+Examples:
+  rookery serve
+  rookery serve --data /var/lib/rookery --listen 0.0.0.0:8443 --config /etc/rookery.toml
+  rookery serve --listen 127.0.0.1:9443 --listen-plain 127.0.0.1:9080 --shards 2
+  ROOKERY_LIMITS_DEVICES_PER_USER_MAX=3 rookery serve
+
+Values: the command line over ROOKERY_SECTION_KEY over the file over the defaults; docs/rookery.toml
+has every key. The first start makes in --data what is not configured: a self-signed certificate and a
+development key for tokens. SIGHUP reads the certificate again, SIGINT and SIGTERM stop the server.";
+
+/// The options of `serve`.
+#[derive(clap::Args, Clone, Debug, Default)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The configuration file, TOML
+    #[arg(long, value_name = "FILE", env = "ROOKERY_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The directory that holds everything the server writes [default: rookery-data] [env: ROOKERY_DATA]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Await TLS connections here; may be given several times [default: 127.0.0.1:8443] [env: ROOKERY_LISTEN_TLS]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Vec<SocketAddr>,
+    /// Await plain connections here; may be given several times [default: none] [env: ROOKERY_LISTEN_PLAIN]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen_plain: Vec<SocketAddr>,
+    /// Shards, one thread each [default: one per core] [env: ROOKERY_ENGINE_SHARDS]
+    #[arg(long, value_name = "N")]
+    pub shards: Option<u16>,
+    /// Answer every WebSocket message with itself, without login (conformance tests, benchmarks)
+    #[arg(long)]
+    pub echo: bool,
+}
+
+impl Args {
+    /// The effective configuration: file, environment and these options.
+    pub fn configuration(&self) -> Result<Config, ConfigError> {
+        let overrides = Overrides {
+            data: self.data.clone(),
+            listen_tls: self.listen.clone(),
+            listen_plain: self.listen_plain.clone(),
+            shards: self.shards,
+        };
+        Config::load(self.config.as_deref(), super::environment(), &overrides)
+    }
+}
+
+/// Reads the configuration and sets up logging; the server itself is the `serve` module.
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let config = args.configuration()?;
+    crate::logging::init(&config.log)?;
+    Err(Failure::running(anyhow::anyhow!(
+        "this build has no server in it ({} shards)",
+        config.engine.shard_count()
+    )))
+}

@@ -1,0 +1,237 @@
+//! What makes values of the right types wrong, each with its reason.
+
+use rookery_wire::proto;
+
+use super::Config;
+use super::load::Key;
+
+/// The widest node id: message ids have 10 bits for node and shard, the lower ones the shard's.
+const NODE_ID_MAX: u16 = 1_023;
+/// A shard's number travels in 16 bits; more shards than this no host has cores for.
+const SHARDS_MAX: u16 = 1_024;
+
+/// Each mistake with its key; the message goes on after the key's name.
+pub(super) fn check(config: &Config) -> Vec<(Key, String)> {
+    let mut found = Vec::new();
+    listeners(config, &mut found);
+    limits(config, &mut found);
+    auth(config, &mut found);
+    rest(config, &mut found);
+    found
+}
+
+fn listeners(config: &Config, found: &mut Vec<(Key, String)>) {
+    let listen = &config.listen;
+    if listen.tls.is_empty() && listen.plain.is_empty() {
+        found.push((
+            ("listen", "tls"),
+            "and `listen.plain` are both empty: nobody could connect".into(),
+        ));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for (key, addresses) in [("tls", &listen.tls), ("plain", &listen.plain)] {
+        for address in addresses {
+            if address.port() != 0 && !seen.insert(*address) {
+                found.push((
+                    ("listen", key),
+                    format!("has {address}, which is listed twice"),
+                ));
+            }
+        }
+    }
+}
+
+fn limits(config: &Config, found: &mut Vec<(Key, String)>) {
+    let limits = &config.limits;
+    let ranges: [(&'static str, u32, u32, u32, &str); 10] = [
+        (
+            "connections_max",
+            limits.connections_max,
+            1,
+            1 << 26,
+            "connections",
+        ),
+        (
+            "devices_per_user_max",
+            limits.devices_per_user_max.into(),
+            1,
+            1_024,
+            "devices",
+        ),
+        (
+            "payload_bytes_max",
+            limits.payload_bytes_max,
+            1,
+            proto::PAYLOAD_BYTES_MAX as u32,
+            "bytes",
+        ),
+        (
+            "page_messages_max",
+            limits.page_messages_max,
+            1,
+            proto::PAGE_MESSAGES_MAX as u32,
+            "messages",
+        ),
+        (
+            "login_timeout_ms",
+            limits.login_timeout_ms,
+            100,
+            300_000,
+            "ms",
+        ),
+        (
+            "heartbeat_interval_ms",
+            limits.heartbeat_interval_ms,
+            1_000,
+            3_600_000,
+            "ms",
+        ),
+        (
+            "idle_timeout_ms",
+            limits.idle_timeout_ms,
+            1_000,
+            7_200_000,
+            "ms",
+        ),
+        (
+            "reconnect_jitter_ms",
+            limits.reconnect_jitter_ms,
+            0,
+            600_000,
+            "ms",
+        ),
+        (
+            "send_queue_bytes_max",
+            limits.send_queue_bytes_max,
+            4_096,
+            1 << 30,
+            "bytes",
+        ),
+        (
+            "drain_timeout_ms",
+            limits.drain_timeout_ms,
+            0,
+            3_600_000,
+            "ms",
+        ),
+    ];
+    for (key, value, min, max, unit) in ranges {
+        if value < min || value > max {
+            found.push((
+                ("limits", key),
+                format!("is {value}; it may be {min} to {max} {unit}"),
+            ));
+        }
+    }
+    if limits.idle_timeout_ms <= limits.heartbeat_interval_ms {
+        let message = format!(
+            "is {}, not more than `limits.heartbeat_interval_ms` ({}): clients that keep to the interval \
+             would be closed",
+            limits.idle_timeout_ms, limits.heartbeat_interval_ms
+        );
+        found.push((("limits", "idle_timeout_ms"), message));
+    }
+    // A Deliver is the payload and less than 1 KiB around it; a queue that cannot hold one would
+    // close every reader.
+    if limits.send_queue_bytes_max < limits.payload_bytes_max.saturating_add(1_024) {
+        let message = format!(
+            "is {}, less than one message of `limits.payload_bytes_max` ({}) and its 1,024 bytes of frame",
+            limits.send_queue_bytes_max, limits.payload_bytes_max
+        );
+        found.push((("limits", "send_queue_bytes_max"), message));
+    }
+}
+
+fn auth(config: &Config, found: &mut Vec<(Key, String)>) {
+    let auth = &config.auth;
+    if auth.leeway_ms > 300_000 {
+        found.push((
+            ("auth", "leeway_ms"),
+            format!("is {}; more than 300000 ms is no leeway", auth.leeway_ms),
+        ));
+    }
+    let mut ids = std::collections::BTreeSet::new();
+    for key in &auth.keys {
+        match &key.id {
+            None if auth.keys.len() > 1 => found.push((
+                ("auth", "keys"),
+                format!(
+                    "has several keys, and the one of {} has no id to tell it by",
+                    key.file.display()
+                ),
+            )),
+            Some(id) if !ids.insert(id) => {
+                found.push((("auth", "keys"), format!("has two keys with the id `{id}`")));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn rest(config: &Config, found: &mut Vec<(Key, String)>) {
+    if config.data.as_os_str().is_empty() {
+        found.push((
+            ("", "data"),
+            "is empty; it names the directory that the server writes to".into(),
+        ));
+    }
+    match (&config.tls.certificate, &config.tls.key) {
+        (Some(_), None) => {
+            found.push((
+                ("tls", "certificate"),
+                "is set and `tls.key` is not: set both or none".into(),
+            ));
+        }
+        (None, Some(_)) => {
+            found.push((
+                ("tls", "key"),
+                "is set and `tls.certificate` is not: set both or none".into(),
+            ));
+        }
+        _ => {}
+    }
+    if config.engine.shards > SHARDS_MAX {
+        found.push((
+            ("engine", "shards"),
+            format!("is {}; it may be 0 to {SHARDS_MAX}", config.engine.shards),
+        ));
+    }
+    let router = &config.router;
+    if router.node_id > NODE_ID_MAX {
+        found.push((
+            ("router", "node_id"),
+            format!("is {}; it may be 0 to {NODE_ID_MAX}", router.node_id),
+        ));
+    }
+    let (min, max) = (1 << 20, 4 << 30);
+    if router.log_segment_bytes < min
+        || router.log_segment_bytes > max
+        || !router.log_segment_bytes.is_multiple_of(4_096)
+    {
+        let message = format!(
+            "is {}; it may be {min} to {max} and is a multiple of 4096, the unit of direct writes",
+            router.log_segment_bytes
+        );
+        found.push((("router", "log_segment_bytes"), message));
+    }
+    if router.log_segments_max < 4 || router.log_segments_max > 65_536 {
+        let message = format!("is {}; it may be 4 to 65536", router.log_segments_max);
+        found.push((("router", "log_segments_max"), message));
+    }
+    if router.readers == 0 || router.readers > 256 {
+        found.push((
+            ("router", "readers"),
+            format!("is {}; it may be 1 to 256", router.readers),
+        ));
+    }
+    if router.store_cache_bytes < 1 << 20 {
+        let message = format!(
+            "is {}; below 1048576 the cache holds not even an index",
+            router.store_cache_bytes
+        );
+        found.push((("router", "store_cache_bytes"), message));
+    }
+    if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&config.log.filter) {
+        found.push((("log", "filter"), format!("is no filter: {error}")));
+    }
+}

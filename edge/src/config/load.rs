@@ -1,0 +1,402 @@
+//! From a file's text, the environment and the command line to a checked [`Config`].
+//!
+//! Each key is tried on its own before the whole is built, so that one mistake does not hide another.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
+
+use super::source::File;
+use super::{AuthKey, Config, ConfigError, Mistake, Origin, check, fields, sections};
+
+/// A configuration file is read up to this many bytes; a larger one is not a configuration file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What the command line says, over everything else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--data`
+    pub data: Option<PathBuf>,
+    /// `--listen`, in place of all configured TLS listeners.
+    pub listen_tls: Vec<SocketAddr>,
+    /// `--listen-plain`, in place of all configured plain listeners.
+    pub listen_plain: Vec<SocketAddr>,
+    /// `--shards`
+    pub shards: Option<u16>,
+}
+
+/// A section's name ("" for the top level) and a key in it.
+pub(super) type Key = (&'static str, &'static str);
+
+impl Config {
+    /// Reads the file (none: nothing but defaults), then applies the environment and the command
+    /// line, then checks. `env` holds all variables; those that are not ours are passed over.
+    pub fn load(
+        path: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+        overrides: &Overrides,
+    ) -> Result<Self, ConfigError> {
+        let text = match path {
+            None => String::new(),
+            Some(path) => read(path).map_err(|message| {
+                let origin = Origin::CommandLine("--config");
+                ConfigError {
+                    mistakes: vec![Mistake { origin, message }],
+                }
+            })?,
+        };
+        let env: Vec<(String, String)> = env.into_iter().collect();
+        let mut loader = Loader::default();
+        if let Some(path) = path {
+            loader.file(&File { path, text: &text });
+        }
+        for (name, value) in &env {
+            loader.environment(name, value);
+        }
+        loader.finish(overrides)
+    }
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let mut text = String::new();
+    let said = |what: &dyn std::fmt::Display| format!("cannot read {}: {what}", path.display());
+    let file = std::fs::File::open(path).map_err(|error| said(&error))?;
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| said(&error))?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(said(
+            &"it is larger than 1 MiB and so no configuration file",
+        ));
+    }
+    Ok(text)
+}
+
+/// The sections and their keys; the keys of the top level stand under "".
+fn schema() -> [(&'static str, &'static [&'static str]); 8] {
+    [
+        ("", &["data"]),
+        ("listen", fields::of::<sections::Listen>()),
+        ("tls", fields::of::<sections::Tls>()),
+        ("auth", fields::of::<sections::Auth>()),
+        ("limits", fields::of::<sections::Limits>()),
+        ("engine", fields::of::<sections::Engine>()),
+        ("router", fields::of::<sections::Router>()),
+        ("log", fields::of::<sections::Log>()),
+    ]
+}
+
+/// Accepted values, and mistakes.
+#[derive(Default)]
+struct Loader<'i> {
+    values: BTreeMap<Key, Spanned<DeValue<'i>>>,
+    origins: BTreeMap<Key, Origin>,
+    mistakes: Vec<Mistake>,
+}
+
+impl<'i> Loader<'i> {
+    fn mistake(&mut self, origin: Origin, message: String) {
+        self.mistakes.push(Mistake { origin, message });
+    }
+
+    fn file(&mut self, file: &File<'i>) {
+        let (root, errors) = DeTable::parse_recoverable(file.text);
+        for error in errors {
+            self.mistake(file.origin(error.span()), error.message().to_owned());
+        }
+        for (name, value) in root.into_inner() {
+            let known = schema()
+                .into_iter()
+                .find(|(section, _)| *section == name.get_ref().as_ref());
+            match (known, value.get_ref()) {
+                (Some((section, keys)), DeValue::Table(table)) if !section.is_empty() => {
+                    self.section(file, section, keys, table);
+                }
+                (Some((section, _)), other) if !section.is_empty() => self.mistake(
+                    file.origin(Some(value.span())),
+                    format!(
+                        "`{section}` is a section, `[{section}]`, not a {}",
+                        other.type_str()
+                    ),
+                ),
+                _ if name.get_ref() == "data" => {
+                    self.accept(Some(file), ("", "data"), value.clone())
+                }
+                _ => {
+                    let known = schema()
+                        .map(|(section, _)| if section.is_empty() { "data" } else { section });
+                    let message =
+                        format!("unknown section or key {}", nearest(name.get_ref(), &known));
+                    self.mistake(file.origin(Some(name.span())), message);
+                }
+            }
+        }
+    }
+
+    fn section(
+        &mut self,
+        file: &File<'i>,
+        section: &'static str,
+        keys: &'static [&'static str],
+        table: &DeTable<'i>,
+    ) {
+        for (name, value) in table {
+            match keys
+                .iter()
+                .copied()
+                .find(|key| *key == name.get_ref().as_ref())
+            {
+                Some("keys") if section == "auth" => self.auth_keys(file, value),
+                Some(key) => self.accept(Some(file), (section, key), value.clone()),
+                None => {
+                    let message = format!(
+                        "unknown key {} in [{section}]",
+                        nearest(name.get_ref(), keys)
+                    );
+                    self.mistake(file.origin(Some(name.span())), message);
+                }
+            }
+        }
+    }
+
+    /// `[[auth.keys]]`: the one place where tables stand within a section.
+    fn auth_keys(&mut self, file: &File<'i>, value: &Spanned<DeValue<'i>>) {
+        let keys = fields::of::<AuthKey>();
+        let mut unknown = false;
+        for table in value.get_ref().as_array().into_iter().flatten() {
+            for name in table
+                .get_ref()
+                .as_table()
+                .into_iter()
+                .flat_map(|table| table.keys())
+            {
+                if !keys.contains(&name.get_ref().as_ref()) {
+                    unknown = true;
+                    let message = format!(
+                        "unknown key {} in [[auth.keys]]",
+                        nearest(name.get_ref(), keys)
+                    );
+                    self.mistake(file.origin(Some(name.span())), message);
+                }
+            }
+        }
+        if !unknown {
+            self.accept(Some(file), ("auth", "keys"), value.clone());
+        }
+    }
+
+    /// Takes a value of the file where it has the key's type.
+    fn accept(&mut self, file: Option<&File<'i>>, key: Key, value: Spanned<DeValue<'i>>) {
+        let span = value.span();
+        match build([(key, value.clone())]) {
+            Ok(_) => {
+                if let Some(file) = file {
+                    self.origins.insert(key, file.origin(Some(span)));
+                }
+                self.values.insert(key, value);
+            }
+            Err(error) => {
+                let origin = file.map_or(Origin::Default, |file| {
+                    file.origin(error.span().or(Some(span)))
+                });
+                self.mistake(
+                    origin,
+                    format!("`{}`: {}", dotted(key), for_people(error.message())),
+                );
+            }
+        }
+    }
+
+    /// `ROOKERY_DATA` and `ROOKERY_SECTION_KEY`. Other variables with our prefix belong to other
+    /// verbs (`ROOKERY_TOKEN`) or to nobody; one that is a slip of a section's name is refused.
+    fn environment(&mut self, name: &'i str, value: &'i str) {
+        let Some(rest) = name.strip_prefix("ROOKERY_") else {
+            return;
+        };
+        let rest = rest.to_ascii_lowercase();
+        if rest == "data" {
+            return self.environment_value(("", "data"), name, value);
+        }
+        let Some((word, key_name)) = rest.split_once('_') else {
+            return;
+        };
+        let origin = || Origin::Environment(name.to_owned());
+        for (section, keys) in schema().into_iter().skip(1) {
+            if word == section {
+                match keys.iter().copied().find(|key| *key == key_name) {
+                    Some(key) => self.environment_value((section, key), name, value),
+                    None => {
+                        let message =
+                            format!("unknown key {} in [{section}]", nearest(key_name, keys));
+                        self.mistake(origin(), message);
+                    }
+                }
+                return;
+            }
+        }
+        let sections = schema().map(|(section, _)| section);
+        if sections
+            .iter()
+            .any(|section| strsim::osa_distance(section, word) == 1)
+        {
+            self.mistake(
+                origin(),
+                format!("unknown section {}", nearest(word, &sections)),
+            );
+        }
+    }
+
+    /// A variable holds a TOML value, or a bare word, or a list with commas: whichever first has the
+    /// key's type.
+    fn environment_value(&mut self, key: Key, name: &str, value: &'i str) {
+        let string = |text: &'i str| Spanned::new(0..text.len(), DeValue::String(text.into()));
+        let mut list = DeArray::new();
+        for word in value
+            .split(',')
+            .map(str::trim)
+            .filter(|word| !word.is_empty())
+        {
+            list.push(string(word));
+        }
+        let list = Spanned::new(0..value.len(), DeValue::Array(list));
+        let candidates = DeValue::parse(value)
+            .ok()
+            .into_iter()
+            .chain([string(value), list]);
+        let mut first_error = None;
+        for candidate in candidates {
+            match build([(key, candidate.clone())]) {
+                Ok(_) => {
+                    self.origins
+                        .insert(key, Origin::Environment(name.to_owned()));
+                    self.values.insert(key, candidate);
+                    return;
+                }
+                Err(error) => drop(first_error.get_or_insert(error)),
+            }
+        }
+        if let Some(error) = first_error {
+            let message = format!("`{}`: {}", dotted(key), for_people(error.message()));
+            self.mistake(Origin::Environment(name.to_owned()), message);
+        }
+    }
+
+    fn finish(mut self, overrides: &Overrides) -> Result<Config, ConfigError> {
+        let mut config = match build(std::mem::take(&mut self.values)) {
+            Ok(config) => config,
+            Err(error) => {
+                self.mistake(Origin::Default, for_people(error.message()));
+                return Err(ConfigError {
+                    mistakes: self.mistakes,
+                });
+            }
+        };
+        overrides.apply(&mut config, &mut self.origins);
+        for (key, message) in check::check(&config) {
+            let origin = self.origins.get(&key).cloned().unwrap_or(Origin::Default);
+            self.mistake(origin, format!("`{}` {message}", dotted(key)));
+        }
+        if self.mistakes.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError {
+                mistakes: self.mistakes,
+            })
+        }
+    }
+}
+
+impl Overrides {
+    fn apply(&self, config: &mut Config, origins: &mut BTreeMap<Key, Origin>) {
+        let mut says = |key, option| origins.insert(key, Origin::CommandLine(option));
+        if let Some(data) = &self.data {
+            config.data.clone_from(data);
+            says(("", "data"), "--data");
+        }
+        if !self.listen_tls.is_empty() {
+            config.listen.tls.clone_from(&self.listen_tls);
+            says(("listen", "tls"), "--listen");
+        }
+        if !self.listen_plain.is_empty() {
+            config.listen.plain.clone_from(&self.listen_plain);
+            says(("listen", "plain"), "--listen-plain");
+        }
+        if let Some(shards) = self.shards {
+            config.engine.shards = shards;
+            says(("engine", "shards"), "--shards");
+        }
+    }
+}
+
+/// A configuration of these values and, for all others, the defaults.
+fn build<'i>(
+    values: impl IntoIterator<Item = (Key, Spanned<DeValue<'i>>)>,
+) -> Result<Config, toml::de::Error> {
+    let name = |text: &'static str| Spanned::new(0..0, text.into());
+    let mut root = DeTable::new();
+    for ((section, key), value) in values {
+        if section.is_empty() {
+            root.insert(name(key), value);
+            continue;
+        }
+        let table = root
+            .entry(name(section))
+            .or_insert_with(|| Spanned::new(0..0, DeValue::Table(DeTable::new())));
+        if let DeValue::Table(table) = table.get_mut() {
+            table.insert(name(key), value);
+        }
+    }
+    let span: Range<usize> = 0..0;
+    Config::deserialize(toml::de::Deserializer::from(Spanned::new(span, root)))
+}
+
+fn dotted((section, key): Key) -> String {
+    if section.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{section}.{key}")
+    }
+}
+
+/// `name`, and the known one that was probably meant, or all of them.
+fn nearest(name: &str, known: &[&str]) -> String {
+    let known: Vec<&str> = known
+        .iter()
+        .copied()
+        .filter(|known| !known.is_empty())
+        .collect();
+    let best = known
+        .iter()
+        .copied()
+        .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
+    match best {
+        Some(best) if strsim::jaro_winkler(name, best) > 0.75 => {
+            format!("`{name}` (did you mean `{best}`?)")
+        }
+        _ => format!("`{name}` (known are {})", known.join(", ")),
+    }
+}
+
+/// serde's words without Rust's names of types.
+fn for_people(message: &str) -> String {
+    let mut message = message.to_owned();
+    for (rust, plain) in [
+        ("expected u16", "expected a whole number from 0 to 65,535"),
+        (
+            "expected u32",
+            "expected a whole number from 0 to 4,294,967,295",
+        ),
+        ("expected u64", "expected a whole number from 0"),
+        ("expected a boolean", "expected true or false"),
+        ("expected a sequence", "expected a list, [\"…\", \"…\"]"),
+    ] {
+        message = message.replace(rust, plain);
+    }
+    message
+}

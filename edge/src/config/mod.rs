@@ -1,0 +1,25 @@
+//! The configuration: what it holds, where its values come from, and how a mistake in it is told.
+//!
+//! Values come from four places, the later over the earlier: the defaults, the TOML file, the
+//! environment (`ROOKERY_SECTION_KEY`), the command line. Every value remembers where it came from,
+//! so that a mistake names its line; all mistakes are told at once. A [`Config`] that
+//! [`Config::load`] returns has passed every check of [`check`].
+
+mod check;
+mod error;
+mod fields;
+mod load;
+mod sections;
+mod show;
+mod source;
+
+pub use error::{ConfigError, Mistake};
+pub use load::Overrides;
+pub use sections::{
+    Algorithm, Auth, AuthKey, Config, Engine, Limits, Listen, Log, LogFormat, LogWriter, Router,
+    Tls,
+};
+pub use source::Origin;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,306 @@
+//! The sections and their defaults. `docs/rookery.toml` says the same to people; a test holds the two
+//! together.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that `rookery serve` can be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The directory that holds everything the server writes.
+    pub data: PathBuf,
+    /// Where clients are awaited.
+    pub listen: Listen,
+    /// The certificate.
+    pub tls: Tls,
+    /// Who may log in.
+    pub auth: Auth,
+    /// What a client may do, and how long it may take.
+    pub limits: Limits,
+    /// The shard engine.
+    pub engine: Engine,
+    /// The log and the store.
+    pub router: Router,
+    /// What is written to stderr.
+    pub log: Log,
+}
+
+/// `[listen]`: addresses of the listeners.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// WebSocket over TLS.
+    pub tls: Vec<SocketAddr>,
+    /// WebSocket without TLS, for a proxy that ends TLS in front, or for tests.
+    pub plain: Vec<SocketAddr>,
+}
+
+/// `[tls]`: PEM files, or none of both for a self-signed certificate in the data directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// The chain, the server's own certificate first.
+    #[serde(with = "empty_is_none")]
+    pub certificate: Option<PathBuf>,
+    /// The private key of the first certificate.
+    #[serde(with = "empty_is_none")]
+    pub key: Option<PathBuf>,
+}
+
+/// `[auth]`: how a login token is verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Auth {
+    /// The keys. None: a development key is made in the data directory.
+    pub keys: Vec<AuthKey>,
+    /// The `iss` that a token must have.
+    #[serde(with = "empty_is_none")]
+    pub issuer: Option<String>,
+    /// An `aud` that a token must have.
+    #[serde(with = "empty_is_none")]
+    pub audience: Option<String>,
+    /// By how much the issuer's clock may differ from ours, ms.
+    pub leeway_ms: u64,
+}
+
+/// One of `[[auth.keys]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthKey {
+    /// The `kid` of tokens signed with it; needed where there are several keys.
+    #[serde(default, with = "empty_is_none")]
+    pub id: Option<String>,
+    /// The one algorithm that it is used with.
+    pub algorithm: Algorithm,
+    /// HS256: the secret, as raw bytes. ES256 and EdDSA: the public key, PEM.
+    pub file: PathBuf,
+}
+
+/// The signature algorithms of tokens. There is deliberately no `none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
+pub enum Algorithm {
+    /// HMAC with SHA-256.
+    #[serde(rename = "HS256")]
+    #[value(name = "HS256", alias = "hs256")]
+    Hs256,
+    /// ECDSA on P-256 with SHA-256.
+    #[serde(rename = "ES256")]
+    #[value(name = "ES256", alias = "es256")]
+    Es256,
+    /// Ed25519.
+    #[serde(rename = "EdDSA")]
+    #[value(name = "EdDSA", alias = "eddsa")]
+    EdDsa,
+}
+
+/// `[limits]`: what a client may do, and how long it may take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Open connections on this host, those that have not logged in included.
+    pub connections_max: u32,
+    /// Devices of one user that are connected at a time.
+    pub devices_per_user_max: u16,
+    /// Bytes of a message's payload.
+    pub payload_bytes_max: u32,
+    /// Messages in one answer to Sync or History.
+    pub page_messages_max: u32,
+    /// From the TCP connection to a verified login, TLS included.
+    pub login_timeout_ms: u32,
+    /// Clients are asked to send something at least this often.
+    pub heartbeat_interval_ms: u32,
+    /// A connection that sent nothing for this long is closed.
+    pub idle_timeout_ms: u32,
+    /// Clients wait a random time up to this before they connect again.
+    pub reconnect_jitter_ms: u32,
+    /// Bytes that may wait for a client that reads slowly.
+    pub send_queue_bytes_max: u32,
+    /// How long a stopping server lets its connections end politely.
+    pub drain_timeout_ms: u32,
+}
+
+/// `[engine]`: the shard engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Engine {
+    /// Shards, one thread each; 0 for one per core that this process may use.
+    pub shards: u16,
+    /// Whether each shard's thread stays on one core.
+    pub pin: bool,
+}
+
+/// `[router]`: the commit log and the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Router {
+    /// This host's number in message ids; no two hosts have the same.
+    pub node_id: u16,
+    /// Who writes the commit log.
+    pub log_writer: LogWriter,
+    /// Bytes of one segment of the commit log.
+    pub log_segment_bytes: u64,
+    /// Segments at most: the bound of the log's disk space.
+    pub log_segments_max: u32,
+    /// Threads that serve Sync, History and ListConversations.
+    pub readers: u16,
+    /// Bytes of the store's block cache.
+    pub store_cache_bytes: u64,
+    /// With less free space than this, new messages are refused.
+    pub space_reserve_bytes: u64,
+}
+
+/// The writers of the commit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogWriter {
+    /// One thread, direct and synchronous writes.
+    Plain,
+    /// glommio's DMA files.
+    Glommio,
+}
+
+/// `[log]`: what is written to stderr.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// Levels by module, as `tracing_subscriber::EnvFilter` has them.
+    pub filter: String,
+}
+
+/// The forms of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line of text each.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("rookery-data"),
+            listen: Listen::default(),
+            tls: Tls::default(),
+            auth: Auth::default(),
+            limits: Limits::default(),
+            engine: Engine::default(),
+            router: Router::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            tls: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],
+            plain: Vec::new(),
+        }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            issuer: None,
+            audience: None,
+            leeway_ms: 5_000,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 100_000,
+            devices_per_user_max: 5,
+            payload_bytes_max: 65_536,
+            page_messages_max: 100,
+            login_timeout_ms: 8_000,
+            heartbeat_interval_ms: 30_000,
+            idle_timeout_ms: 75_000,
+            reconnect_jitter_ms: 5_000,
+            send_queue_bytes_max: 1 << 20,
+            drain_timeout_ms: 10_000,
+        }
+    }
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self {
+            shards: 0,
+            pin: true,
+        }
+    }
+}
+
+impl Default for Router {
+    fn default() -> Self {
+        Self {
+            node_id: 0,
+            log_writer: LogWriter::Plain,
+            log_segment_bytes: 64 << 20,
+            log_segments_max: 64,
+            readers: 2,
+            store_cache_bytes: 64 << 20,
+            space_reserve_bytes: 256 << 20,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            filter: "info".to_owned(),
+        }
+    }
+}
+
+impl Engine {
+    /// The number of shards, with 0 resolved to the cores that this process may use.
+    pub fn shard_count(&self) -> u16 {
+        match self.shards {
+            0 => std::thread::available_parallelism()
+                .map_or(1, |cores| u16::try_from(cores.get()).unwrap_or(u16::MAX)),
+            some => some,
+        }
+    }
+}
+
+/// TOML has no null: an empty string stands for "not set".
+mod empty_is_none {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        value: &Option<T>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => value.serialize(to),
+            None => to.serialize_str(""),
+        }
+    }
+
+    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
+    where
+        T: From<String>,
+        D: Deserializer<'de>,
+    {
+        let text = String::deserialize(from)?;
+        Ok(if text.is_empty() {
+            None
+        } else {
+            Some(T::from(text))
+        })
+    }
+}
