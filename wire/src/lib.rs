@@ -3,8 +3,11 @@
 //!
 //! * [`tls`]: TLS around rustls and the parked record layer.
 //! * [`ws`]: WebSocket (RFC 6455): the upgrade, the decoder, the encoder.
+//! * [`link`]: TLS, upgrade and WebSocket composed into one byte stream.
 //! * [`proto`]: the binary protocol v1 that travels inside WebSocket messages.
 
+#[cfg(feature = "crypto")]
+pub mod link;
 pub mod proto;
 #[cfg(feature = "crypto")]
 pub mod tls;

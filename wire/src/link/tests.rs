@@ -1,0 +1,229 @@
+//! Two links talk to each other in memory, their bytes cut in every way.
+
+use super::*;
+use crate::proto::CloseCode;
+
+const SERVER: Config = Config {
+    frames: ws::Config::binary(ws::Role::Server, 1 << 20),
+    server: upgrade::Server::CHAT,
+};
+const CLIENT: Config = Config {
+    frames: ws::Config::binary(ws::Role::Client, 1 << 20),
+    server: upgrade::Server::CHAT,
+};
+
+/// Records what came; the server's says everything back. Stops after each event where told to.
+#[derive(Default)]
+struct Recorder {
+    opened: bool,
+    messages: Vec<Vec<u8>>,
+    closed: Option<Option<CloseCode>>,
+    echo: bool,
+    stop: bool,
+}
+
+impl Receiver for Recorder {
+    fn on_open(&mut self, writer: &mut Writer<'_>) -> Flow {
+        self.opened = true;
+        if !self.echo {
+            writer.message(ws::Opcode::Binary, b"first");
+        }
+        self.flow()
+    }
+
+    fn on_event(&mut self, writer: &mut Writer<'_>, event: ws::Event<'_>) -> Flow {
+        match event {
+            ws::Event::Binary(bytes) => {
+                if self.echo {
+                    writer.message(ws::Opcode::Binary, &bytes);
+                }
+                self.messages.push(bytes.into_owned());
+            }
+            ws::Event::Close { code, .. } => self.closed = Some(code),
+            _ => {}
+        }
+        self.flow()
+    }
+}
+
+impl Recorder {
+    fn flow(&self) -> Flow {
+        if self.stop {
+            Flow::Stop
+        } else {
+            Flow::Continue
+        }
+    }
+}
+
+struct End {
+    link: Link,
+    session: Option<tls::Session>,
+    masks: Option<Masks>,
+    config: Config,
+    out: Vec<u8>,
+    seen: Recorder,
+}
+
+impl End {
+    fn feed(&mut self, bytes: &[u8]) -> Result<Flow, Error> {
+        let mut bytes = bytes.to_vec();
+        let masks = self.masks.as_mut();
+        let end = (&mut self.session, &mut self.out, &mut self.seen);
+        self.link
+            .feed(&self.config, end.0, masks, end.1, end.2, &mut bytes)
+    }
+
+    fn say(&mut self, payload: &[u8]) {
+        Writer::new(self.session.as_mut(), self.masks.as_mut(), &mut self.out)
+            .message(ws::Opcode::Binary, payload);
+    }
+}
+
+fn tls_configs() -> (tls::ServerConfig, tls::ClientConfig) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("rcgen");
+    let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let server = tls::ServerConfig::from_pem(chain.as_bytes(), key.as_bytes(), tls::Tickets::One);
+    let client = tls::ClientConfig::new(tls::Verify::Insecure, tls::Offer::default());
+    (server.expect("server"), client.expect("client"))
+}
+
+fn pair(with_tls: bool) -> (End, End) {
+    let (server_tls, client_tls) = tls_configs();
+    let request = upgrade::ClientRequest {
+        host: "localhost",
+        path: "/",
+        key: [7; 16],
+        subprotocol: Some("rookery.v1"),
+    };
+    let mut out = Vec::new();
+    let hello = with_tls.then(|| tls::Handshake::client(&client_tls, "localhost", &mut out));
+    let hello = hello.map(|hello| hello.expect("client"));
+    let client = End {
+        link: Link::connect(hello, &request, &mut out),
+        session: None,
+        masks: Some(Masks::new(3)),
+        config: CLIENT,
+        out,
+        seen: Recorder::default(),
+    };
+    let shake = with_tls.then(|| tls::Handshake::server(&server_tls).expect("server"));
+    let server = End {
+        link: Link::accept(shake),
+        session: None,
+        masks: None,
+        config: SERVER,
+        out: Vec::new(),
+        seen: Recorder {
+            echo: true,
+            ..Recorder::default()
+        },
+    };
+    (client, server)
+}
+
+/// Carries bytes both ways, `cut` at a time, until both are silent.
+fn talk(client: &mut End, server: &mut End, cut: usize) {
+    loop {
+        let up = std::mem::take(&mut client.out);
+        let down = std::mem::take(&mut server.out);
+        if up.is_empty() && down.is_empty() {
+            return;
+        }
+        for piece in up.chunks(cut) {
+            server.feed(piece).expect("server");
+        }
+        for piece in down.chunks(cut) {
+            client.feed(piece).expect("client");
+        }
+    }
+}
+
+#[test]
+fn messages_arrive_whatever_the_cuts() {
+    for with_tls in [false, true] {
+        for cut in [1, 2, 7, 100, 1_000, 100_000] {
+            let (mut client, mut server) = pair(with_tls);
+            talk(&mut client, &mut server, cut);
+            assert!(client.seen.opened && server.seen.opened);
+            let sizes = [0usize, 1, 125, 126, 20_000, 70_000];
+            for size in sizes {
+                client.say(&vec![size as u8; size]);
+            }
+            talk(&mut client, &mut server, cut);
+            let lens: Vec<usize> = client.seen.messages.iter().map(Vec::len).collect();
+            assert_eq!(
+                lens,
+                [5, 0, 1, 125, 126, 20_000, 70_000],
+                "tls {with_tls}, cut {cut}"
+            );
+            assert_eq!(client.seen.messages, server.seen.messages);
+            assert!(client.link.is_at_rest() && server.link.is_at_rest());
+        }
+    }
+}
+
+#[test]
+fn nothing_is_lost_when_the_receiver_stops_after_each_event() {
+    for with_tls in [false, true] {
+        let (mut client, mut server) = pair(with_tls);
+        server.seen.stop = true;
+        for n in 0..5 {
+            talk(&mut client, &mut server, 100_000);
+            client.say(&[n; 300]);
+        }
+        talk(&mut client, &mut server, 100_000);
+        for _ in 0..20 {
+            server.feed(&[]).expect("server");
+        }
+        talk(&mut client, &mut server, 100_000);
+        assert_eq!(server.seen.messages.len(), 6, "tls {with_tls}");
+        assert_eq!(client.seen.messages, server.seen.messages);
+        assert!(server.link.is_at_rest());
+    }
+}
+
+#[test]
+fn a_link_made_anew_goes_on_where_the_one_at_rest_was() {
+    let (mut client, mut server) = pair(true);
+    talk(&mut client, &mut server, 1_000);
+    for n in 0..10 {
+        client.link = Link::open();
+        server.link = Link::open();
+        client.say(&[n; 10]);
+        talk(&mut client, &mut server, 3);
+    }
+    assert_eq!(client.seen.messages.len(), 11);
+}
+
+#[test]
+fn plain_http_on_the_tls_port_gets_an_answer_it_can_read() {
+    let (_, mut server) = pair(true);
+    let error = server
+        .feed(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect_err("not TLS");
+    assert_eq!(error, Error::Tls(tls::Error::PlainHttp));
+    assert!(server.out.starts_with(b"HTTP/1.1 400 "));
+}
+
+#[test]
+fn the_last_words_fit_the_stage() {
+    let (_, mut server) = pair(true);
+    server.feed(&[0xff; 64]).expect_err("garbage");
+    assert_eq!(server.out.first(), Some(&21), "an alert record");
+
+    let (_, mut server) = pair(false);
+    server
+        .feed(b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect_err("no such path");
+    assert!(server.out.starts_with(b"HTTP/1.1 404 "));
+
+    let (mut client, mut server) = pair(false);
+    talk(&mut client, &mut server, 1_000);
+    let error = server.feed(&[0x82, 0x01, 0x00]).expect_err("not masked");
+    assert_eq!(error.close_code(), Some(CloseCode::PROTOCOL_ERROR));
+    assert_eq!(
+        server.out[..4],
+        [0x88, server.out.len() as u8 - 2, 0x03, 0xea]
+    );
+}
