@@ -1,0 +1,478 @@
+//! The machine that all shards of a simulation share: clock, network, listeners, events.
+//!
+//! It carries out what sockets do, for both ends; what rings do (file tables, provided buffers,
+//! submission and completion) is the driver's, one per shard. Everything that happens comes from the
+//! seed and happens on one thread, so a seed is a run.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use libc::{
+    EAGAIN, ECONNABORTED, ECONNREFUSED, ECONNRESET, EHOSTUNREACH, ENETUNREACH, ENOTCONN, EPIPE,
+    ETIMEDOUT,
+};
+
+use super::checks::{Checks, Count};
+use super::faults::{Plan, Rates};
+use super::net::{Link, PEER, Packet, SHARD, Stage};
+use super::rng::Rng;
+use crate::driver::{Now, SlotRef, Tag};
+
+/// The wall clock at the start: 2026-01-01.
+const UNIX_START_MS: i64 = 1_767_225_600_000;
+
+/// Something that happens at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Event {
+    /// A packet reaches an end.
+    Deliver { link: u32, to: usize },
+    /// An RST reaches an end.
+    Reset { link: u32, to: usize },
+    /// The answer to a connect: 0 or an errno.
+    Answer { link: u32, errno: i32 },
+    /// A peer has something to look at.
+    Peer(u32),
+    /// A shard has something that became due.
+    Shard(u16),
+}
+
+/// Who sent a file to another ring.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sender {
+    /// The shard.
+    pub(super) shard: u16,
+    /// The slot that holds the file there.
+    pub(super) slot: SlotRef,
+    /// The tag of the operation.
+    pub(super) tag: Tag,
+}
+
+/// What one shard's kernel thread leaves for another's.
+#[derive(Debug)]
+pub(super) enum TaskWork {
+    /// MSG_RING SEND_FD: to be installed in a free slot of a ring.
+    Install {
+        link: u32,
+        ring: u16,
+        arrival: Tag,
+        /// Where the sender's own completion goes.
+        from: Sender,
+    },
+    /// The sender's own completion.
+    Sent { from: Sender, result: i32 },
+}
+
+/// Where a peer's connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// None so far.
+    None,
+    /// This one.
+    Link(u32),
+    /// A shard was to connect to it and could not.
+    Failed,
+}
+
+/// A shard as the others see it.
+#[derive(Debug, Default)]
+pub(super) struct Port {
+    /// Connections that wait to be accepted, for each listener. No listener when the shard is gone.
+    pub(super) backlogs: Vec<VecDeque<u32>>,
+    /// What other threads left for it.
+    pub(super) task_work: VecDeque<TaskWork>,
+    /// Something may have completed or woken it.
+    pub(super) dirty: bool,
+    /// When its present turn began, and the one before.
+    pub(super) turn_ns: u64,
+    /// See `turn_ns`.
+    pub(super) turn_before_ns: u64,
+}
+
+/// The shared machine.
+pub(super) struct Kernel {
+    /// The source of everything.
+    pub(super) rng: Rng,
+    /// What may happen.
+    pub(super) plan: Plan,
+    /// The watch.
+    pub(super) checks: Checks,
+    /// Every connection that there ever was.
+    pub(super) links: Vec<Link>,
+    /// The shards.
+    pub(super) ports: Vec<Port>,
+    /// Each peer's connection.
+    pub(super) lines: Vec<Line>,
+    /// The shards are to stop, or have: peers are owed nothing more.
+    pub(super) stopping: bool,
+    /// Every step is printed.
+    pub(super) verbose: bool,
+    mono_ns: u64,
+    unix_offset_ms: i64,
+    events: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    scheduled: u64,
+}
+
+impl Kernel {
+    /// A machine with idle shards, each with that many listeners.
+    pub(super) fn new(mut rng: Rng, plan: Plan, listeners: usize) -> Kernel {
+        let mono_ns = rng.between(0, 1 << 40);
+        let port = || Port {
+            backlogs: vec![VecDeque::new(); listeners],
+            ..Port::default()
+        };
+        Kernel {
+            ports: (0..plan.shards).map(|_| port()).collect(),
+            lines: vec![Line::None; plan.peers as usize],
+            rng,
+            plan,
+            checks: Checks::default(),
+            links: Vec::new(),
+            stopping: false,
+            verbose: false,
+            mono_ns,
+            unix_offset_ms: 0,
+            events: BinaryHeap::new(),
+            scheduled: 0,
+        }
+    }
+
+    /// Both clocks.
+    pub(super) fn now(&self) -> Now {
+        let unix_ms = UNIX_START_MS + (self.mono_ns / 1_000_000) as i64 + self.unix_offset_ms;
+        Now {
+            mono_ns: self.mono_ns,
+            unix_ms: unix_ms.max(0) as u64,
+        }
+    }
+
+    /// Time goes on to `mono_ns`, never back.
+    pub(super) fn advance_to(&mut self, mono_ns: u64) {
+        self.mono_ns = self.mono_ns.max(mono_ns);
+    }
+
+    /// The wall clock is set.
+    pub(super) fn jump_wall(&mut self, by_ms: i64) {
+        self.unix_offset_ms += by_ms;
+    }
+
+    /// From here on nothing fails.
+    pub(super) fn calm_down(&mut self) {
+        self.plan.rates = Rates::default();
+    }
+
+    /// Whether a fault of that rate strikes; counts it if so.
+    pub(super) fn strikes(&mut self, rate: impl Fn(&Rates) -> super::rng::Rate, count: Count) -> bool {
+        let struck = self.rng.strikes(rate(&self.plan.rates));
+        if struck {
+            self.checks.count(count);
+        }
+        struck
+    }
+
+    /// Lets an event happen in `delay_ns`.
+    pub(super) fn schedule(&mut self, delay_ns: u64, event: Event) {
+        self.schedule_at(self.mono_ns + delay_ns, event);
+    }
+
+    fn schedule_at(&mut self, at: u64, event: Event) {
+        self.scheduled += 1;
+        self.events.push(Reverse((at, self.scheduled, event)));
+    }
+
+    /// When the next event is due.
+    pub(super) fn next_event_ns(&self) -> Option<u64> {
+        self.events.peek().map(|event| event.0.0)
+    }
+
+    /// Lets everything happen that is due, and returns the peers that have something to look at.
+    pub(super) fn run_due(&mut self) -> Vec<u32> {
+        let mut peers = Vec::new();
+        while self.next_event_ns().is_some_and(|at| at <= self.mono_ns) {
+            let Some(Reverse((_, _, event))) = self.events.pop() else {
+                break;
+            };
+            match event {
+                Event::Deliver { link, to } => self.deliver(link, to),
+                Event::Reset { link, to } => self.reset_arrives(link, to),
+                Event::Answer { link, errno } => self.answer(link, errno),
+                Event::Shard(shard) => self.ports[usize::from(shard)].dirty = true,
+                Event::Peer(peer) if !peers.contains(&peer) => peers.push(peer),
+                Event::Peer(_) => {}
+            }
+        }
+        peers
+    }
+
+    fn latency(&mut self) -> u64 {
+        let most = self.plan.latency_ns;
+        self.rng.between(most / 8, most)
+    }
+
+    fn capacities(&mut self) -> [usize; 2] {
+        std::array::from_fn(|_| 1 << self.rng.between(6, 13))
+    }
+
+    /// Somebody at that end may want to look.
+    fn notify(&mut self, id: u32, end: usize) {
+        let link = &self.links[id as usize];
+        if end == SHARD {
+            for (shard, port) in self.ports.iter_mut().enumerate() {
+                port.dirty |= link.watchers & (1 << shard) != 0;
+            }
+        } else {
+            let peer = link.peer;
+            let delay = self.rng.between(1, 20_000);
+            self.schedule(delay, Event::Peer(peer));
+        }
+    }
+
+    fn deliver(&mut self, id: u32, to: usize) {
+        if self.rng.strikes(self.plan.rates.reset) {
+            let errno = if self.rng.one_in(3) {
+                ETIMEDOUT
+            } else {
+                ECONNRESET
+            };
+            return self.die(id, errno);
+        }
+        let now = self.mono_ns;
+        let link = &mut self.links[id as usize];
+        let mut answer_rst = false;
+        while let Some(packet) = link.pipes[to].pop(now) {
+            if link.ends[to].dead {
+                continue;
+            }
+            match packet {
+                // RFC 9293 3.10.7.4: data after the receiver has closed is answered by a reset. A
+                // socket that is only shut for reading does the same (tcp_rcv_state_process).
+                Packet::Bytes(_) if link.ends[to].closed || link.ends[to].read_shut => {
+                    answer_rst = true;
+                }
+                Packet::Bytes(bytes) => link.pipes[to].arrived.extend(bytes),
+                Packet::Fin => link.pipes[to].fin = true,
+            }
+        }
+        if answer_rst {
+            link.ends[to].dead = true;
+            self.abort(id, to);
+        }
+        self.notify(id, to);
+        self.notify(id, 1 - to);
+    }
+
+    /// The connection dies under both.
+    fn die(&mut self, id: u32, errno: i32) {
+        let link = &mut self.links[id as usize];
+        link.excused = true;
+        for end in [SHARD, PEER] {
+            let errno = if end == PEER { ECONNRESET } else { errno };
+            Self::kill(link, end, errno);
+        }
+        self.notify(id, SHARD);
+        self.notify(id, PEER);
+    }
+
+    /// What a reset or a timeout does to one end. What has arrived stays readable (tcp_reset).
+    fn kill(link: &mut Link, end: usize, errno: i32) {
+        let (mine, pipe) = (&mut link.ends[end], &mut link.pipes[end]);
+        pipe.cut();
+        if !mine.dead {
+            mine.dead = true;
+            mine.error = Some(if pipe.fin && errno == ECONNRESET {
+                EPIPE
+            } else {
+                errno
+            });
+        }
+        link.pipes[1 - end].cut();
+    }
+
+    fn reset_arrives(&mut self, id: u32, to: usize) {
+        Self::kill(&mut self.links[id as usize], to, ECONNRESET);
+        self.notify(id, to);
+    }
+
+    /// Sends an RST from `end`.
+    fn abort(&mut self, id: u32, end: usize) {
+        let delay = self.latency();
+        let to = 1 - end;
+        self.schedule(delay, Event::Reset { link: id, to });
+    }
+
+    fn answer(&mut self, id: u32, errno: i32) {
+        let link = &mut self.links[id as usize];
+        if link.stage != Stage::Connecting {
+            return;
+        }
+        let peer = link.peer as usize;
+        if errno != 0 {
+            link.stage = Stage::Fresh;
+            link.ends[SHARD].error = Some(errno);
+            self.lines[peer] = Line::Failed;
+        } else {
+            link.stage = Stage::Open;
+            self.lines[peer] = Line::Link(id);
+            self.notify(id, PEER);
+        }
+        self.notify(id, SHARD);
+    }
+
+    /// A peer connects to some shard's first listener, as SO_REUSEPORT spreads them.
+    pub(super) fn dial(&mut self, peer: u32) -> bool {
+        let shard = self.rng.index(self.ports.len());
+        let capacities = self.capacities();
+        let backlog_most = self.plan.backlog;
+        let Some(backlog) = self.ports[shard].backlogs.first_mut() else {
+            return false;
+        };
+        if backlog.len() >= backlog_most {
+            self.checks.count(Count::BacklogFull);
+            return false;
+        }
+        let id = self.links.len() as u32;
+        backlog.push_back(id);
+        self.links.push(Link::new(peer, Stage::Open, capacities));
+        self.lines[peer as usize] = Line::Link(id);
+        self.ports[shard].dirty = true;
+        true
+    }
+
+    /// A new socket of a shard.
+    pub(super) fn socket(&mut self) -> u32 {
+        let capacities = self.capacities();
+        self.links
+            .push(Link::new(u32::MAX, Stage::Fresh, capacities));
+        self.links.len() as u32 - 1
+    }
+
+    /// A shard's socket connects to a peer.
+    pub(super) fn connect(&mut self, id: u32, peer: u32) {
+        let fails = self.rng.strikes(self.plan.rates.connect_fails);
+        let errnos = [ECONNREFUSED, ETIMEDOUT, ENETUNREACH, EHOSTUNREACH];
+        let errno = if fails { errnos[self.rng.index(4)] } else { 0 };
+        let delay = self.latency();
+        let link = &mut self.links[id as usize];
+        link.peer = peer;
+        link.stage = Stage::Connecting;
+        self.schedule(delay, Event::Answer { link: id, errno });
+    }
+
+    /// recv(2) without waiting; no bytes mean the end of the stream.
+    pub(super) fn recv(&mut self, id: u32, end: usize, max: usize) -> Result<Vec<u8>, i32> {
+        let link = &mut self.links[id as usize];
+        let (mine, pipe) = (&mut link.ends[end], &mut link.pipes[end]);
+        if !pipe.arrived.is_empty() {
+            let bytes = pipe.read(max);
+            self.notify(id, 1 - end);
+            return Ok(bytes);
+        }
+        match mine.error.take() {
+            Some(errno) => Err(errno),
+            None if pipe.fin || mine.read_shut || mine.dead => Ok(Vec::new()),
+            None if link.stage != Stage::Open => Err(ENOTCONN),
+            None => Err(EAGAIN),
+        }
+    }
+
+    /// send(2) without waiting, of at most `max` of the bytes.
+    pub(super) fn send(&mut self, id: u32, end: usize, bytes: &[u8], max: usize) -> Result<usize, i32> {
+        let at = self.mono_ns + self.latency();
+        let link = &mut self.links[id as usize];
+        let mine = &mut link.ends[end];
+        if let Some(errno) = mine.error.take() {
+            return Err(errno);
+        }
+        if mine.dead || mine.write_shut {
+            return Err(EPIPE);
+        }
+        if link.stage != Stage::Open {
+            return Err(ENOTCONN);
+        }
+        let pipe = &mut link.pipes[1 - end];
+        let n = bytes.len().min(max).min(pipe.space());
+        if n == 0 {
+            return Err(EAGAIN);
+        }
+        let at = pipe.push(at, Packet::Bytes(bytes[..n].to_vec()));
+        self.schedule_at(
+            at,
+            Event::Deliver {
+                link: id,
+                to: 1 - end,
+            },
+        );
+        Ok(n)
+    }
+
+    /// shutdown(2): SHUT_RDWR, or SHUT_WR only.
+    pub(super) fn shutdown(&mut self, id: u32, end: usize, both: bool) -> Result<(), i32> {
+        let at = self.mono_ns + self.latency();
+        let link = &mut self.links[id as usize];
+        if link.stage == Stage::Connecting {
+            link.stage = Stage::Fresh;
+            link.ends[end].error = Some(ECONNABORTED);
+            self.lines[link.peer as usize] = Line::Failed;
+            self.notify(id, end);
+            return Ok(());
+        }
+        if link.stage == Stage::Fresh || link.ends[end].dead {
+            return Err(ENOTCONN);
+        }
+        link.ends[end].read_shut |= both;
+        if !std::mem::replace(&mut link.ends[end].write_shut, true) {
+            let at = link.pipes[1 - end].push(at, Packet::Fin);
+            self.schedule_at(
+                at,
+                Event::Deliver {
+                    link: id,
+                    to: 1 - end,
+                },
+            );
+        }
+        self.notify(id, end);
+        Ok(())
+    }
+
+    /// The last descriptor of an end is closed: a FIN, or an RST when it left bytes unread
+    /// (RFC 2525 2.17).
+    pub(super) fn close(&mut self, id: u32, end: usize) {
+        let link = &mut self.links[id as usize];
+        link.ends[end].closed = true;
+        if link.stage != Stage::Open || link.ends[end].dead {
+            return;
+        }
+        if link.pipes[end].arrived.is_empty() {
+            let _ = self.shutdown(id, end, false);
+        } else {
+            self.checks.count(Count::UnreadClose);
+            self.reset_by(id, end);
+        }
+    }
+
+    /// An end aborts the connection (SO_LINGER with 0, or a crash).
+    pub(super) fn reset_by(&mut self, id: u32, end: usize) {
+        let link = &mut self.links[id as usize];
+        link.ends[end].closed = true;
+        if !std::mem::replace(&mut link.ends[end].dead, true) {
+            self.abort(id, end);
+        }
+    }
+
+    /// One holder fewer of the shard's file; the last one closes it.
+    pub(super) fn release(&mut self, id: u32) {
+        let link = &mut self.links[id as usize];
+        link.refs -= 1;
+        if link.refs == 0 {
+            self.close(id, SHARD);
+        }
+    }
+
+    /// A shard is gone: its listeners with it, and whoever waited there.
+    pub(super) fn unlisten(&mut self, shard: u16) {
+        let backlogs = std::mem::take(&mut self.ports[usize::from(shard)].backlogs);
+        for id in backlogs.into_iter().flatten() {
+            self.links[id as usize].excused = true;
+            self.reset_by(id, SHARD);
+        }
+    }
+}
