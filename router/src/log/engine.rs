@@ -268,6 +268,11 @@ impl Engine {
         true
     }
 
+    /// Lets go of everything but the writer, which panicked: it is not even dropped.
+    pub(crate) fn abandon(self) {
+        std::mem::forget(self.writer);
+    }
+
     /// Records the durable end, so that the next start can tell a lost tail from a torn one.
     pub(crate) fn settle(&mut self) -> bool {
         self.control.end == self.end || self.save(self.control)

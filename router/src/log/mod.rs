@@ -18,6 +18,11 @@ mod scan;
 mod service;
 mod writer;
 
+#[cfg(test)]
+mod power_loss;
+#[cfg(test)]
+mod sim;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -106,11 +111,12 @@ pub fn open(
 ) -> Result<(CommitLog, Recovered), LogError> {
     options.check(options.segment_bytes)?;
     let disk: Arc<dyn Disk> = Arc::new(Dir::open(dir)?);
-    open_on(disk, options, sink, progress, writer::make)
+    let (path, asked) = (dir.to_owned(), options.clone());
+    open_on(disk, options, sink, progress, Box::new(move || writer::make(path, &asked)))
 }
 
 /// Makes a writer on the log's thread.
-type MakeWriter = fn(Arc<dyn Disk>, &Options) -> Result<Box<dyn Writer>, LogError>;
+type MakeWriter = Box<dyn FnOnce() -> Result<Box<dyn Writer>, LogError> + Send>;
 
 fn open_on(
     disk: Arc<dyn Disk>,
@@ -177,8 +183,7 @@ fn start(
     let file = disk.path("");
     let (tell, told) = mpsc::sync_channel(1);
     let run = move || {
-        let engine = make_writer(disk.clone(), &options)
-            .and_then(|writer| Engine::new(disk.clone(), writer, found));
+        let engine = make_writer().and_then(|writer| Engine::new(disk.clone(), writer, found));
         let (engine, started) = match engine {
             Ok(engine) => (Some(engine), Ok(())),
             Err(error) => (None, Err(error)),

@@ -131,7 +131,7 @@ impl Service {
             tracing::error!("the sink panicked again while the open tickets were failed");
         }
         // The writer may be what panicked: its library's state is not to be touched again.
-        std::mem::forget(self.engine);
+        self.engine.abandon();
         Err(reason)
     }
 

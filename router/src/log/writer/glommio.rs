@@ -5,17 +5,16 @@
 //! log's thread in good order (`service`), which refuses further appends and says why.
 
 use std::io;
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use glommio::io::{DmaFile, OpenOptions};
 use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
 
 use super::Writer;
 use crate::log::api::LogError;
-use crate::log::disk::Disk;
 
 pub(super) struct Glommio {
-    disk: Arc<dyn Disk>,
+    dir: PathBuf,
     // Before the executor, which must outlive it.
     file: Option<DmaFile>,
     executor: LocalExecutor,
@@ -23,7 +22,7 @@ pub(super) struct Glommio {
 
 impl Glommio {
     /// `batch_bytes_max` sizes the registered memory: one write is in flight at a time.
-    pub(super) fn new(disk: Arc<dyn Disk>, batch_bytes_max: usize) -> Result<Self, LogError> {
+    pub(super) fn new(dir: PathBuf, batch_bytes_max: usize) -> Result<Self, LogError> {
         let executor = LocalExecutorBuilder::new(Placement::Unbound)
             .name("rookery-log")
             .io_memory(2 * batch_bytes_max)
@@ -37,7 +36,7 @@ impl Glommio {
                 ),
             })?;
         Ok(Self {
-            disk,
+            dir,
             file: None,
             executor,
         })
@@ -46,7 +45,7 @@ impl Glommio {
 
 impl Writer for Glommio {
     fn open(&mut self, name: &str) -> io::Result<()> {
-        let path = self.disk.path(name);
+        let path = self.dir.join(name);
         let former = self.file.take();
         let file = self.executor.run(async {
             if let Some(former) = former {

@@ -4,10 +4,9 @@ mod glommio;
 mod plain;
 
 use std::io;
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use super::api::LogError;
-use super::disk::Disk;
 use super::options::{Options, WriterKind};
 
 /// Writes blocks of one file at a time, on the thread that made it.
@@ -22,11 +21,11 @@ pub(crate) trait Writer {
 
 /// Makes the writer that the options ask for. To be called on the log's thread: the `glommio`
 /// writer is tied to it.
-pub(crate) fn make(disk: Arc<dyn Disk>, options: &Options) -> Result<Box<dyn Writer>, LogError> {
+pub(crate) fn make(dir: PathBuf, options: &Options) -> Result<Box<dyn Writer>, LogError> {
     match options.writer {
-        WriterKind::Plain => Ok(Box::new(plain::Plain::new(disk))),
+        WriterKind::Plain => Ok(Box::new(plain::Plain::new(dir))),
         WriterKind::Glommio => Ok(Box::new(glommio::Glommio::new(
-            disk,
+            dir,
             options.batch_bytes_max,
         )?)),
     }

@@ -4,25 +4,25 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use super::Writer;
-use crate::log::disk::{Disk, open_for_blocks};
+use crate::log::disk::open_for_blocks;
 
 pub(super) struct Plain {
-    disk: Arc<dyn Disk>,
+    dir: PathBuf,
     file: Option<File>,
 }
 
 impl Plain {
-    pub(super) fn new(disk: Arc<dyn Disk>) -> Self {
-        Self { disk, file: None }
+    pub(super) fn new(dir: PathBuf) -> Self {
+        Self { dir, file: None }
     }
 }
 
 impl Writer for Plain {
     fn open(&mut self, name: &str) -> io::Result<()> {
-        self.file = Some(open_for_blocks(&self.disk.path(name), libc::O_DSYNC)?);
+        self.file = Some(open_for_blocks(&self.dir.join(name), libc::O_DSYNC)?);
         Ok(())
     }
 
