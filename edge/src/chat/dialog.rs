@@ -63,8 +63,13 @@ impl Dialog {
     }
 
     /// Whether everything that was said is durable.
-    pub(super) fn is_settled(&self) -> bool {
+    pub(super) fn is_all_durable(&self) -> bool {
         self.pending.is_empty()
+    }
+
+    /// Whether the conversation is open and everything that was said in it is durable.
+    pub(super) fn is_settled(&self) -> bool {
+        self.greeted && self.pending.is_empty()
     }
 
     /// A line of the user.

@@ -47,7 +47,8 @@ struct Link {
     jitter_ms: u32,
     heartbeat: Duration,
     welcomed: bool,
-    /// The input has ended; leave at this time once everything is durable.
+    /// The input has ended: leave once everything is durable and the linger is over.
+    input_ended: bool,
     leave_at: Option<Instant>,
 }
 
@@ -66,11 +67,14 @@ pub(super) async fn run(
         jitter_ms: JITTER_MS,
         heartbeat: Duration::from_millis(HEARTBEAT_MS.into()),
         welcomed: false,
+        input_ended: false,
         leave_at: None,
     };
     let result = link.run(&mut lines).await;
-    if result.is_err() && link.printer.interactive() {
-        link.printer.note("the conversation is over; press Enter");
+    if let Err(error) = &result
+        && link.printer.interactive()
+    {
+        link.printer.note(&format!("{error:#}; press Enter"));
     }
     result
 }
@@ -78,15 +82,18 @@ pub(super) async fn run(
 impl Link {
     async fn run(&mut self, lines: &mut mpsc::Receiver<String>) -> anyhow::Result<()> {
         let mut backoff = BACKOFF_MIN;
+        // A server that never welcomed us may not be there at all: the user is told at once.
+        let mut known = false;
         loop {
-            let was_welcomed = std::mem::take(&mut self.welcomed);
+            self.welcomed = false;
             let end = match self.options.target.connect().await {
                 Ok(mut socket) => self.serve(&mut socket, lines).await?,
-                Err(error) if !was_welcomed && self.resume_token.is_empty() => return Err(error),
+                Err(error) if !known => return Err(error),
                 Err(error) => End::Lost(Advice::Backoff, format!("{error:#}")),
             };
             self.dialog.on_lost();
             if self.welcomed {
+                known = true;
                 backoff = BACKOFF_MIN;
             }
             let wait = match end {
@@ -112,12 +119,10 @@ impl Link {
                     wait
                 }
             };
-            tokio::time::sleep(wait).await;
-            if self.leave_at.is_some_and(|_| self.dialog.is_settled())
-                || lines.is_closed() && lines.is_empty() && self.dialog.is_settled()
-            {
+            if self.input_ended && self.dialog.is_all_durable() {
                 return Ok(());
             }
+            tokio::time::sleep(wait).await;
         }
     }
 
@@ -150,11 +155,11 @@ impl Link {
                         None => return Ok(End::Lost(Advice::Backoff, "connection lost".to_owned())),
                     }
                 }
-                line = lines.recv(), if self.leave_at.is_none() => match line {
+                line = lines.recv(), if !self.input_ended => match line {
                     Some(line) => self.on_line(line, &mut out),
-                    None => self.leave_at = Some(Instant::now() + self.options.linger),
+                    None => self.input_ended = true,
                 },
-                () = leave(self.leave_at.filter(|_| self.dialog.is_settled())) => {
+                () = leave(self.leave_at) => {
                     // The peer's answer to the close is not waited for: there is nothing left to lose.
                     let _ = socket.close(None).await;
                     return Ok(End::Left);
@@ -169,6 +174,9 @@ impl Link {
             }
             if let Err(end) = self.carry_out(socket, out).await {
                 return Ok(end);
+            }
+            if self.input_ended && self.dialog.is_settled() && self.leave_at.is_none() {
+                self.leave_at = Some(Instant::now() + self.options.linger);
             }
         }
     }
