@@ -112,7 +112,13 @@ pub fn open(
     options.check(options.segment_bytes)?;
     let disk: Arc<dyn Disk> = Arc::new(Dir::open(dir)?);
     let (path, asked) = (dir.to_owned(), options.clone());
-    open_on(disk, options, sink, progress, Box::new(move || writer::make(path, &asked)))
+    open_on(
+        disk,
+        options,
+        sink,
+        progress,
+        Box::new(move || writer::make(path, &asked)),
+    )
 }
 
 /// Makes a writer on the log's thread.

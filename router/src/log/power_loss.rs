@@ -77,7 +77,12 @@ fn run_life(rng: &mut Rng, tag: u64, before: Image, truth: Vec<Body>, lies: bool
         truth,
         attempts: Vec::new(),
     };
-    let mut engine = Engine::new(shared.clone(), Box::new(SimWriter::new(disk.clone())), found).unwrap();
+    let mut engine = Engine::new(
+        shared.clone(),
+        Box::new(SimWriter::new(disk.clone())),
+        found,
+    )
+    .unwrap();
     disk.state(|state| state.lies = lies);
     let mut batch = Batch::new(BATCH_BYTES);
     let mut acked = life.truth.clone();
@@ -95,7 +100,8 @@ fn run_life(rng: &mut Rng, tag: u64, before: Image, truth: Vec<Body>, lies: bool
             .filter(|body| batch.push(body.len() as u64, body))
             .collect();
         let changes = disk.state(|state| state.ops.len());
-        life.attempts.push((changes, acked.len() as u64, bodies.clone()));
+        life.attempts
+            .push((changes, acked.len() as u64, bodies.clone()));
         match commit(&mut engine, &shared, &mut batch) {
             Ok(base) => {
                 assert_eq!(base.0, acked.len() as u64);
@@ -103,7 +109,8 @@ fn run_life(rng: &mut Rng, tag: u64, before: Image, truth: Vec<Body>, lies: bool
             }
             Err(error) => assert!(matches!(error, AppendError::Failed { .. })),
         }
-        life.acks.push((disk.state(|state| state.ops.len()), acked.clone()));
+        life.acks
+            .push((disk.state(|state| state.ops.len()), acked.clone()));
         if rng.below(4) == 0 {
             let to = rng.below(acked.len() as u64 + 1).max(engine.watermark().0);
             life.asked.push((disk.state(|state| state.ops.len()), to));
@@ -115,7 +122,11 @@ fn run_life(rng: &mut Rng, tag: u64, before: Image, truth: Vec<Body>, lies: bool
 }
 
 /// As the service does it, on one thread.
-fn commit(engine: &mut Engine, disk: &Arc<dyn Disk>, batch: &mut Batch) -> Result<Offset, AppendError> {
+fn commit(
+    engine: &mut Engine,
+    disk: &Arc<dyn Disk>,
+    batch: &mut Batch,
+) -> Result<Offset, AppendError> {
     loop {
         match engine.commit(batch) {
             Ok(base) => return Ok(base),
@@ -123,7 +134,8 @@ fn commit(engine: &mut Engine, disk: &Arc<dyn Disk>, batch: &mut Batch) -> Resul
             Err(CommitError::NoSpare) => {
                 let slot = engine.slot_next();
                 let go_on = &mut |_| std::ops::ControlFlow::Continue(());
-                disk.create_zeroed(&segment_name(slot), SEGMENT_BYTES, go_on).unwrap();
+                disk.create_zeroed(&segment_name(slot), SEGMENT_BYTES, go_on)
+                    .unwrap();
                 engine.add_spare(slot);
             }
         }
@@ -131,7 +143,11 @@ fn commit(engine: &mut Engine, disk: &Arc<dyn Disk>, batch: &mut Batch) -> Resul
 }
 
 fn at<T>(events: &[(usize, T)], changes: usize) -> Option<&T> {
-    events.iter().take_while(|(when, _)| *when <= changes).last().map(|(_, what)| what)
+    events
+        .iter()
+        .take_while(|(when, _)| *when <= changes)
+        .last()
+        .map(|(_, what)| what)
 }
 
 /// Reads all that a start would replay.
@@ -152,12 +168,21 @@ fn read(disk: &Arc<dyn Disk>, found: &Found, from: Offset) -> Result<Vec<Record>
 }
 
 /// Checks the image that a cut after `changes` whole changes left; gives what each offset holds.
-fn check(life: &Life, image: &Image, changes: usize, sum: &mut Checked) -> Result<Vec<Body>, String> {
+fn check(
+    life: &Life,
+    image: &Image,
+    changes: usize,
+    sum: &mut Checked,
+) -> Result<Vec<Body>, String> {
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::with(image.clone()));
     let acked = at(&life.acks, changes).map_or(&[][..], Vec::as_slice);
     sum.images += 1;
     let Some(found) = recover(&disk).map_err(|error| error.to_string())? else {
-        return if acked.is_empty() { Ok(Vec::new()) } else { Err("the log is gone".into()) };
+        return if acked.is_empty() {
+            Ok(Vec::new())
+        } else {
+            Err("the log is gone".into())
+        };
     };
     let end = found.end.0 as usize;
     if end < acked.len() {
@@ -167,16 +192,24 @@ fn check(life: &Life, image: &Image, changes: usize, sum: &mut Checked) -> Resul
     let settled = at(&life.settled, changes).copied().unwrap_or(0);
     let asked = at(&life.asked, changes).copied().unwrap_or(0);
     if watermark.0 < settled || watermark.0 > asked {
-        return Err(format!("watermark {watermark}, settled {settled}, asked {asked}"));
+        return Err(format!(
+            "watermark {watermark}, settled {settled}, asked {asked}"
+        ));
     }
     let records = read(&disk, &found, watermark).map_err(|error| error.to_string())?;
     if records.len() as u64 != found.end.0 - watermark.0 {
-        return Err(format!("{} records from {watermark} to {end}", records.len()));
+        return Err(format!(
+            "{} records from {watermark} to {end}",
+            records.len()
+        ));
     }
     let mut truth = acked.to_vec();
     for (n, record) in (watermark.0..).zip(records) {
         if record.offset.0 != n || record.key != record.body.len() as u64 {
-            return Err(format!("record {n} has offset {} and key {}", record.offset, record.key));
+            return Err(format!(
+                "record {n} has offset {} and key {}",
+                record.offset, record.key
+            ));
         }
         sum.records += 1;
         match acked.get(n as usize) {
@@ -195,9 +228,13 @@ fn check(life: &Life, image: &Image, changes: usize, sum: &mut Checked) -> Resul
 }
 
 fn attempted(life: &Life, changes: usize, n: u64, body: &Body) -> bool {
-    let begun = life.attempts.iter().take_while(|(when, ..)| *when <= changes);
+    let begun = life
+        .attempts
+        .iter()
+        .take_while(|(when, ..)| *when <= changes);
     begun.into_iter().any(|(_, base, bodies)| {
-        n.checked_sub(*base).is_some_and(|index| bodies.get(index as usize) == Some(body))
+        n.checked_sub(*base)
+            .is_some_and(|index| bodies.get(index as usize) == Some(body))
     })
 }
 
@@ -251,7 +288,9 @@ fn what_was_acked_survives_a_cut_at_every_write() {
         lives(seed, 4, false, &mut sum).unwrap();
     }
     println!("{sum:?}");
-    assert!(sum.images > 10_000 && sum.torn_tails > 100 && sum.survivors > 100 && sum.recycled > 100);
+    assert!(
+        sum.images > 10_000 && sum.torn_tails > 100 && sum.survivors > 100 && sum.recycled > 100
+    );
 }
 
 #[test]
@@ -296,7 +335,11 @@ fn start(disk: &SimDisk) -> (CommitLog, Outcomes) {
     (log, outcomes)
 }
 
-fn append_and_wait(log: &CommitLog, outcomes: &Outcomes, ticket: Ticket) -> Result<Offset, AppendError> {
+fn append_and_wait(
+    log: &CommitLog,
+    outcomes: &Outcomes,
+    ticket: Ticket,
+) -> Result<Offset, AppendError> {
     log.append(ticket, vec![7; 4000], ticket)?;
     let (answered, outcome) = outcomes.recv_timeout(Duration::from_secs(60)).unwrap();
     assert_eq!(answered, ticket);
@@ -318,7 +361,11 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
         Err(error) => Some(error),
     });
     assert_eq!(refused, Some(AppendError::StorageFull));
-    assert_eq!(log.append(1, vec![1], 1), Err(AppendError::StorageFull), "refused at the door");
+    assert_eq!(
+        log.append(1, vec![1], 1),
+        Err(AppendError::StorageFull),
+        "refused at the door"
+    );
     disk.state(|state| state.segments_max = None);
     let mut tries = 0;
     let offset = loop {
@@ -331,7 +378,13 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
         std::thread::sleep(Duration::from_millis(1));
     };
     assert_eq!(offset, Offset(acked), "no hole");
-    assert_eq!(log.read_from(Offset(0)).unwrap().map(Result::unwrap).count() as u64, acked + 1);
+    assert_eq!(
+        log.read_from(Offset(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .count() as u64,
+        acked + 1
+    );
     println!("refused after {acked} records");
 }
 
@@ -369,5 +422,8 @@ fn a_failed_write_fails_its_tickets_and_the_log_goes_on() {
 #[test]
 fn a_writer_names_a_missing_file() {
     let mut writer = SimWriter::new(SimDisk::default());
-    assert_eq!(writer.open("segment-000000").unwrap_err().kind(), std::io::ErrorKind::NotFound);
+    assert_eq!(
+        writer.open("segment-000000").unwrap_err().kind(),
+        std::io::ErrorKind::NotFound
+    );
 }

@@ -18,9 +18,18 @@ pub(super) type Image = BTreeMap<String, Vec<u8>>;
 /// A change that was asked of the disk, durable before the next was asked.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
-    Create { name: String, bytes: usize },
-    Write { name: String, position: usize, bytes: Vec<u8> },
-    Remove { name: String },
+    Create {
+        name: String,
+        bytes: usize,
+    },
+    Write {
+        name: String,
+        position: usize,
+        bytes: Vec<u8>,
+    },
+    Remove {
+        name: String,
+    },
 }
 
 impl Op {
@@ -38,8 +47,14 @@ impl Op {
                 image.remove(name);
             }
             Self::Create { .. } | Self::Remove { .. } => {}
-            Self::Write { name, position, bytes } => {
-                let file = image.get_mut(name).expect("a file is made before it is written");
+            Self::Write {
+                name,
+                position,
+                bytes,
+            } => {
+                let file = image
+                    .get_mut(name)
+                    .expect("a file is made before it is written");
                 for (n, sector) in bytes.chunks(SECTOR).enumerate().filter(|(n, _)| chosen(*n)) {
                     let at = position + n * SECTOR;
                     file[at..at + sector.len()].copy_from_slice(sector);
@@ -74,7 +89,10 @@ pub(super) struct SimDisk(pub(super) Arc<Mutex<State>>);
 
 impl SimDisk {
     pub(super) fn with(image: Image) -> Self {
-        Self(Arc::new(Mutex::new(State { image, ..State::default() })))
+        Self(Arc::new(Mutex::new(State {
+            image,
+            ..State::default()
+        })))
     }
 
     pub(super) fn state<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
@@ -88,7 +106,9 @@ impl ReadAt for SimFile {
     fn read_exact_at(&self, buf: &mut [u8], position: u64) -> io::Result<()> {
         self.0.state(|state| {
             let file = state.image.get(&self.1).ok_or(io::ErrorKind::NotFound)?;
-            let from = file.get(position as usize..).and_then(|rest| rest.get(..buf.len()));
+            let from = file
+                .get(position as usize..)
+                .and_then(|rest| rest.get(..buf.len()));
             buf.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
             Ok(())
         })
@@ -117,17 +137,28 @@ impl Disk for SimDisk {
             return Err(io::ErrorKind::Interrupted.into());
         }
         self.state(|state| {
-            let segments = state.image.keys().filter(|name| segment_slot(name).is_some()).count();
+            let segments = state
+                .image
+                .keys()
+                .filter(|name| segment_slot(name).is_some())
+                .count();
             if state.segments_max.is_some_and(|max| segments >= max) {
                 return Err(io::Error::from_raw_os_error(libc::ENOSPC));
             }
-            state.change(Op::Create { name: name.to_owned(), bytes: bytes as usize });
+            state.change(Op::Create {
+                name: name.to_owned(),
+                bytes: bytes as usize,
+            });
             Ok(())
         })
     }
 
     fn write(&self, name: &str, position: u64, blocks: &[u8]) -> io::Result<()> {
-        let op = Op::Write { name: name.into(), position: position as usize, bytes: blocks.into() };
+        let op = Op::Write {
+            name: name.into(),
+            position: position as usize,
+            bytes: blocks.into(),
+        };
         self.state(|state| state.change(op));
         Ok(())
     }
@@ -137,7 +168,11 @@ impl Disk for SimDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.state(|state| state.change(Op::Remove { name: name.to_owned() }));
+        self.state(|state| {
+            state.change(Op::Remove {
+                name: name.to_owned(),
+            })
+        });
         Ok(())
     }
 }
@@ -152,7 +187,11 @@ pub(super) struct SimWriter {
 
 impl SimWriter {
     pub(super) fn new(disk: SimDisk) -> Self {
-        Self { disk, name: String::new(), written: HashMap::new() }
+        Self {
+            disk,
+            name: String::new(),
+            written: HashMap::new(),
+        }
     }
 }
 
@@ -172,7 +211,11 @@ impl Writer for SimWriter {
             assert_eq!(*times, 1, "{} block {block} was rewritten", self.name);
         }
         let name = self.name.clone();
-        let op = Op::Write { name, position: position as usize, bytes: blocks.into() };
+        let op = Op::Write {
+            name,
+            position: position as usize,
+            bytes: blocks.into(),
+        };
         self.disk.state(|state| {
             if let Some(mask) = state.failing.pop() {
                 // What stays of a failed write is a change like any other.
@@ -180,7 +223,11 @@ impl Writer for SimWriter {
                 op.apply_part(&mut left, |sector| mask >> (sector % 64) & 1 == 1);
                 let now = &left[&self.name][position as usize..][..blocks.len()];
                 let bytes = now.to_vec();
-                state.change(Op::Write { name: self.name.clone(), position: position as usize, bytes });
+                state.change(Op::Write {
+                    name: self.name.clone(),
+                    position: position as usize,
+                    bytes,
+                });
                 return Err(io::Error::from_raw_os_error(libc::EIO));
             }
             let before = state.kept_back.take();
