@@ -170,6 +170,11 @@ impl ServerConfig {
         certificate::validity(&self.leaf).map(|valid| *valid.end())
     }
 
+    /// The server's own certificate, DER.
+    pub fn leaf(&self) -> &[u8] {
+        &self.leaf
+    }
+
     pub(super) fn rustls(&self) -> Arc<rustls::ServerConfig> {
         Arc::clone(&self.rustls)
     }

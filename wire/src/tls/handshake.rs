@@ -124,14 +124,17 @@ impl Handshake {
     /// Every error ends the handshake: send `out` (it holds the alert, where one is due), close.
     pub fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Progress, Error> {
         let state = &mut *self.0;
-        let result = state.feed(input, out);
-        if let Err(error) = &result {
-            state.conn = None;
-            if let (Error::NotTls | Error::HandshakeTooLong, Some(alert)) = (error, error.alert()) {
-                record::plain_alert(alert, out);
-            }
+        if state.conn.is_none() {
+            return Err(Error::Ended);
         }
-        result
+        let said = out.len();
+        state.feed(input, out).map_err(|mut error| {
+            if out.len() == said && state.is_clear() {
+                state.refuse(&mut error, out);
+            }
+            state.conn = None;
+            error
+        })
     }
 }
 
@@ -157,12 +160,31 @@ impl State {
         }
     }
 
+    /// Whether the peer reads alerts in the clear: a server that has sent no more than that.
+    fn is_clear(&self) -> bool {
+        let server = self
+            .conn
+            .as_ref()
+            .is_some_and(|conn| conn.role() == Role::Server);
+        server && self.heard.server.as_slice().is_empty()
+    }
+
+    /// Says goodbye where rustls did not: it has no alert for some of its errors.
+    fn refuse(&self, error: &mut Error, out: &mut Vec<u8>) {
+        if let Error::Handshake { alert, .. } = error {
+            *alert = Some(Alert::HANDSHAKE_FAILURE);
+        }
+        if let Some(alert) = error.alert() {
+            record::plain_alert(alert, out);
+        }
+    }
+
     /// Bytes that the record at `shown` still lacks. 0 when it is whole.
     fn missing(&self) -> Result<usize, Error> {
         let record = &self.pending[self.shown..];
         if self.taken == record.len() && resembles_http(record) {
             return match record.len() {
-                ..3 => Ok(HEADER - record.len()),
+                ..4 => Ok(HEADER - record.len()),
                 _ => Err(Error::PlainHttp),
             };
         }

@@ -259,7 +259,8 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
     /// Seals a record of any type and content, with padding: for tests and the fuzz entry, which
     /// play a peer that breaks the rules.
     pub(super) fn forge(&mut self, typ: u8, content: &[u8], padding: usize, out: &mut Vec<u8>) {
-        let len = content.len() + if padding > 0 { 1 + padding } else { 0 };
+        // With padding the type stands in front of it, and a zero stands last.
+        let len = content.len() + padding;
         let last = if padding > 0 { 0 } else { typ };
         let seq = self.tx_seq;
         self.tx_seq = seq.wrapping_add(1);
@@ -268,7 +269,7 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
                 out.extend_from_slice(content);
                 if padding > 0 {
                     out.push(typ);
-                    out.resize(out.len() + padding, 0);
+                    out.resize(out.len() + padding - 1, 0);
                 }
             })
         });

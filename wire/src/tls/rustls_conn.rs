@@ -9,7 +9,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
 };
-use rustls::{ConnectionTrafficSecrets, ExtractedSecrets, ProtocolVersion};
+use rustls::{CommonState, ConnectionTrafficSecrets, ExtractedSecrets, ProtocolVersion};
 
 use super::record::FRAGMENT_MAX;
 use super::secrets::{Heard, listen};
@@ -66,10 +66,15 @@ impl Conn {
         })
     }
 
-    /// Appends what rustls still wants to say after it failed: the alert.
+    /// Appends what rustls still wants to say after it failed: the alert. It must not look for more
+    /// than that: a failed connection keeps spans of an input that is gone, and would panic.
     pub(super) fn drain(&mut self, out: &mut Vec<u8>) {
         let (mut heard, mut plain) = (Heard::default(), Vec::new());
-        while let (_, Ok(Turn::Again)) = self.look(&mut [], &mut heard, &mut plain, out) {}
+        while self.common().wants_write() {
+            let (_, Ok(Turn::Again)) = self.look(&mut [], &mut heard, &mut plain, out) else {
+                return;
+            };
+        }
     }
 
     /// Encrypts at most [`FRAGMENT_MAX`] bytes. Only when the last turn was [`Turn::Ready`].
@@ -121,12 +126,16 @@ impl Conn {
         }
     }
 
+    fn common(&self) -> &CommonState {
+        match self {
+            Self::Server(conn) => conn,
+            Self::Client(conn) => conn,
+        }
+    }
+
     /// The facts about a finished handshake.
     pub(super) fn facts(&self) -> Facts {
-        let common = match self {
-            Self::Server(conn) => &***conn,
-            Self::Client(conn) => &***conn,
-        };
+        let common = self.common();
         Facts {
             tls13: common.protocol_version() == Some(ProtocolVersion::TLSv1_3),
             suite: common

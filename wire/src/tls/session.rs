@@ -202,6 +202,25 @@ impl Session {
     }
 }
 
+#[cfg(test)]
+impl Session {
+    pub(super) fn set_tx_seq(&mut self, seq: u64) {
+        match &mut self.0 {
+            Form::Small(parked) => parked.set_tx_seq(seq),
+            Form::Large(parked) => parked.set_tx_seq(seq),
+            Form::Resident(_) => {}
+        }
+    }
+
+    pub(super) fn set_rx_seq(&mut self, seq: u64) {
+        match &mut self.0 {
+            Form::Small(parked) => parked.set_rx_seq(seq),
+            Form::Large(parked) => parked.set_rx_seq(seq),
+            Form::Resident(_) => {}
+        }
+    }
+}
+
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Session").field(&self.kind()).finish()

@@ -1,1 +1,429 @@
+//! The record layer against a peer with the right keys and bad manners. The peer is a session of
+//! ours whose [`Session::forge`] seals what no honest one would.
 
+use super::certificate;
+use super::parked::{Parked, Parts};
+use super::record::{CIPHERTEXT_MAX, HEADER};
+use super::*;
+use proptest::prelude::*;
+
+fn parked(suite: Suite, role: Role) -> Session {
+    let (client, server) = ([7; 48], [9; 48]);
+    let len = suite.secret_len();
+    let parts = Parts {
+        suite,
+        role,
+        client_secret: &client[..len],
+        server_secret: &server[..len],
+        rx_seq: 0,
+        tx_seq: 0,
+    };
+    Session::park(&parts).unwrap()
+}
+
+/// (server, client)
+fn pair(suite: Suite) -> (Session, Session) {
+    (parked(suite, Role::Server), parked(suite, Role::Client))
+}
+
+/// Opens all of `stream`; returns the plaintext and the records that were handled.
+fn drain(session: &mut Session, stream: &mut [u8], out: &mut Vec<u8>) -> (Vec<u8>, usize) {
+    let (mut at, mut plain, mut handled) = (0, Vec::new(), 0);
+    loop {
+        match session.open(&mut stream[at..], out).unwrap() {
+            Opened::NeedMore { .. } => {
+                assert_eq!(at, stream.len(), "half a record is left");
+                return (plain, handled);
+            }
+            Opened::Data { consumed, data } => {
+                plain.extend_from_slice(data);
+                at += consumed;
+            }
+            Opened::Handled { consumed } => {
+                handled += 1;
+                at += consumed;
+            }
+            Opened::CloseNotify { consumed } => {
+                at += consumed;
+                if at == stream.len() {
+                    return (plain, handled);
+                }
+            }
+        }
+    }
+}
+
+/// The alert that `session` answers to a forged record, as its peer reads it.
+fn refusal(session: &mut Session, peer: &mut Session, stream: &mut [u8]) -> (Error, Alert) {
+    let (mut at, mut out) = (0, Vec::new());
+    let error = loop {
+        match session.open(&mut stream[at..], &mut out) {
+            Ok(Opened::Handled { consumed } | Opened::Data { consumed, .. }) => at += consumed,
+            Ok(other) => panic!("accepted: {other:?}"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(session.open(&mut [], &mut Vec::new()), Err(Error::Ended));
+    assert_eq!(session.seal(b"x", &mut Vec::new()), Err(Error::Ended));
+    let mut at = 0;
+    loop {
+        match peer.open(&mut out[at..], &mut Vec::new()) {
+            Err(Error::PeerAlert(alert)) => return (error, alert),
+            Ok(Opened::Handled { consumed }) => at += consumed,
+            other => panic!("no alert: {other:?}"),
+        }
+    }
+}
+
+/// Forges one record from the client to the server, expects this alert back.
+fn refused(typ: u8, content: &[u8], padding: usize, expected: Alert) {
+    let mut checked = 0;
+    for suite in Suite::ALL {
+        let (mut server, mut client) = pair(suite);
+        let mut stream = Vec::new();
+        client.forge(typ, content, padding, &mut stream);
+        let (error, alert) = refusal(&mut server, &mut client, &mut stream);
+        assert_eq!(
+            (error.alert(), alert),
+            (Some(expected), expected),
+            "{error}"
+        );
+        assert_eq!(error.blame(), Blame::PeerMisbehaved);
+        checked += 1;
+    }
+    assert_eq!(checked, 3);
+}
+
+#[test]
+fn sizes_are_those_of_the_memory_budget() {
+    assert_eq!(size_of::<Parked<16, 32>>(), 144);
+    assert_eq!(size_of::<Parked<32, 48>>(), 208);
+    assert_eq!(size_of::<Session>(), 144);
+    assert_eq!(size_of::<Option<Session>>(), 144);
+    assert_eq!(size_of::<Handshake>(), 8);
+}
+
+#[test]
+fn messages_of_any_size_arrive_whole() {
+    for suite in Suite::ALL {
+        let (mut server, mut client) = pair(suite);
+        for len in [1, 100, 16_383, 16_384, 16_385, 1 << 20] {
+            let message: Vec<u8> = (0..len).map(|n| n as u8).collect();
+            let (mut stream, mut out) = (Vec::new(), Vec::new());
+            let (head, tail) = message.split_at(len / 3);
+            client.seal_parts(&[head, &[], tail], &mut stream).unwrap();
+            assert_eq!(stream.len(), len + len.div_ceil(16_384) * 22);
+            assert_eq!(drain(&mut server, &mut stream, &mut out), (message, 0));
+            assert!(out.is_empty());
+        }
+        let mut stream = Vec::new();
+        client.seal(b"", &mut stream).unwrap();
+        assert!(stream.is_empty(), "nothing to say is no record");
+    }
+}
+
+#[test]
+fn padding_is_taken_off() {
+    let (mut server, mut client) = pair(Suite::Aes128GcmSha256);
+    let mut stream = Vec::new();
+    client.forge(23, b"padded", 1000, &mut stream);
+    client.forge(23, b"zeros\0\0", 9, &mut stream);
+    client.forge(23, &[5; 10], 16_384 - 10, &mut stream);
+    let (plain, _) = drain(&mut server, &mut stream, &mut Vec::new());
+    assert_eq!(plain, [&b"paddedzeros\0\0"[..], &[5; 10]].concat());
+}
+
+#[test]
+fn key_updates_run_over_generations_in_both_directions() {
+    for suite in Suite::ALL {
+        let (mut server, mut client) = pair(suite);
+        for generation in 0..5u8 {
+            let (mut up, mut down) = (Vec::new(), Vec::new());
+            // The request form: the server answers under its old key and then switches.
+            client.forge(22, &[24, 0, 0, 1, 1], 0, &mut up);
+            let (_, handled) = drain(&mut server, &mut up, &mut down);
+            assert_eq!(handled, 1);
+            assert_eq!(down.len(), 5 + 5 + 1 + 16);
+            server.seal(&[generation], &mut down).unwrap();
+            let (plain, handled) = drain(&mut client, &mut down, &mut Vec::new());
+            assert_eq!((plain, handled), (vec![generation], 1));
+            // forge() announced an update without making it.
+            client = rekeyed(client);
+            up.clear();
+            client.seal(b"up", &mut up).unwrap();
+            client.update_key(&mut up).unwrap();
+            client.seal(b"date", &mut up).unwrap();
+            let (plain, handled) = drain(&mut server, &mut up, &mut Vec::new());
+            assert_eq!((&plain[..], handled), (&b"update"[..], 1));
+        }
+    }
+}
+
+/// Switches the sending key without saying so.
+fn rekeyed(mut session: Session) -> Session {
+    session.update_key(&mut Vec::new()).unwrap();
+    session
+}
+
+#[test]
+fn a_key_is_changed_before_it_has_sealed_too_much() {
+    for suite in [Suite::Aes128GcmSha256, Suite::Aes256GcmSha384] {
+        let (mut server, mut client) = pair(suite);
+        client.set_tx_seq((1 << 24) - 1);
+        server.set_rx_seq((1 << 24) - 1);
+        let mut stream = Vec::new();
+        client.seal(&[1; 40_000], &mut stream).unwrap();
+        let (plain, handled) = drain(&mut server, &mut stream, &mut Vec::new());
+        assert_eq!(
+            (plain.len(), handled),
+            (40_000, 1),
+            "one record, an update, two records"
+        );
+    }
+}
+
+#[test]
+fn a_sequence_number_never_wraps() {
+    let (_, mut client) = pair(Suite::Chacha20Poly1305Sha256);
+    client.set_tx_seq(u64::MAX);
+    let mut out = Vec::new();
+    assert!(matches!(
+        client.update_key(&mut out),
+        Err(Error::Internal(_))
+    ));
+    assert!(out.is_empty());
+}
+
+#[test]
+fn what_has_no_place_after_a_handshake_is_refused() {
+    refused(20, &[1], 0, Alert::UNEXPECTED_MESSAGE);
+    refused(0x55, b"?", 0, Alert::UNEXPECTED_MESSAGE);
+    refused(22, &[], 0, Alert::UNEXPECTED_MESSAGE);
+    refused(22, &[1, 0, 0, 1, 0], 0, Alert::UNEXPECTED_MESSAGE);
+    // A ticket from a client.
+    refused(22, &[4, 0, 0, 1, 0], 0, Alert::UNEXPECTED_MESSAGE);
+    refused(22, &[24, 0, 0, 2, 0, 0], 0, Alert::DECODE_ERROR);
+    refused(22, &[24, 0, 0, 0], 0, Alert::DECODE_ERROR);
+    refused(22, &[24, 0, 0, 1, 2], 0, Alert::ILLEGAL_PARAMETER);
+    refused(22, &[24, 0, 0, 1, 0, 24], 0, Alert::UNEXPECTED_MESSAGE);
+    refused(21, &[], 0, Alert::DECODE_ERROR);
+    refused(21, &[1, 0, 0], 0, Alert::DECODE_ERROR);
+    // Nothing but padding, and content above the limit.
+    refused(0, &[0; 10], 10, Alert::UNEXPECTED_MESSAGE);
+    refused(23, &[1; 16_385], 0, Alert::RECORD_OVERFLOW);
+}
+
+#[test]
+fn a_handshake_message_may_come_in_pieces_but_not_with_others_between() {
+    let (mut server, mut client) = pair(Suite::Aes128GcmSha256);
+    let (mut stream, mut out) = (Vec::new(), Vec::new());
+    for byte in [24, 0, 0, 1, 1] {
+        client.forge(22, &[byte], 0, &mut stream);
+    }
+    let (_, handled) = drain(&mut server, &mut stream, &mut out);
+    assert_eq!((handled, out.len()), (5, 27));
+
+    let (mut server, mut client) = pair(Suite::Aes128GcmSha256);
+    stream.clear();
+    client.forge(22, &[24, 0], 0, &mut stream);
+    client.forge(23, b"between", 0, &mut stream);
+    let (_, alert) = refusal(&mut server, &mut client, &mut stream);
+    assert_eq!(alert, Alert::UNEXPECTED_MESSAGE);
+}
+
+#[test]
+fn a_client_drops_tickets_however_they_are_cut() {
+    let ticket = |len: u8| [&[4, 0, 0, len][..], &vec![len; usize::from(len)]].concat();
+    let run = [ticket(1), ticket(200), ticket(77)].concat();
+    let mut checked = 0;
+    for cut in 1..run.len() {
+        let (mut server, mut client) = pair(Suite::Aes128GcmSha256);
+        let mut stream = Vec::new();
+        server.forge(22, &run[..cut], 0, &mut stream);
+        server.forge(22, &run[cut..], 0, &mut stream);
+        server.seal(b"data", &mut stream).unwrap();
+        let (plain, handled) = drain(&mut client, &mut stream, &mut Vec::new());
+        assert_eq!((&plain[..], handled), (&b"data"[..], 2));
+        checked += 1;
+    }
+    assert_eq!(checked, run.len() - 1);
+    let (mut server, mut client) = pair(Suite::Aes128GcmSha256);
+    let mut stream = Vec::new();
+    server.forge(22, &[4, 1, 0, 1], 0, &mut stream);
+    let (_, alert) = refusal(&mut client, &mut server, &mut stream);
+    assert_eq!(alert, Alert::DECODE_ERROR, "a ticket of 65,537 bytes");
+}
+
+#[test]
+fn floods_end_the_session() {
+    type Send = fn(&mut Session, &mut Vec<u8>);
+    let floods: [(&str, Send); 3] = [
+        ("empty", |peer, out| peer.forge(23, &[], 100, out)),
+        ("updates", |peer, out| peer.update_key(out).unwrap()),
+        ("user_canceled", |peer, out| {
+            peer.forge(21, &[1, 90], 0, out)
+        }),
+    ];
+    for (name, send) in floods {
+        let (mut server, mut client) = pair(Suite::Aes128GcmSha256);
+        let mut stream = Vec::new();
+        for _ in 0..IDLE_RECORDS_MAX {
+            send(&mut client, &mut stream);
+        }
+        client.seal(b"x", &mut stream).unwrap();
+        for _ in 0..IDLE_RECORDS_MAX {
+            send(&mut client, &mut stream);
+        }
+        let (plain, handled) = drain(&mut server, &mut stream, &mut Vec::new());
+        assert_eq!((&plain[..], handled), (&b"x"[..], 64), "{name}");
+        stream.clear();
+        send(&mut client, &mut stream);
+        let (error, alert) = refusal(&mut server, &mut client, &mut stream);
+        assert_eq!(alert, Alert::UNEXPECTED_MESSAGE, "{name}: {error}");
+    }
+}
+
+#[test]
+fn alerts_end_the_session_by_name() {
+    let (mut server, mut client) = pair(Suite::Aes128GcmSha256);
+    let (mut stream, mut out) = (Vec::new(), Vec::new());
+    client.forge(21, &[1, 42], 0, &mut stream);
+    let error = server.open(&mut stream, &mut out).unwrap_err();
+    assert_eq!(error, Error::PeerAlert(Alert(42)));
+    assert_eq!(
+        error.to_string(),
+        "the peer ended the session with the alert bad_certificate"
+    );
+    assert!(out.is_empty(), "an alert gets no answer");
+
+    let (mut server, mut client) = pair(Suite::Aes128GcmSha256);
+    stream.clear();
+    client.seal(b"last", &mut stream).unwrap();
+    client.close_notify(&mut stream);
+    client.close_notify(&mut stream);
+    assert_eq!(stream.len(), 26 + 24, "close_notify is sent once");
+    assert_eq!(client.seal(b"more", &mut stream), Err(Error::Ended));
+    stream.extend_from_slice(b"ignored");
+    assert_eq!(drain(&mut server, &mut stream, &mut out).0, b"last");
+    server.seal(b"half-closed", &mut out).unwrap();
+    assert_eq!(
+        drain(&mut client, &mut out, &mut Vec::new()).0,
+        b"half-closed"
+    );
+}
+
+#[test]
+fn every_damaged_byte_and_every_cut_is_noticed() {
+    for suite in Suite::ALL {
+        let (_, mut client) = pair(suite);
+        let mut record = Vec::new();
+        client.seal(&[0xa5; 40], &mut record).unwrap();
+        for at in 0..record.len() {
+            for bit in 0..8 {
+                let mut damaged = record.clone();
+                damaged[at] ^= 1 << bit;
+                let mut out = Vec::new();
+                let mut server = parked(suite, Role::Server);
+                match server.open(&mut damaged, &mut out) {
+                    // A longer length: the record is not yet whole.
+                    Ok(Opened::NeedMore { want }) => assert!((3..5).contains(&at) && want > 62),
+                    Ok(other) => panic!("byte {at} bit {bit}: {other:?}"),
+                    Err(error) => {
+                        let expected = match at {
+                            0 => Alert::UNEXPECTED_MESSAGE,
+                            3 if bit >= 6 => Alert::RECORD_OVERFLOW,
+                            _ => Alert::BAD_RECORD_MAC,
+                        };
+                        assert_eq!(error.alert(), Some(expected), "byte {at} bit {bit}");
+                        assert_eq!(out.len(), 24, "the alert is sent");
+                    }
+                }
+            }
+        }
+        let mut server = parked(suite, Role::Server);
+        for cut in 0..record.len() {
+            let want = if cut < 5 { 5 } else { record.len() };
+            let found = server.open(&mut record[..cut], &mut Vec::new());
+            assert_eq!(found, Ok(Opened::NeedMore { want }));
+        }
+        let plain = drain(&mut server, &mut record, &mut Vec::new()).0;
+        assert_eq!(plain, [0xa5; 40]);
+    }
+}
+
+#[test]
+fn a_record_longer_than_the_limit_is_refused_by_its_header() {
+    let mut server = parked(Suite::Aes128GcmSha256, Role::Server);
+    let [high, low] = (CIPHERTEXT_MAX as u16).to_be_bytes();
+    let mut header = [23, 3, 3, high, low];
+    let found = server.open(&mut header, &mut Vec::new());
+    assert_eq!(
+        found,
+        Ok(Opened::NeedMore {
+            want: HEADER + CIPHERTEXT_MAX
+        })
+    );
+    let error = server
+        .open(&mut [23, 3, 3, high, low + 1], &mut Vec::new())
+        .unwrap_err();
+    assert_eq!(error.alert(), Some(Alert::RECORD_OVERFLOW));
+}
+
+#[test]
+fn a_session_goes_on_after_a_journey_as_bytes() {
+    for suite in Suite::ALL {
+        let (mut server, mut client) = pair(suite);
+        let mut stream = Vec::new();
+        for journey in 0..3u8 {
+            client.seal(&[journey], &mut stream).unwrap();
+            client.update_key(&mut stream).unwrap();
+            assert_eq!(
+                drain(&mut server, &mut stream, &mut Vec::new()),
+                (vec![journey], 1)
+            );
+            stream.clear();
+            let bytes = server.into_bytes().unwrap();
+            for cut in 0..bytes.len() {
+                assert!(Session::from_bytes(&bytes[..cut]).is_none());
+            }
+            for (at, wrong) in [(0, 2), (1, 0), (1, 9), (2, 0x80), (3, 33), (4, 5)] {
+                let mut damaged = bytes.to_vec();
+                damaged[at] = wrong;
+                assert!(
+                    Session::from_bytes(&damaged).is_none(),
+                    "byte {at} as {wrong}"
+                );
+            }
+            server = Session::from_bytes(&bytes).unwrap();
+            assert_eq!(server.kind(), Kind::Parked(suite));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn no_input_breaks_the_record_layer(data in prop::collection::vec(any::<u8>(), 0..2000)) {
+        fuzz_open(&data);
+    }
+
+    #[test]
+    fn no_forgery_breaks_the_record_layer(
+        choice in any::<u8>(),
+        records in prop::collection::vec(
+            (any::<u8>(), any::<u8>(), prop::collection::vec(any::<u8>(), 0..40)), 0..60),
+    ) {
+        let mut data = vec![choice | 1];
+        for (what, padding, content) in records {
+            data.extend_from_slice(&[what, padding, content.len() as u8, 0]);
+            data.extend_from_slice(&content);
+        }
+        fuzz_open(&data);
+    }
+
+    #[test]
+    fn no_certificate_breaks_the_date_reader(data in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = certificate::validity(&data);
+    }
+}
