@@ -3,7 +3,7 @@
 
 mod tls_kit;
 
-use std::io::{Read, Write};
+use std::io::{PipeReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -122,16 +122,19 @@ fn read_until(from: &mut impl Read, needle: &str) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-fn start(program: &str, args: &[&str]) -> Child {
-    Command::new("timeout")
+/// The child and what it says. OpenSSL says some of it on its standard error.
+fn start(program: &str, args: &[&str]) -> (Child, PipeReader) {
+    let (said, out) = std::io::pipe().unwrap();
+    let child = Command::new("timeout")
         .arg(PATIENCE.as_secs().to_string())
         .arg(program)
         .args(args)
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(out.try_clone().unwrap())
+        .stdout(out)
         .spawn()
-        .unwrap_or_else(|error| panic!("this test needs {program} and timeout: {error}"))
+        .unwrap_or_else(|error| panic!("this test needs {program} and timeout: {error}"));
+    (child, said)
 }
 
 fn openssl(args: &[&str], updates: &[&str]) -> Seen {
@@ -139,20 +142,19 @@ fn openssl(args: &[&str], updates: &[&str]) -> Seen {
     let target = address.to_string();
     let mut all = vec!["s_client", "-connect", &target, "-servername", "localhost"];
     all.extend_from_slice(args);
-    let mut child = start("openssl", &all);
+    let (mut child, mut said) = start("openssl", &all);
     let mut stdin = child.stdin.take().unwrap();
-    let mut stdout = child.stdout.take().unwrap();
     for (round, update) in updates.iter().enumerate() {
         stdin.write_all(update.as_bytes()).unwrap();
         stdin.flush().unwrap();
         // `k` and `K` are commands only at the start of a line that holds nothing else.
         if !update.is_empty() {
-            read_until(&mut stdout, "KEYUPDATE");
+            read_until(&mut said, "KEYUPDATE");
         }
         let line = format!("round {round} of the echo\n");
         stdin.write_all(line.as_bytes()).unwrap();
         stdin.flush().unwrap();
-        read_until(&mut stdout, &line);
+        read_until(&mut said, &line);
     }
     stdin.write_all(b"Q\n").unwrap();
     drop(stdin);
@@ -227,20 +229,14 @@ fn python(version: &str) -> (String, Seen) {
     let roots = std::env::temp_dir().join(name);
     std::fs::write(&roots, &pki.chain).unwrap();
     let port = address.port().to_string();
-    let child = start(
-        "python3",
-        &["-c", CLIENT, &port, version, &roots.to_string_lossy()],
-    );
-    let output = child.wait_with_output().unwrap();
+    let args = ["-c", CLIENT, &port, version, &roots.to_string_lossy()];
+    let (mut child, mut pipe) = start("python3", &args);
+    let mut said = String::new();
+    pipe.read_to_string(&mut said).unwrap();
+    let status = child.wait().unwrap();
     std::fs::remove_file(&roots).unwrap();
-    assert!(
-        output.status.success(),
-        "the Python client failed: {output:?}"
-    );
-    (
-        String::from_utf8(output.stdout).unwrap(),
-        server.join().unwrap(),
-    )
+    assert!(status.success(), "the Python client failed: {said}");
+    (said, server.join().unwrap())
 }
 
 #[test]
