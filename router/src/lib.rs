@@ -22,4 +22,4 @@ pub use service::config::Config;
 pub use service::counters::{Counters, Health};
 pub use service::error::StartError;
 pub use service::space::{DiskSpace, Space};
-pub use service::{Busy, RouterHandle, start};
+pub use service::{Busy, OpenedLog, RouterHandle, start, start_on};

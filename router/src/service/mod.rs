@@ -21,6 +21,7 @@ mod sink;
 pub mod space;
 mod startup;
 
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -28,7 +29,7 @@ use std::thread::JoinHandle;
 use crossbeam::channel::Sender;
 
 use crate::api::{Caller, Outlet, Request};
-use crate::log::Log;
+use crate::log::{Log, LogError, Sink};
 use config::Config;
 use counters::{Counters, Health};
 use error::StartError;
@@ -38,6 +39,7 @@ use progress::Progress;
 use queued::QueuedBytes;
 use reader::Read;
 use sink::Work;
+pub use startup::OpenedLog;
 
 /// A queue is full, or the router is closed: the caller may answer Error `overloaded` with a
 /// retry-after.
@@ -57,8 +59,10 @@ struct Doors {
     reads: Sender<(Caller, Read)>,
 }
 
-/// The threads, in the order in which they end.
+/// The threads, and what goes with them.
 struct Threads {
+    /// One process per directory.
+    lock: File,
     intake: JoinHandle<()>,
     applier: JoinHandle<()>,
     readers: Vec<JoinHandle<()>>,
@@ -76,13 +80,20 @@ struct Inner {
     store_failed: Arc<AtomicBool>,
     space_low: Arc<AtomicBool>,
     config: Config,
-    /// Held as long as the router lives: one process per directory.
-    _lock: std::fs::File,
 }
 
 /// Opens the data directory, replays what the store lacks, and serves.
 pub fn start(config: Config, outlet: Arc<dyn Outlet>) -> Result<RouterHandle, StartError> {
     startup::start(config, outlet, startup::open_commit_log)
+}
+
+/// The same over another log than the embedded one. `open_log` is given the sink for its answers.
+pub fn start_on(
+    config: Config,
+    outlet: Arc<dyn Outlet>,
+    open_log: impl FnOnce(&Config, Box<dyn Sink>) -> Result<OpenedLog, LogError>,
+) -> Result<RouterHandle, StartError> {
+    startup::start(config, outlet, open_log)
 }
 
 impl RouterHandle {
@@ -183,6 +194,7 @@ impl Inner {
         if let Err(error) = self.log.close() {
             tracing::error!(%error, "the log did not close as it should");
         }
+        drop(threads.lock);
     }
 }
 

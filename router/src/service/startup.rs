@@ -28,11 +28,14 @@ use crate::log::{self, Log, LogError, Recovered, Sink};
 use crate::store::fjall::FjallStore;
 use crate::store::{Position, Store};
 
-/// A log that was opened.
-pub(super) type Opened = (Arc<dyn Log>, Recovered);
+/// More than the log counts for an entry of its queue besides the body.
+const LOG_ENTRY_BYTES: u64 = 128;
+
+/// A log that was opened, and what was found.
+pub type OpenedLog = (Arc<dyn Log>, Recovered);
 
 /// Opens the embedded commit log under the data directory.
-pub(super) fn open_commit_log(config: &Config, sink: Box<dyn Sink>) -> Result<Opened, LogError> {
+pub(super) fn open_commit_log(config: &Config, sink: Box<dyn Sink>) -> Result<OpenedLog, LogError> {
     let dir = config.data_dir.join("log");
     let mut told = false;
     let mut progress = |filling: log::Filling| {
@@ -62,7 +65,7 @@ struct Parts {
 pub(super) fn start(
     config: Config,
     outlet: Arc<dyn Outlet>,
-    open_log: impl FnOnce(&Config, Box<dyn Sink>) -> Result<Opened, LogError>,
+    open_log: impl FnOnce(&Config, Box<dyn Sink>) -> Result<OpenedLog, LogError>,
 ) -> Result<RouterHandle, StartError> {
     check(&config)?;
     let lock = lock(&config.data_dir)?;
@@ -117,6 +120,7 @@ impl Parts {
         let applier = self.applier(position, to_apply);
         let intake = self.intake(position, reads.clone());
         let threads = Threads {
+            lock,
             applier: spawn("router-applier", move || applier.run())?,
             intake: spawn("router-intake", move || intake.run(&to_admit))?,
             readers: (0..self.config.readers)
@@ -138,7 +142,6 @@ impl Parts {
             store_failed: self.store_failed,
             space_low: self.space_low,
             config: self.config,
-            _lock: lock,
         };
         Ok(RouterHandle {
             inner: Arc::new(inner),
@@ -208,12 +211,15 @@ fn check(config: &Config) -> Result<(), StartError> {
     if record_bytes_max > config.log.record_bytes_max {
         return wrong("payload_bytes_max is more than a record of the log holds");
     }
-    // So that what is in flight never fills the log's queue; one record may pass the bound.
+    // So that what is in flight never fills the log's queue: one record may pass the bound, and
+    // each takes some bytes besides its body.
     let queue = (
         config.log.queue_records_max,
         config.log.queue_bytes_max as u64,
     );
-    let bytes_max = config.in_flight_bytes_max + config.log.record_bytes_max as u64;
+    let bytes_max = config.in_flight_bytes_max
+        + config.log.record_bytes_max as u64
+        + LOG_ENTRY_BYTES * config.in_flight_max as u64;
     if config.in_flight_max > queue.0 || bytes_max > queue.1 {
         return wrong("in_flight_max and in_flight_bytes_max must fit in the log's queue");
     }
