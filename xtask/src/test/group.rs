@@ -10,6 +10,14 @@ use crate::checkout::Checkout;
 use crate::screen::Screen;
 use crate::tools::Tool;
 
+/// The client's own tests, then the same client against the server.
+const PYTHON_FILES: [&str; 4] = [
+    "../clients/python/test_vectors.py",
+    "../clients/python/test_client.py",
+    "test_python_client.py",
+    "test_protocol.py",
+];
+
 /// A group of tests, in the order in which they run: what is cheap and telling comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Group {
@@ -92,7 +100,7 @@ impl Group {
                 checkout,
                 screen,
                 self,
-                &["test_vectors.py", "test_protocol.py"],
+                &PYTHON_FILES,
             ),
             Self::Chat => pytest::run(checkout, screen, self, &["test_chat.py"]),
             Self::BadInput => pytest::run(checkout, screen, self, &["bad_input"]),

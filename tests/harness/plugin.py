@@ -1,0 +1,46 @@
+"""What pytest does for every test: it runs coroutines, and it counts."""
+
+import asyncio
+import functools
+
+import pytest
+
+from .tally import Cases, Tally
+
+_TALLY = pytest.StashKey[Tally]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One tally for the run."""
+    config.stash[_TALLY] = Tally()
+
+
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """A test may be a coroutine: it gets an event loop of its own."""
+    if not asyncio.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    call = functools.partial(pyfuncitem.obj, **{name: pyfuncitem.funcargs[name] for name in names})
+    asyncio.run(call())
+    return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    """Counts what a test came to, its setup and teardown included."""
+    report = yield
+    if report.when == "call" or report.outcome != "passed":
+        reason = str(report.longrepr)[-2000:] if report.longrepr else ""
+        item.config.stash[_TALLY].outcome(item.nodeid, report.outcome, reason)
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Leaves the counts where xtask looks for them."""
+    session.config.stash[_TALLY].write()
+
+
+@pytest.fixture
+def cases(request: pytest.FixtureRequest) -> Cases:
+    """Cases and figures of this test, for the closing count."""
+    return request.config.stash[_TALLY].of(request.node.nodeid)

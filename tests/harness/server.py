@@ -1,0 +1,201 @@
+"""Starting, watching and ending a `rookery serve`."""
+
+import ctypes
+import os
+import queue
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from . import tokens
+
+BINARY = os.environ.get("ROOKERY_BIN", str(Path(__file__).parents[2] / "target/release/rookery"))
+
+# A hang, not a slow machine, should meet these.
+START_SECONDS = 60
+STOP_SECONDS = 60
+QUIET_SECONDS = 60
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return probe.getsockname()[1]
+
+
+def rookery(*arguments: str, **kwargs) -> subprocess.CompletedProcess:
+    """Runs a verb of the command line to its end."""
+    kwargs.setdefault("timeout", 60)
+    return subprocess.run([BINARY, *arguments], capture_output=True, text=True, check=False, **kwargs)
+
+
+def die_with_parent() -> None:
+    """In the child: SIGKILL when the test runner ends, however it ends."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Server:
+    """One server process and its data directory. The same object may be started again."""
+
+    def __init__(self, data: Path, *, shards: int = 2, echo: bool = False, config: str = "",
+                 key: bytes | None = None) -> None:
+        """`key` signs login tokens (HS256); without it the server makes a development key."""
+        self.data = data
+        self.tls_port = free_port()
+        self.plain_port = free_port()
+        self.shards = shards
+        self.echo = echo
+        self.key = key
+        self.config = config + (tokens.key_section(data, key) if key else "")
+        self.process: subprocess.Popen | None = None
+        self.said: list[str] = []
+        self.log = data.parent / f"{data.name}.log"
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def start(self) -> "Server":
+        """Starts it and waits until it says that it is ready."""
+        self.launch()
+        self.wait_ready()
+        return self
+
+    def launch(self) -> None:
+        """Starts the process."""
+        self.data.mkdir(parents=True, exist_ok=True)
+        command = [BINARY, "serve", "--data", str(self.data), "--listen", f"127.0.0.1:{self.tls_port}",
+                   "--listen-plain", f"127.0.0.1:{self.plain_port}", "--shards", str(self.shards)]
+        command += ["--echo"] if self.echo else []
+        if self.config:
+            file = self.data.parent / f"{self.data.name}.toml"
+            file.write_text(self.config, encoding="utf-8")
+            command += ["--config", str(file)]
+        self.said = []
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
+                preexec_fn=die_with_parent)
+        threading.Thread(target=self._listen, args=(self.process, self._lines), daemon=True).start()
+
+    @staticmethod
+    def _listen(process: subprocess.Popen, lines: queue.Queue) -> None:
+        for line in process.stdout:
+            lines.put(line.rstrip("\n"))
+        lines.put(None)
+
+    def wait_ready(self) -> None:
+        """Reads what it says up to `ready`."""
+        deadline = time.monotonic() + START_SECONDS
+        while "ready" not in self.said:
+            try:
+                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"not ready after {START_SECONDS} s\n{self.story()}") from None
+            assert line is not None, f"ended before it was ready\n{self.story()}"
+            self.said.append(line)
+
+    def kill(self) -> None:
+        """SIGKILL, at once."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM, and its exit code."""
+        if self.process is None:
+            return 0
+        self.process.terminate()
+        try:
+            return self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"did not stop within {STOP_SECONDS} s\n{self.story()}") from None
+
+    def hang_up(self) -> None:
+        """SIGHUP: certificates are read again."""
+        self.process.send_signal(signal.SIGHUP)
+
+    # -- what it is like ----------------------------------------------------------------------
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self.process.pid
+
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self.process is not None and self.process.poll() is None
+
+    def story(self) -> str:
+        """What it said, for an error message."""
+        log = self.log.read_text(encoding="utf-8", errors="replace")[-4000:] if self.log.exists() else ""
+        return "stdout:\n" + "\n".join(self.said) + "\nstderr:\n" + log
+
+    def connections(self) -> int:
+        """TCP sockets of the server's ports that somebody holds, as the kernel counts them. Direct
+        descriptors are in no /proc/PID/fd, so this is where a leaked one shows."""
+        ports = {f"{self.tls_port:04X}", f"{self.plain_port:04X}"}
+        listen = "0A"
+        count = 0
+        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+            with open(table, encoding="ascii") as rows:
+                next(rows)
+                for row in rows:
+                    fields = row.split()
+                    local_port = fields[1].rsplit(":", 1)[1]
+                    # What was closed and only waits for the peer has no inode any more.
+                    count += local_port in ports and fields[3] != listen and fields[9] != "0"
+        return count
+
+    def wait_connections(self, most: int) -> None:
+        """Waits until at most so many connections are left."""
+        deadline = time.monotonic() + QUIET_SECONDS
+        while (left := self.connections()) > most:
+            assert time.monotonic() < deadline, f"{left} connections leaked, {most} expected"
+            time.sleep(0.05)
+
+    def descriptors(self) -> int:
+        """Open ordinary descriptors."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def rss_bytes(self) -> int:
+        """Resident memory."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024
+
+    # -- how to talk to it --------------------------------------------------------------------
+
+    @property
+    def wss(self) -> str:
+        """Its address with TLS."""
+        return f"wss://localhost:{self.tls_port}/"
+
+    @property
+    def ws(self) -> str:
+        """Its address without TLS."""
+        return f"ws://127.0.0.1:{self.plain_port}/"
+
+    @property
+    def certificate(self) -> Path:
+        """The self-signed certificate that it made."""
+        return self.data / "tls/certificate.pem"
+
+    def tls_context(self) -> ssl.SSLContext:
+        """A client's context that trusts this server only."""
+        return ssl.create_default_context(cafile=str(self.certificate))
+
+    def token(self, user: int, device: int = 1, *options: str) -> str:
+        """A login token: made here where the key is known, else by the command line."""
+        if self.key:
+            return tokens.hs256(user, self.key, device)
+        minted = rookery("token", "--user", str(user), "--device", str(device), "--data", str(self.data), *options)
+        assert minted.returncode == 0, minted.stderr
+        return minted.stdout.strip()
