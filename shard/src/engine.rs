@@ -164,7 +164,9 @@ impl<D: Driver, H: Handler> Engine<D, H> {
     /// How long the shard may sleep.
     fn may_sleep_ns(&self) -> u64 {
         let shard = &self.shard;
-        if self.is_called()
+        // The first turn arms the accepts.
+        if shard.counters.turns == 0
+            || self.is_called()
             || !shard.dirty.is_empty()
             || !shard.failures.is_empty()
             || !shard.idle.is_empty()

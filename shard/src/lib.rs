@@ -17,6 +17,7 @@ mod id;
 pub mod limits;
 pub mod mailbox;
 mod outgoing;
+pub mod probe;
 pub mod shard;
 pub mod sim;
 pub mod slot;

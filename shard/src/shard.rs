@@ -317,6 +317,11 @@ impl<H: Handler> Shard<H> {
         self.live
     }
 
+    /// Every connection whose slot is taken, closing ones included: for a stop, or a look at all.
+    pub fn connections(&self) -> Vec<ConnId> {
+        self.slots.ids()
+    }
+
     /// Whether the engine was asked to stop.
     pub fn is_stopping(&self) -> bool {
         self.stopping

@@ -18,7 +18,9 @@ impl<H: Handler> Shard<H> {
 
     /// One step of a connection's slot. An id that is over changes nothing.
     pub(crate) fn apply(&mut self, conn: ConnId, event: Event) {
-        let Some(slot) = self.slots.find(conn) else {
+        // Not `find`: a slot that is about to be filled is free.
+        let slot = self.slots.at(conn.index());
+        let Some(slot) = slot.filter(|slot| slot.generation == conn.generation()) else {
             return;
         };
         let (next, action) = step(slot.state, event);

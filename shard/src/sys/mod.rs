@@ -5,6 +5,7 @@ mod buffers;
 pub(crate) mod clock;
 pub(crate) mod eventfd;
 pub(crate) mod listen;
+pub(crate) mod probe;
 pub(crate) mod ring;
 pub(crate) mod rlimit;
 mod sockaddr;

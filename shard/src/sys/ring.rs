@@ -51,6 +51,10 @@ pub(super) struct Ring {
     /// The bytes of sends in flight, by tag.
     sends: HashMap<u64, Vec<u8>, BuildHasherDefault<TagHasher>>,
     /// Addresses of connects that the kernel has not read yet.
+    #[allow(
+        clippy::vec_box,
+        reason = "the kernel reads them where they are: they must not move"
+    )]
     addrs: Vec<Box<SockAddr>>,
     /// Entries for which the submission queue had no room.
     waiting: VecDeque<Entry>,
