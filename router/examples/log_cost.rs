@@ -3,6 +3,8 @@
 //! Each writer in turn, three rounds: open loop at a fixed rate, latency from the intended send to
 //! the durable answer, and then as fast as the queue takes. CPU is the whole process's.
 
+#![allow(clippy::disallowed_methods, reason = "it measures time")]
+
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

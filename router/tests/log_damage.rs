@@ -1,13 +1,15 @@
 //! Damaged files: a cut-off last commit is the clean end, anything else is refused, and the refusal
 //! says where. The bytes are changed at the places that `docs/commit-log.md` gives.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod log_support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use log_support::*;
-use rookery_router::log::{self, LogError, Offset, Recovered, WriterKind};
+use rookery_router::log::{self, Log, LogError, Offset, Recovered, WriterKind};
 
 const BLOCK: usize = 4096;
 
@@ -148,7 +150,10 @@ fn a_damaged_middle_is_refused_wherever_it_is() {
     }
     assert_eq!(reopen(dir.path()).unwrap().end, Offset(600), "whole again");
     println!("{refused} damages refused");
-    assert!(refused > 100);
+    assert!(
+        refused > 60,
+        "a log of 600 records has more batches than that"
+    );
 }
 
 #[test]

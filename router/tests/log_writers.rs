@@ -1,5 +1,11 @@
 //! What both writers promise: one suite, run under each.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test that waits has to give up some day"
+)]
+
 mod log_support;
 
 use std::collections::HashSet;

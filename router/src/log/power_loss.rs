@@ -1,6 +1,11 @@
 //! The power is cut at every write that the log makes, whole or torn at sectors, life after life:
 //! what was acked is there, in order, and nothing is there that was not appended.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test that waits for room looks again now and then"
+)]
+
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;

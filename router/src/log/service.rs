@@ -167,12 +167,12 @@ impl Service {
     }
 
     fn sleep(&self) {
-        let now = Instant::now();
+        let at_present = now();
         let timers = [self.fill_not_before, self.advance_not_before];
         let due = timers
             .into_iter()
             .flatten()
-            .map(|at| at.saturating_duration_since(now));
+            .map(|at| at.saturating_duration_since(at_present));
         // A fill that died says nothing, so it is looked after.
         let wait = due
             .chain(self.fill.as_ref().map(|_| self.options.retry_full))
@@ -265,10 +265,7 @@ impl Service {
     }
 
     fn advance(&mut self) {
-        if self
-            .advance_not_before
-            .is_some_and(|at| Instant::now() < at)
-        {
+        if self.advance_not_before.is_some_and(|at| now() < at) {
             return;
         }
         self.advance_not_before = None;
@@ -276,7 +273,7 @@ impl Service {
             return;
         };
         if !self.engine.advance(watermark) {
-            self.advance_not_before = Some(Instant::now() + self.options.retry_full);
+            self.advance_not_before = Some(now() + self.options.retry_full);
         }
         self.publish_live();
         self.note_room();
@@ -301,7 +298,7 @@ impl Service {
 
     /// Starts to zero-fill a segment where fewer than wanted are ready.
     fn ask_for_spare(&mut self) {
-        if self.fill_not_before.is_some_and(|at| Instant::now() < at) {
+        if self.fill_not_before.is_some_and(|at| now() < at) {
             return;
         }
         self.fill_not_before = None;
@@ -365,8 +362,7 @@ impl Service {
 
     fn put_off_fill(&mut self, error: &io::Error) {
         tracing::warn!(error = %blame(error), "a spare log segment could not be made");
-        self.fill_not_before =
-            Some(Instant::now() + self.options.retry_full.max(Duration::from_millis(1)));
+        self.fill_not_before = Some(now() + self.options.retry_full.max(Duration::from_millis(1)));
     }
 }
 
@@ -379,6 +375,15 @@ impl Fill {
                 .unwrap_or_else(PoisonError::into_inner)
                 .is_some()
     }
+}
+
+/// For when to try again, never for what is written.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the log's thread has timers of its own"
+)]
+fn now() -> Instant {
+    Instant::now()
 }
 
 fn join(thread: JoinHandle<()>) {
