@@ -1,5 +1,8 @@
 //! `rookery chat` against a server of a few lines: real TLS, real frames, and what goes wrong.
-#![allow(clippy::unwrap_used, reason = "a test's helper functions fail as the test does")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test's helper functions fail as the test does"
+)]
 
 use std::io::Write;
 use std::path::Path;
@@ -9,6 +12,8 @@ use std::sync::Arc;
 use futures_util::{SinkExt, StreamExt};
 use rookery_edge::{auth, certificate, config};
 use rookery_wire::proto::{self, ClientFrame, Limits};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -33,16 +38,25 @@ struct Peer(WebSocketStream<TlsStream<TcpStream>>);
 impl Server {
     async fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
-        let certificate = certificate::load(&config::Tls::default(), data.path()).unwrap();
+        certificate::load(&config::Tls::default(), data.path()).unwrap();
+        let pem = data.path().join("tls");
+        let chain = CertificateDer::from_pem_file(pem.join("certificate.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(pem.join("key.pem")).unwrap();
         let (verifier, _) = auth::verifier(&config::Auth::default(), data.path()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from((*certificate.certified).clone())));
+            .with_single_cert(vec![chain], key)
+            .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self { data, listener, acceptor: TlsAcceptor::from(Arc::new(tls)), verifier }
+        Self {
+            data,
+            listener,
+            acceptor: TlsAcceptor::from(Arc::new(tls)),
+            verifier,
+        }
     }
 
     fn data(&self) -> &Path {
@@ -50,27 +64,46 @@ impl Server {
     }
 
     fn url(&self) -> String {
-        format!("wss://127.0.0.1:{}", self.listener.local_addr().unwrap().port())
+        format!(
+            "wss://127.0.0.1:{}",
+            self.listener.local_addr().unwrap().port()
+        )
     }
 
     /// The next connection whose TLS handshake succeeds, with a verified login and a Welcome.
     async fn login(&self) -> Peer {
         let (tcp, _) = self.listener.accept().await.unwrap();
         let tls = self.acceptor.accept(tcp).await.unwrap();
-        #[expect(clippy::result_large_err, reason = "the callback's type is tungstenite's")]
-        let choose = |request: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
-            let asked = request.headers().get("Sec-WebSocket-Protocol").unwrap();
-            assert_eq!(asked, proto::SUBPROTOCOL);
-            response.headers_mut().insert("Sec-WebSocket-Protocol", asked.clone());
-            Ok(response)
-        };
-        let mut peer = Peer(tokio_tungstenite::accept_hdr_async(tls, choose).await.unwrap());
+        #[expect(
+            clippy::result_large_err,
+            reason = "the callback's type is tungstenite's"
+        )]
+        let choose =
+            |request: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
+                let asked = request.headers().get("Sec-WebSocket-Protocol").unwrap();
+                assert_eq!(asked, proto::SUBPROTOCOL);
+                response
+                    .headers_mut()
+                    .insert("Sec-WebSocket-Protocol", asked.clone());
+                Ok(response)
+            };
+        let mut peer = Peer(
+            tokio_tungstenite::accept_hdr_async(tls, choose)
+                .await
+                .unwrap(),
+        );
         let frame = peer.next().await;
-        let ClientFrame::Login(login) = ClientFrame::parse(&frame, &Limits::CLIENT_FRAMES).unwrap() else {
+        let ClientFrame::Login(login) = ClientFrame::parse(&frame, &Limits::CLIENT_FRAMES).unwrap()
+        else {
             panic!("the first frame is no Login")
         };
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let login = self.verifier.verify(&login.token, now.as_millis() as u64).unwrap();
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
+        let login = self
+            .verifier
+            .verify(&login.token, now.as_millis() as u64)
+            .unwrap();
         let welcome = proto::Welcome {
             user_id: login.user_id,
             device_id: login.device_id,
@@ -89,14 +122,25 @@ impl Server {
 
     fn chat(&self, input: &str, more: &[&str]) -> tokio::task::JoinHandle<Output> {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rookery"));
-        command.args(["chat", "--user", "7", "--to", "8", "--url", &self.url()]).args(more).env_clear();
+        command
+            .args(["chat", "--user", "7", "--to", "8", "--url", &self.url()])
+            .args(more)
+            .env_clear();
         if !more.contains(&"--data") {
             command.arg("--data").arg(self.data());
         }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         // A pipe holds more than these few bytes: this does not wait for the reader.
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
         tokio::task::spawn_blocking(move || child.wait_with_output().unwrap())
     }
 }
@@ -114,11 +158,17 @@ impl Peer {
     }
 
     async fn send<T: proto::Message>(&mut self, message: &T) {
-        self.0.send(Message::Binary(proto::encode(message).into())).await.unwrap();
+        self.0
+            .send(Message::Binary(proto::encode(message).into()))
+            .await
+            .unwrap();
     }
 
     async fn close(mut self, code: u16) {
-        let frame = CloseFrame { code: code.into(), reason: "".into() };
+        let frame = CloseFrame {
+            code: code.into(),
+            reason: "".into(),
+        };
         self.0.close(Some(frame)).await.unwrap();
         while let Some(Ok(_)) = self.0.next().await {}
     }
@@ -126,20 +176,28 @@ impl Peer {
     /// Answers OpenDirect with a conversation whose head is `head_seq`.
     async fn open(&mut self, head_seq: u64) {
         let frame = self.next().await;
-        let ClientFrame::OpenDirect(open) = ClientFrame::parse(&frame, &Limits::CLIENT_FRAMES).unwrap() else {
+        let ClientFrame::OpenDirect(open) =
+            ClientFrame::parse(&frame, &Limits::CLIENT_FRAMES).unwrap()
+        else {
             panic!("no OpenDirect")
         };
         assert_eq!(open.peer_user_id, 8);
         let request_id = open.request_id.to_native();
         let member_user_ids = vec![7, 8];
-        let opened = proto::ConversationOpened { request_id, conversation_id: CONVERSATION, head_seq, member_user_ids };
+        let opened = proto::ConversationOpened {
+            request_id,
+            conversation_id: CONVERSATION,
+            head_seq,
+            member_user_ids,
+        };
         self.send(&opened).await;
     }
 
     /// The next Send's client_msg_id and payload.
     async fn take_send(&mut self) -> (u64, Vec<u8>) {
         let frame = self.next().await;
-        let ClientFrame::Send(send) = ClientFrame::parse(&frame, &Limits::CLIENT_FRAMES).unwrap() else {
+        let ClientFrame::Send(send) = ClientFrame::parse(&frame, &Limits::CLIENT_FRAMES).unwrap()
+        else {
             panic!("no Send")
         };
         (send.client_msg_id.to_native(), send.payload.to_vec())
@@ -147,7 +205,13 @@ impl Peer {
 
     async fn ack(&mut self, client_msg_id: u64) {
         let conversation_id = CONVERSATION;
-        self.send(&proto::SendAck { client_msg_id, conversation_id, message_id: 1, hlc: 0 }).await;
+        self.send(&proto::SendAck {
+            client_msg_id,
+            conversation_id,
+            message_id: 1,
+            hlc: 0,
+        })
+        .await;
     }
 
     /// Reads until the client has gone.
@@ -206,7 +270,8 @@ async fn it_comes_back_after_a_restart_syncs_and_sends_again_under_the_same_id()
     let mut peer = server.login().await;
     peer.open(2).await;
     let frame = peer.next().await;
-    let ClientFrame::Sync(sync) = ClientFrame::parse(&frame, &Limits::CLIENT_FRAMES).unwrap() else {
+    let ClientFrame::Sync(sync) = ClientFrame::parse(&frame, &Limits::CLIENT_FRAMES).unwrap()
+    else {
         panic!("no Sync")
     };
     assert_eq!(sync.have_seq, 0);
@@ -215,12 +280,21 @@ async fn it_comes_back_after_a_restart_syncs_and_sends_again_under_the_same_id()
     assert_eq!((after, payload.as_slice()), (before, &b"hi"[..]));
     peer.send(&deliver(1, b"one")).await;
     peer.send(&deliver(2, b"two")).await;
-    peer.send(&proto::SyncEnd { request_id, conversation_id: CONVERSATION, last_seq: 2, head_seq: 2 }).await;
+    peer.send(&proto::SyncEnd {
+        request_id,
+        conversation_id: CONVERSATION,
+        last_seq: 2,
+        head_seq: 2,
+    })
+    .await;
     peer.ack(after).await;
     peer.drain().await;
     let output = client.await.unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert_eq!(text(&output.stdout), "00:00:00Z 8: one\n00:00:00Z 8: two\n  ✓ 00:00:00Z hi\n");
+    assert_eq!(
+        text(&output.stdout),
+        "00:00:00Z 8: one\n00:00:00Z 8: two\n  ✓ 00:00:00Z hi\n"
+    );
     assert!(text(&output.stderr).contains("closed with 1012 (service_restart)"));
 }
 
@@ -231,7 +305,11 @@ async fn a_close_that_asks_to_act_ends_it_with_the_reason() {
     server.login().await.close(4410).await;
     let output = client.await.unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("4410 (device_replaced)"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("4410 (device_replaced)"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[tokio::test]
@@ -244,7 +322,11 @@ async fn a_certificate_that_is_not_trusted_is_refused_and_insecure_is_loud() {
     assert!(server.acceptor.accept(tcp).await.is_err());
     let output = client.await.unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("no TLS with wss://"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("no TLS with wss://"),
+        "{}",
+        text(&output.stderr)
+    );
 
     let client = server.chat("", &["--insecure"]);
     let mut peer = server.login().await;
@@ -269,5 +351,9 @@ async fn no_server_is_told_with_what_to_do() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("is the server running?"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("is the server running?"),
+        "{}",
+        text(&output.stderr)
+    );
 }

@@ -1,5 +1,8 @@
 //! The binary's verbs that need no server: what they print, and their exit codes.
-#![allow(clippy::unwrap_used, reason = "a test's helper functions fail as the test does")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test's helper functions fail as the test does"
+)]
 
 use std::process::{Command, Output};
 
@@ -7,7 +10,11 @@ use rookery_edge::auth;
 use rookery_edge::config::Config;
 
 fn rookery(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_rookery")).args(args).env_clear().output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_rookery"))
+        .args(args)
+        .env_clear()
+        .output()
+        .unwrap()
 }
 
 fn stdout(output: &Output) -> String {
@@ -22,14 +29,20 @@ fn stderr(output: &Output) -> String {
 fn a_minted_token_logs_in() {
     let data = tempfile::tempdir().unwrap();
     let path = data.path().to_str().unwrap();
-    let output = rookery(&["token", "--user", "7", "--device", "3", "--ttl", "1h", "--data", path]);
+    let output = rookery(&[
+        "token", "--user", "7", "--device", "3", "--ttl", "1h", "--data", path,
+    ]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stderr(&output).contains("made a development key"));
     let (verifier, key) = auth::verifier(&Config::default().auth, data.path()).unwrap();
     assert!(!key.unwrap().made_now);
     let token = stdout(&output);
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let login = verifier.verify(token.trim().as_bytes(), now.as_millis() as u64).unwrap();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let login = verifier
+        .verify(token.trim().as_bytes(), now.as_millis() as u64)
+        .unwrap();
     assert_eq!((login.user_id, login.device_id), (7, 3));
 }
 
@@ -39,18 +52,50 @@ fn wrong_command_lines_are_told_with_exit_code_2() {
         (&["token", "--user", "0"], "--user"),
         (&["token", "--user", "9223372036854775808"], "--user"),
         (&["token", "--user", "7", "--device", "0"], "--device"),
-        (&["token", "--user", "7", "--key", "/nowhere/key", "--alg", "none"], "possible values: HS256, ES256, EdDSA"),
-        (&["token", "--user", "7", "--key", "/nowhere/key"], "cannot read key file /nowhere/key"),
+        (
+            &[
+                "token",
+                "--user",
+                "7",
+                "--key",
+                "/nowhere/key",
+                "--alg",
+                "none",
+            ],
+            "possible values: HS256, ES256, EdDSA",
+        ),
+        (
+            &["token", "--user", "7", "--key", "/nowhere/key"],
+            "cannot read key file /nowhere/key",
+        ),
         (&["serve", "--shards", "many"], "--shards"),
-        (&["serve", "--config", "/nowhere/rookery.toml"], "cannot read /nowhere/rookery.toml"),
-        (&["serve", "--shards", "2000"], "option --shards: `engine.shards` is 2000"),
+        (
+            &["serve", "--config", "/nowhere/rookery.toml"],
+            "cannot read /nowhere/rookery.toml",
+        ),
+        (
+            &["serve", "--shards", "2000"],
+            "option --shards: `engine.shards` is 2000",
+        ),
         (&["chat", "--to", "8"], "say who you are: --user ID"),
-        (&["chat", "--user", "7", "--to", "8", "--url", "http://x"], "must begin with wss://"),
+        (
+            &["chat", "--user", "7", "--to", "8", "--url", "http://x"],
+            "must begin with wss://",
+        ),
     ];
     for (args, expected) in cases {
         let output = rookery(args);
-        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
-        assert!(stderr(&output).contains(expected), "{args:?}: {}", stderr(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{args:?}: {}",
+            stderr(&output)
+        );
+        assert!(
+            stderr(&output).contains(expected),
+            "{args:?}: {}",
+            stderr(&output)
+        );
         assert!(!stderr(&output).contains("panicked"), "{args:?}");
     }
 }
@@ -70,12 +115,27 @@ fn check_config_prints_the_whole_or_every_mistake() {
     let output = rookery(&["check-config", file]);
     assert_eq!(output.status.code(), Some(2));
     let told = stderr(&output);
-    assert!(told.contains(&format!("error: {file}:2:1: unknown key `shrads` (did you mean `shards`?)")), "{told}");
-    assert!(told.contains(&format!("{file}:4:10: `log.format`")), "{told}");
+    assert!(
+        told.contains(&format!(
+            "error: {file}:2:1: unknown key `shrads` (did you mean `shards`?)"
+        )),
+        "{told}"
+    );
+    assert!(
+        told.contains(&format!("{file}:4:10: `log.format`")),
+        "{told}"
+    );
 
-    std::fs::write(&path, "[[auth.keys]]\nalgorithm = \"ES256\"\nfile = \"/nowhere/a.pem\"\n").unwrap();
+    std::fs::write(
+        &path,
+        "[[auth.keys]]\nalgorithm = \"ES256\"\nfile = \"/nowhere/a.pem\"\n",
+    )
+    .unwrap();
     let told = stderr(&rookery(&["check-config", file]));
-    assert!(told.contains("cannot read key file /nowhere/a.pem"), "{told}");
+    assert!(
+        told.contains("cannot read key file /nowhere/a.pem"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -83,7 +143,10 @@ fn help_completions_and_the_manual_page() {
     for verb in ["serve", "chat", "token", "check-config"] {
         let output = rookery(&[verb, "--help"]);
         assert_eq!(output.status.code(), Some(0));
-        assert!(stdout(&output).contains("Examples:"), "{verb} has no examples");
+        assert!(
+            stdout(&output).contains("Examples:"),
+            "{verb} has no examples"
+        );
     }
     assert!(stdout(&rookery(&["completions", "bash"])).contains("check-config"));
     assert!(stdout(&rookery(&["man"])).contains(".TH rookery"));
