@@ -224,6 +224,25 @@ fn floods_are_refused() {
     assert_eq!((events.len(), error), (100, None));
 }
 
+#[test]
+fn text_that_ends_within_a_character_is_refused() {
+    let input = [
+        frame(0x01, b"a\xe2"),
+        frame(0x00, b"\x82"),
+        frame(0x80, b""),
+    ]
+    .concat();
+    assert_eq!(error_of(&SERVER, &input), Error::Utf8);
+    let input = [
+        frame(0x01, b"a\xe2"),
+        frame(0x00, b"\x82"),
+        frame(0x80, b"\xac"),
+    ]
+    .concat();
+    let (events, _) = decode(&SERVER, &input);
+    assert_eq!(events, [Event::Text(Cow::Borrowed("a\u{20ac}"))]);
+}
+
 /// Autobahn 6.4: the first byte that cannot be part of UTF-8 ends it, whatever is still to come.
 #[test]
 fn text_fails_at_the_first_impossible_byte() {

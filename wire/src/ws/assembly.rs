@@ -74,12 +74,7 @@ impl Assembly {
         );
         self.bytes.extend_from_slice(masked);
         apply_mask(&mut self.bytes[start..], header.mask, received);
-        let last = header.fin && frame_left == masked.len();
-        if self.text {
-            self.validate(last)
-        } else {
-            Ok(())
-        }
+        if self.text { self.validate() } else { Ok(()) }
     }
 
     /// Room for `more` bytes: doubles, but not beyond `bound`.
@@ -91,11 +86,12 @@ impl Assembly {
         }
     }
 
-    /// Fails as soon as no continuation could make the text UTF-8 (section 8.1).
-    fn validate(&mut self, last: bool) -> Result<(), Error> {
+    /// Fails as soon as no continuation could make the text UTF-8 (section 8.1). That it does not end
+    /// within a character is for [`into_event`](Self::into_event) to see.
+    fn validate(&mut self) -> Result<(), Error> {
         match str::from_utf8(&self.bytes[self.valid..]) {
             Ok(text) => self.valid += text.len(),
-            Err(error) if error.error_len().is_none() && !last => self.valid += error.valid_up_to(),
+            Err(error) if error.error_len().is_none() => self.valid += error.valid_up_to(),
             Err(_) => return Err(Error::Utf8),
         }
         Ok(())
@@ -109,5 +105,38 @@ impl Assembly {
         String::from_utf8(self.bytes)
             .map(|text| Event::Text(Cow::Owned(text)))
             .map_err(|_| Error::Utf8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::header::{Header, Opcode};
+    use super::super::{Config, Role};
+    use super::Assembly;
+
+    #[test]
+    fn memory_follows_what_arrived_and_ends_at_what_was_announced() {
+        let limits = Config::echo(Role::Server).limits;
+        let len = 1_000_003;
+        let header = Header {
+            fin: true,
+            opcode: Opcode::Binary,
+            len,
+            mask: [1, 2, 3, 4],
+        };
+        let mut assembly = Assembly::new(false);
+        let mut checked = 0;
+        for received in (0..len).step_by(1000) {
+            let chunk = vec![0; 1000.min(len - received) as usize];
+            assembly.append(&chunk, &header, received, &limits).unwrap();
+            let capacity = assembly.bytes.capacity();
+            assert!(
+                capacity <= 2 * assembly.len() && capacity <= len as usize,
+                "{capacity}"
+            );
+            checked += 1;
+        }
+        assert_eq!((assembly.len() as u64, checked), (len, 1001));
+        assert_eq!(assembly.bytes.capacity() as u64, len);
     }
 }
