@@ -105,8 +105,9 @@ fn main() {
         let counters = running.counters()[0];
         let live = counters.live.max(1);
         println!(
-            "live {} rss +{} B each, slab +{} B each (both ends), recv {} send {} longest turn {} us",
+            "live {} free {:?} rss +{} B each, slab +{} B each (both ends), recv {} send {} longest turn {} us",
             counters.live,
+            running.fabric().free_slots(),
             rss().saturating_sub(rss_before) / live,
             slab().saturating_sub(slab_before) / live,
             counters.recv_ops,

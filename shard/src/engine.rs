@@ -108,6 +108,7 @@ impl<D: Driver, H: Handler> Engine<D, H> {
         self.shard.flush_dirty();
         self.settle_idle();
         self.accepts.tend(&mut self.shard);
+        self.shard.start_connects();
         self.shard.grant_buffers();
         self.submit();
         let ended = self.stop_ended();
@@ -170,6 +171,7 @@ impl<D: Driver, H: Handler> Engine<D, H> {
             || !shard.dirty.is_empty()
             || !shard.failures.is_empty()
             || !shard.idle.is_empty()
+            || !shard.wanted.is_empty()
         {
             return 0;
         }

@@ -27,6 +27,9 @@ pub const RECV_BUFFER_BYTES: u32 = 8_192;
 /// everybody else.
 pub const TURN_SENDS_MAX: usize = 1_024;
 
+/// Connects started in one turn: over loopback each runs the whole handshake, some 50 us.
+pub const TURN_CONNECTS_MAX: usize = 64;
+
 /// Entries of the loop's work lists that are kept between turns; what a storm added goes back.
 pub const OPS_KEPT_MAX: usize = 4_096;
 

@@ -157,3 +157,63 @@ pub fn channel<M>(shards: u16, capacity: usize) -> io::Result<(Postboxes<M>, Vec
         .collect();
     Ok((all, inboxes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_mailbox_gives_the_message_back() {
+        let (post, mut inboxes) = channel(2, 2).unwrap();
+        assert_eq!(post.post(1, 'a'), Ok(()));
+        assert_eq!(post.post(1, 'b'), Ok(()));
+        assert_eq!(post.post(1, 'c'), Err('c'));
+        assert_eq!(post.post(2, 'd'), Err('d'), "there is no such shard");
+        assert_eq!(inboxes[1].take(), Some('a'));
+        assert_eq!(post.post(1, 'c'), Ok(()));
+        assert!(inboxes[0].is_empty());
+    }
+
+    /// A reader that sleeps whenever it sees nothing must be woken for every message: it sleeps
+    /// without a timeout that would hide a lost ring.
+    #[test]
+    fn no_ring_is_lost() {
+        const EACH: u32 = 50_000;
+        let (post, mut inboxes) = channel(1, 64).unwrap();
+        let mut inbox = inboxes.remove(0);
+        let posters: Vec<_> = (0..3)
+            .map(|poster| {
+                let post = post.clone();
+                std::thread::spawn(move || {
+                    for number in 0..EACH {
+                        let mut mail = (poster, number);
+                        while let Err(back) = post.post(0, mail) {
+                            mail = back;
+                            std::thread::yield_now();
+                        }
+                    }
+                })
+            })
+            .collect();
+        let (mut next, mut sleeps) = ([0; 3], 0);
+        while next.iter().sum::<u32>() < 3 * EACH {
+            if let Some((poster, number)) = inbox.take() {
+                let expected: &mut u32 = &mut next[poster];
+                assert_eq!(number, *expected);
+                *expected += 1;
+                continue;
+            }
+            let waker = Arc::clone(inbox.waker());
+            waker.fall_asleep();
+            if inbox.is_empty() {
+                sleeps += 1;
+                assert!(waker.bell().wait(20_000_000_000), "nobody rang: {next:?}");
+                waker.bell().clear();
+            }
+            waker.awake();
+        }
+        posters.into_iter().for_each(|p| p.join().unwrap());
+        println!("{} messages, {sleeps} sleeps", 3 * EACH);
+        assert!(sleeps > 0, "never slept: the test tests nothing");
+    }
+}

@@ -116,7 +116,7 @@ mod tests {
     fn this_kernel_has_everything() {
         let report = check();
         assert!(report.is_complete(), "{report}");
-        assert!(report.needs.len() >= 18);
+        assert!(report.needs.len() == 18);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::slot::state::Event;
 use crate::slot::table::Table;
 use crate::slot::{self, State};
 use crate::wheel::Wheel;
-use crate::{Cause, Close, Config, ConnId, Counters, Handler, tag};
+use crate::{Cause, Close, Config, ConnId, Counters, Handler};
 use ring::RingState;
 
 /// Why [`Shard::send`] refused.
@@ -83,10 +83,12 @@ pub struct Shard<H: Handler> {
     pub(crate) live: usize,
     pub(crate) stopping: bool,
     pub(crate) failures: VecDeque<Failure>,
-    /// Sockets that are being made, by the engine's token; then connects, by slot index.
+    /// Connects that wait for their turn; then sockets that are being made, by the engine's token;
+    /// then connects under way, by slot index.
+    pub(crate) wanted: VecDeque<Connecting>,
     pub(crate) sockets: HashMap<u32, Connecting>,
     pub(crate) connecting: HashMap<u32, Connecting>,
-    next_socket: u32,
+    pub(crate) next_socket: u32,
     /// Moves from here, by slot index.
     pub(crate) moves: HashMap<u32, Move>,
     next_move: u32,
@@ -130,6 +132,7 @@ impl<H: Handler> Shard<H> {
             live: 0,
             stopping: false,
             failures: VecDeque::new(),
+            wanted: VecDeque::new(),
             sockets: HashMap::new(),
             connecting: HashMap::new(),
             next_socket: 0,
@@ -304,12 +307,7 @@ impl<H: Handler> Shard<H> {
             return;
         };
         self.rings[usize::from(ring)].used += 1;
-        self.next_socket = self.next_socket.wrapping_add(1);
-        let ipv6 = addr.is_ipv6();
-        self.sockets
-            .insert(self.next_socket, Connecting { addr, ring, token });
-        self.ops
-            .push((tag::of_socket(self.next_socket), Op::Socket { ring, ipv6 }));
+        self.wanted.push_back(Connecting { addr, ring, token });
     }
 
     /// Connections of the handler here: opened or arrived, and neither closed nor departed.

@@ -38,6 +38,7 @@ impl<D: Driver, H: Handler> Engine<D, H> {
             if self.shard.fabric.stopping() {
                 self.shard.stopping = true;
                 self.stop.next_ns = Some(now_ns.saturating_add(self.stop.grace_ns));
+                self.shard.call_off_connects();
                 self.handler.on_stop(&mut self.shard);
             }
         } else if !self.stop.forced && self.stop.next_ns.is_some_and(|at| at <= now_ns) {

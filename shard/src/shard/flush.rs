@@ -1,10 +1,10 @@
 //! The end of a turn: what the handlers queued becomes operations.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
-use super::Shard;
+use super::{Connecting, Failure, Shard};
 use crate::driver::Op;
-use crate::limits::{OPS_KEPT_MAX, TURN_SENDS_MAX};
+use crate::limits::{OPS_KEPT_MAX, TURN_CONNECTS_MAX, TURN_SENDS_MAX};
 use crate::slot::state::Event;
 use crate::slot::{self, InFlight, State};
 use crate::tag::{self, Kind};
@@ -72,6 +72,43 @@ impl<H: Handler> Shard<H> {
             State::Flushing if slot.has(slot::EOF) => self.apply(conn, Event::DrainedEof),
             State::Flushing => self.apply(conn, Event::Drained),
             _ => {}
+        }
+    }
+
+    /// Starts some of the connects that were asked for.
+    pub(crate) fn start_connects(&mut self) {
+        for _ in 0..self.wanted.len().min(TURN_CONNECTS_MAX) {
+            if let Some(connecting) = self.wanted.pop_front() {
+                self.next_socket = self.next_socket.wrapping_add(1);
+                let (ring, ipv6) = (connecting.ring, connecting.addr.is_ipv6());
+                self.sockets.insert(self.next_socket, connecting);
+                let tag = tag::of_socket(self.next_socket);
+                self.ops.push((tag, Op::Socket { ring, ipv6 }));
+            }
+        }
+        if self.wanted.is_empty() && self.sockets.is_empty() && self.connecting.is_empty() {
+            self.forget_connects();
+        }
+    }
+
+    /// Those that were not started are not to be.
+    pub(crate) fn call_off_connects(&mut self) {
+        for Connecting { ring, token, .. } in self.wanted.drain(..) {
+            let ring = &mut self.rings[usize::from(ring)];
+            ring.used = ring.used.saturating_sub(1);
+            let errno = libc::ECANCELED;
+            self.failures.push_back(Failure::Connect { token, errno });
+        }
+    }
+
+    /// What a ramp has blown up goes back.
+    fn forget_connects(&mut self) {
+        if self.wanted.capacity() > OPS_KEPT_MAX {
+            self.wanted = VecDeque::new();
+        }
+        if self.connecting.capacity().max(self.sockets.capacity()) > OPS_KEPT_MAX / 8 {
+            self.connecting = HashMap::new();
+            self.sockets = HashMap::new();
         }
     }
 

@@ -9,7 +9,7 @@ use super::ring::builder;
 use crate::probe::{Need, Report};
 
 /// Every opcode that the engine uses, and the first kernel that has it as the engine uses it.
-const OPCODES: [(u8, &str, &str); 13] = [
+const OPCODES: [(u8, &str, &str); 11] = [
     (opcode::PollAdd::CODE, "POLL_ADD", "5.1"),
     (opcode::Recv::CODE, "RECV", "5.6"),
     (opcode::Send::CODE, "SEND", "5.6"),
@@ -24,9 +24,7 @@ const OPCODES: [(u8, &str, &str); 13] = [
     ),
     (opcode::Socket::CODE, "SOCKET, direct", "5.19"),
     (opcode::MsgRingSendFd::CODE, "MSG_RING SEND_FD", "6.0"),
-    (opcode::SetSockOpt::CODE, "URING_CMD SETSOCKOPT", "6.7"),
-    (opcode::Nop::CODE, "NOP", "5.1"),
-    (opcode::PollRemove::CODE, "POLL_REMOVE", "5.1"),
+    (opcode::SetSockOpt::CODE, "URING_CMD", "5.19"),
 ];
 
 pub(crate) fn check() -> Report {
