@@ -13,9 +13,7 @@ use aws_lc_rs::digest;
 use rcgen::{
     CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType,
 };
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rookery_wire::tls;
 
 use crate::auth::write_private;
 use crate::config;
@@ -26,8 +24,8 @@ const DAYS_VALID: u64 = 397;
 /// A chain and its key, known to belong together.
 #[derive(Clone, Debug)]
 pub struct Certificate {
-    /// For a rustls certificate resolver.
-    pub certified: Arc<CertifiedKey>,
+    /// What TLS handshakes are made with.
+    pub tls: Arc<tls::ServerConfig>,
     /// SHA-256 of the first certificate's DER, as browsers and OpenSSL show it.
     pub fingerprint: [u8; 32],
     /// Where it came from.
@@ -121,48 +119,32 @@ fn read(certificate: &Path, key: &Path, source: Source) -> Result<Certificate, C
             error,
         })
     };
-    let content = |path: &Path, problem: String| CertificateError::Content {
-        path: path.to_owned(),
-        problem,
-    };
-
-    let chain = CertificateDer::pem_slice_iter(&bytes(certificate)?)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| content(certificate, format!("is no PEM file: {error}")))?;
-    let Some(first) = chain.first() else {
-        return Err(content(
-            certificate,
-            "holds no certificate (BEGIN CERTIFICATE)".into(),
-        ));
-    };
+    let (chain_pem, key_pem) = (bytes(certificate)?, bytes(key)?);
+    let tls = tls::ServerConfig::from_pem(&chain_pem, &key_pem, tls::Tickets::One)
+        .map_err(|error| blame(error, certificate, key))?;
     let mut fingerprint = [0; 32];
-    fingerprint.copy_from_slice(digest::digest(&digest::SHA256, first).as_ref());
-
-    let private = PrivateKeyDer::from_pem_slice(&bytes(key)?)
-        .map_err(|error| content(key, format!("holds no private key in PEM: {error}")))?;
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let certified =
-        CertifiedKey::from_der(chain, private, &provider).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => content(
-                key,
-                format!(
-                    "is not the key of the certificate in {}",
-                    certificate.display()
-                ),
-            ),
-            rustls::Error::InvalidCertificate(error) => content(
-                certificate,
-                format!("holds a certificate that cannot be read: {error}"),
-            ),
-            error => content(key, format!("holds a key that cannot be used: {error}")),
-        })?;
-    let path = certificate.to_owned();
+    fingerprint.copy_from_slice(digest::digest(&digest::SHA256, tls.leaf()).as_ref());
     Ok(Certificate {
-        certified: Arc::new(certified),
+        tls: Arc::new(tls),
         fingerprint,
         source,
-        path,
+        path: certificate.to_owned(),
     })
+}
+
+/// Which of the two files an error is about.
+fn blame(error: tls::ConfigError, certificate: &Path, key: &Path) -> CertificateError {
+    let (path, problem) = match error {
+        tls::ConfigError::KeyMismatch => {
+            let certificate = certificate.display();
+            (key, format!("is not the key of the certificate in {certificate}"))
+        }
+        tls::ConfigError::NoKey | tls::ConfigError::EncryptedKey | tls::ConfigError::BadKey(_) => {
+            (key, format!("holds no usable private key: {error}"))
+        }
+        error => (certificate, format!("holds no usable certificate: {error}")),
+    };
+    CertificateError::Content { path: path.to_owned(), problem }
 }
 
 fn make(certificate: &Path, key: &Path) -> Result<(), CertificateError> {
@@ -240,8 +222,9 @@ mod tests {
     #[test]
     fn a_client_that_trusts_it_accepts_every_name() {
         let (_data, certificate) = self_signed();
+        let leaf = rustls::pki_types::CertificateDer::from(certificate.tls.leaf());
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(certificate.certified.cert[0].clone()).unwrap();
+        roots.add(leaf.clone()).unwrap();
         let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(
             Arc::new(roots),
             Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
@@ -251,7 +234,7 @@ mod tests {
         use rustls::client::danger::ServerCertVerifier as _;
         let check = |name: &str, at: rustls::pki_types::UnixTime| {
             verifier.verify_server_cert(
-                &certificate.certified.cert[0],
+                &leaf,
                 &[],
                 &name.to_owned().try_into().unwrap(),
                 &[],
@@ -292,13 +275,13 @@ mod tests {
         let cases = [
             (&missing, &key, "missing.pem"),
             (&certificate, &missing, "missing.pem"),
-            (&junk, &key, "junk.pem holds no certificate"),
+            (&junk, &key, "junk.pem holds no usable certificate"),
             (
                 &broken,
                 &key,
-                "broken.pem holds a certificate that cannot be read",
+                "broken.pem holds no usable certificate",
             ),
-            (&certificate, &junk, "junk.pem holds no private key"),
+            (&certificate, &junk, "junk.pem holds no usable private key"),
             (
                 &certificate,
                 &other.path().join("tls/key.pem"),

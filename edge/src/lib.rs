@@ -9,3 +9,5 @@ pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod logging;
+pub mod serve;
+pub mod session;

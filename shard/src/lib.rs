@@ -7,6 +7,7 @@
 //!
 //! All hand-written `unsafe` of the project is in [`mod@sys`].
 
+pub mod arena;
 pub mod config;
 pub mod counters;
 pub mod driver;
@@ -26,6 +27,7 @@ pub mod sys;
 mod tag;
 pub mod wheel;
 
+pub use arena::Arena;
 pub use config::Config;
 pub use counters::Counters;
 pub use engine::{Engine, Progress};

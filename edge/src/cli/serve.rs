@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::Failure;
 use crate::config::{Config, ConfigError, Overrides};
+use crate::session::Mode;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,12 +55,10 @@ impl Args {
     }
 }
 
-/// Reads the configuration and sets up logging; the server itself is the `serve` module.
+/// Reads the configuration, sets up logging, and serves.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let config = args.configuration()?;
     crate::logging::init(&config.log)?;
-    Err(Failure::running(anyhow::anyhow!(
-        "this build has no server in it ({} shards)",
-        config.engine.shard_count()
-    )))
+    let mode = if args.echo { Mode::Echo } else { Mode::Chat };
+    Ok(crate::serve::serve(&config, mode)?)
 }

@@ -1,0 +1,56 @@
+//! What `serve` says on stdout: where it listens and what to connect with. Scripts wait for `ready`.
+
+use std::net::SocketAddr;
+
+use crate::auth::DevKey;
+use crate::certificate::{Certificate, Source};
+use crate::config::Config;
+use crate::session::{Mode, Transport};
+
+/// One line per listener, with the port that was picked.
+pub(super) fn started(
+    config: &Config,
+    mode: Mode,
+    addrs: &[SocketAddr],
+    listeners: &[Transport],
+) {
+    for (addr, transport) in addrs.iter().zip(listeners) {
+        match transport {
+            Transport::Tls => println!("listening tls {addr}"),
+            Transport::Plain => println!("listening plain {addr}"),
+        }
+    }
+    println!(
+        "{} shards, room for {} connections, data in {}",
+        config.engine.shard_count(),
+        config.limits.connections_max,
+        config.data.display()
+    );
+    if mode == Mode::Echo {
+        println!("echo mode: no login, every message is sent back");
+    }
+}
+
+/// Which certificate and which development key are in use.
+pub(super) fn credentials(config: &Config, certificate: &Certificate, dev_key: Option<&DevKey>) {
+    let kind = match certificate.source {
+        Source::Files => "certificate",
+        Source::SelfSigned { made_now: true } => "self-signed certificate (made now)",
+        Source::SelfSigned { made_now: false } => "self-signed certificate",
+    };
+    println!("{kind} {}, SHA-256 {}", certificate.path.display(), certificate.fingerprint_text());
+    let now_s = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs() as i64);
+    if let Some(warning) = certificate.tls.warnings(now_s) {
+        tracing::warn!("{}: {warning}", certificate.path.display());
+    }
+    if let Some(key) = dev_key {
+        println!("development key {}: whoever reads it can log in as anybody", key.path.display());
+        println!("  try: rookery chat --user 7 --to 8 --data {}", config.data.display());
+        println!("  and: rookery chat --user 8 --to 7 --data {}", config.data.display());
+    }
+}
+
+/// The last line before the server serves.
+pub(super) fn ready() {
+    println!("ready");
+}

@@ -1,0 +1,86 @@
+//! From the configuration to what each floor is started with.
+
+use rookery_wire::{link, proto, ws};
+
+use crate::auth::Verifier;
+use crate::auth::resume::ResumeKey;
+use crate::config::{Config, LogWriter};
+use crate::session::{Mode, Settings, Transport};
+
+/// Bytes that may wait for a client of the echo mode: some of the largest messages that the
+/// conformance suites send.
+const ECHO_QUEUE_BYTES: usize = 64 << 20;
+
+/// What the sessions are told.
+pub(super) fn settings(
+    config: &Config,
+    mode: Mode,
+    verifier: Verifier,
+) -> anyhow::Result<Settings> {
+    let limits = &config.limits;
+    let frames = proto::Limits::client_frames(limits.payload_bytes_max as usize);
+    let link = match mode {
+        Mode::Chat => link::Config {
+            frames: ws::Config::binary(ws::Role::Server, frames.frame_bytes_max),
+            server: ws::upgrade::Server::CHAT,
+        },
+        Mode::Echo => link::Config {
+            frames: ws::Config::echo(ws::Role::Server),
+            server: ws::upgrade::Server::ECHO,
+        },
+    };
+    let tls = config.listen.tls.iter().map(|_| Transport::Tls);
+    let plain = config.listen.plain.iter().map(|_| Transport::Plain);
+    Ok(Settings {
+        mode,
+        listeners: tls.chain(plain).collect(),
+        link,
+        frames,
+        verifier,
+        resume: ResumeKey::open(&config.data)?,
+        devices_max: usize::from(limits.devices_per_user_max),
+        login_timeout_ms: limits.login_timeout_ms,
+        heartbeat_ms: limits.heartbeat_interval_ms,
+        idle_timeout_ms: limits.idle_timeout_ms,
+        reconnect_jitter_ms: limits.reconnect_jitter_ms,
+        page_messages_max: limits.page_messages_max,
+        queue_bytes_max: queue_bytes(config, mode),
+    })
+}
+
+fn queue_bytes(config: &Config, mode: Mode) -> usize {
+    match mode {
+        Mode::Chat => config.limits.send_queue_bytes_max as usize,
+        Mode::Echo => ECHO_QUEUE_BYTES,
+    }
+}
+
+/// What the engine is started with.
+pub(super) fn engine(config: &Config, mode: Mode) -> rookery_shard::Config {
+    let connections = u64::from(config.limits.connections_max);
+    let listeners = config.listen.tls.iter().chain(&config.listen.plain).copied().collect();
+    rookery_shard::Config {
+        listeners,
+        pin: config.engine.pin,
+        // The sessions keep to half of it: the rest is for close frames and alerts, which are never
+        // refused, and for the answers to one receive.
+        send_queue_bytes_max: 2 * queue_bytes(config, mode),
+        stop_grace_ms: u64::from(config.limits.drain_timeout_ms),
+        tcp_keepalive_s: Some(config.limits.idle_timeout_ms.div_ceil(1_000)),
+        ..rookery_shard::Config::for_connections(connections, config.engine.shard_count())
+    }
+}
+
+/// What the router is started with.
+pub(super) fn router(config: &Config) -> rookery_router::Config {
+    let mut router = rookery_router::Config::new(&config.data);
+    router.node_id = config.router.node_id;
+    router.log_writer = match config.router.log_writer {
+        LogWriter::Plain => rookery_router::LogWriter::Plain,
+        LogWriter::Glommio => rookery_router::LogWriter::Glommio,
+    };
+    router.log_segment_bytes = config.router.log_segment_bytes;
+    router.payload_bytes_max = config.limits.payload_bytes_max as usize;
+    router.page_messages_max = config.limits.page_messages_max;
+    router
+}

@@ -1,0 +1,89 @@
+//! `rookery serve`: composes the engine, the sessions and the router, runs until a signal, and stops in
+//! the order in which nothing is lost: first the connections, then the router.
+
+mod announce;
+mod compose;
+mod outlet;
+mod signals;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use rookery_shard::{Running, mailbox};
+
+use crate::certificate::{self, Certificate};
+use crate::config::Config;
+use crate::session::{Mail, Mode, Parcel, Sessions};
+use outlet::Mailboxes;
+use signals::{Signal, Signals};
+
+/// Mails that may wait for one shard: a fan-out each, drained every turn.
+const MAILBOX: usize = 16_384;
+
+/// Runs the server until SIGINT or SIGTERM.
+pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&config.data)
+        .with_context(|| format!("cannot make the data directory {}", config.data.display()))?;
+    let certificate = certificate::load(&config.tls, &config.data)?;
+    let (verifier, dev_key) = crate::auth::verifier(&config.auth, &config.data)?;
+    let settings = Arc::new(compose::settings(config, mode, verifier)?);
+    let signals = Signals::listen().context("cannot listen for signals")?;
+
+    let shards = config.engine.shard_count();
+    let (postboxes, inboxes) =
+        mailbox::channel(shards, MAILBOX).context("cannot make the shards' mailboxes")?;
+    let outlet = Arc::new(Mailboxes::new(postboxes.clone()));
+    let router = rookery_router::start(compose::router(config), outlet)?;
+    let engine = {
+        let (settings, router) = (Arc::clone(&settings), router.clone());
+        let tls = Arc::clone(&certificate.tls);
+        rookery_shard::start(compose::engine(config, mode), inboxes, move |_| {
+            Sessions::new(Arc::clone(&settings), Arc::clone(&tls), router.clone())
+        })?
+    };
+    announce::started(config, mode, engine.local_addrs(), &settings.listeners);
+    announce::credentials(config, &certificate, dev_key.as_ref());
+    announce::ready();
+
+    let stopper = engine.stopper();
+    while !engine.has_ended() {
+        match signals.wait() {
+            Some(Signal::Reload) => reload(config, &postboxes),
+            Some(Signal::Stop) => {
+                tracing::info!(live = live(&engine), "stopping: clients are told to come again");
+                stopper.stop();
+                break;
+            }
+            None => {}
+        }
+    }
+    let ended = engine.join();
+    router.close();
+    ended?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Reads the certificate again; new connections use it. A bad file changes nothing.
+fn reload(config: &Config, postboxes: &mailbox::Postboxes<Mail>) {
+    let certificate: Certificate = match certificate::load(&config.tls, &config.data) {
+        Ok(certificate) => certificate,
+        Err(error) => {
+            tracing::error!(%error, "the certificate was not reloaded; the old one stays in use");
+            return;
+        }
+    };
+    for shard in 0..postboxes.shards() {
+        let mut mail = Mail::Certificate(Arc::clone(&certificate.tls));
+        // The mailbox of a shard under load may be full for a moment; this thread may wait.
+        while let Err(refused) = postboxes.post(shard, mail) {
+            mail = refused;
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+    tracing::info!(fingerprint = certificate.fingerprint_text(), "the certificate was reloaded");
+}
+
+fn live(engine: &Running<Parcel>) -> u64 {
+    engine.counters().iter().map(|shard| shard.live).sum()
+}

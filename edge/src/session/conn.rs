@@ -1,0 +1,62 @@
+//! What a connection is at rest: the few plain bytes that stand in the engine's slot table.
+
+use crate::session::settings::Transport;
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// TLS and the HTTP upgrade.
+    #[default]
+    Opening,
+    /// The WebSocket is open, no Login has come.
+    Login,
+    /// Logged in, on its way to its owner's shard.
+    Moving,
+    /// Messages flow.
+    Live,
+    /// The last words were said; the engine closes it.
+    Ended,
+}
+
+/// An index into an arena, or none, in four bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place(u32);
+
+impl Place {
+    /// Of an arena's index.
+    pub(crate) fn at(index: u32) -> Self {
+        Self(index.wrapping_add(1))
+    }
+
+    /// The index, where there is one.
+    pub(crate) fn index(self) -> Option<u32> {
+        self.0.checked_sub(1)
+    }
+}
+
+/// See the module. No pointers: a process that takes over the connection can copy it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Conn {
+    /// The user, from login on.
+    pub(crate) user_id: u64,
+    /// The session, from login on.
+    pub(crate) session_id: u64,
+    /// Where its TLS session lies; none without TLS.
+    pub(crate) tls: Place,
+    /// Where the work under way lies; none at rest.
+    pub(crate) work: Place,
+    /// The user's device, from login on.
+    pub(crate) device_id: u32,
+    /// When something came last, seconds of the shard's monotonic clock.
+    pub(crate) heard_s: u32,
+    /// When the token expires, Unix seconds (until 2106).
+    pub(crate) expires_s: u32,
+    /// How far it has come.
+    pub(crate) phase: Phase,
+    /// How its bytes travel.
+    pub(crate) transport: Transport,
+}
+
+// Two million of them make 80 MB.
+const _: () = assert!(size_of::<Conn>() == 40);

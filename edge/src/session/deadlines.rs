@@ -1,0 +1,85 @@
+//! What the passing of time does: a late login, a silent client, an expired token.
+//!
+//! Each connection has one deadline on the shard's wheel. Any bytes count as life and only stamp the
+//! connection; the deadline looks at the stamp when it fires, so that traffic never touches the wheel.
+
+use rookery_shard::{Close, ConnId, Shard};
+use rookery_wire::proto::CloseCode;
+use rookery_wire::ws;
+
+use super::Sessions;
+use super::conn::{Conn, Phase};
+use rookery_wire::link::Writer;
+
+/// Seconds of the shard's clock: what a connection at rest remembers of time.
+pub(super) fn seconds(mono_ns: u64) -> u32 {
+    (mono_ns / 1_000_000_000) as u32
+}
+
+impl Sessions {
+    /// The first deadline of a live connection lies somewhere in the second half of the heartbeat
+    /// interval, by a hash of the connection: those that logged in together do not stay in step.
+    pub(super) fn begin_heartbeats(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
+        let half_ms = u64::from(self.settings.heartbeat_ms / 2).max(1);
+        let spread = conn.as_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let in_ms = half_ms + spread % half_ms;
+        let at_ns = shard.now().mono_ns + in_ms * 1_000_000;
+        self.arm(shard, conn, at_ns);
+    }
+
+    /// Sets the deadline, or an earlier one where the token expires before.
+    fn arm(&mut self, shard: &mut Shard<Self>, conn: ConnId, at_ns: u64) {
+        let now = shard.now();
+        let Some(state) = shard.conn(conn) else { return };
+        let mut at_ns = at_ns;
+        if state.expires_s != 0 {
+            let left_ms = (u64::from(state.expires_s) * 1_000).saturating_sub(now.unix_ms);
+            at_ns = at_ns.min(now.mono_ns + left_ms * 1_000_000);
+        }
+        shard.set_deadline(conn, Some(at_ns));
+    }
+
+    /// The deadline has passed.
+    pub(super) fn deadline(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
+        let Some(&mut state) = shard.conn(conn) else { return };
+        match state.phase {
+            Phase::Live => self.check_life(shard, conn, &state),
+            Phase::Login | Phase::Moving => self.close(shard, conn, CloseCode::LOGIN_LATE),
+            Phase::Opening => self.end(shard, conn, Close::Now),
+            Phase::Ended => {}
+        }
+    }
+
+    fn check_life(&mut self, shard: &mut Shard<Self>, conn: ConnId, state: &Conn) {
+        let now = shard.now();
+        if state.expires_s != 0 && now.unix_ms >= u64::from(state.expires_s) * 1_000 {
+            return self.close(shard, conn, CloseCode::TOKEN_EXPIRED);
+        }
+        let silent_ms = u64::from(seconds(now.mono_ns).saturating_sub(state.heard_s)) * 1_000;
+        let heartbeat_ms = u64::from(self.settings.heartbeat_ms);
+        let idle_ms = u64::from(self.settings.idle_timeout_ms);
+        if silent_ms >= idle_ms {
+            return self.close(shard, conn, CloseCode::HEARTBEAT_MISSED);
+        }
+        let next_ms = if silent_ms + 1_000 >= heartbeat_ms {
+            self.ping(shard, conn, state);
+            idle_ms - silent_ms
+        } else {
+            heartbeat_ms - silent_ms
+        };
+        self.arm(shard, conn, now.mono_ns + next_ms * 1_000_000);
+    }
+
+    /// A client that says nothing is asked, unless it does not read anyway.
+    fn ping(&mut self, shard: &mut Shard<Self>, conn: ConnId, state: &Conn) {
+        if shard.queue_bytes(conn) > 0 {
+            return;
+        }
+        let mut out = shard.spare_buffer();
+        let tls = state.tls.index().and_then(|at| self.tls.find_mut(at));
+        Writer::new(tls, None, &mut out).message(ws::Opcode::Ping, b"");
+        if shard.send(conn, out).is_err() {
+            self.end(shard, conn, Close::Now);
+        }
+    }
+}

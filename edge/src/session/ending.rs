@@ -1,0 +1,52 @@
+//! How connections end: one at our word, all of them at a stop.
+
+use rookery_shard::{Close, ConnId, Shard};
+use rookery_wire::link::Writer;
+use rookery_wire::proto::CloseCode;
+
+use super::Sessions;
+use super::conn::Phase;
+use super::input::say_and_end;
+
+impl Sessions {
+    /// Ends a connection of which nobody holds anything. Fan-out forgets it at once.
+    pub(super) fn end(&mut self, shard: &mut Shard<Self>, conn: ConnId, how: Close) {
+        let Some(state) = shard.conn(conn) else { return };
+        let was = std::mem::replace(&mut state.phase, Phase::Ended);
+        if was == Phase::Live {
+            let user_id = state.user_id;
+            self.users.remove(user_id, conn);
+        }
+        shard.close(conn, how);
+    }
+
+    /// Tells a connection why, where there is a WebSocket to tell it on, and ends it.
+    pub(super) fn close(&mut self, shard: &mut Shard<Self>, conn: ConnId, code: CloseCode) {
+        let Some(&mut state) = shard.conn(conn) else { return };
+        match state.phase {
+            Phase::Ended => return,
+            Phase::Opening => return self.end(shard, conn, Close::Now),
+            Phase::Login | Phase::Moving | Phase::Live => {}
+        }
+        let mut held = self.hold(&state);
+        let mut out = shard.spare_buffer();
+        let mut writer = Writer::new(held.tls.as_mut(), None, &mut out);
+        let next = say_and_end(&mut writer, code, code.name());
+        tracing::debug!(conn = conn.as_u64(), user = state.user_id, code = code.name(), "closing");
+        self.settle(shard, conn, held, out, next);
+    }
+
+    /// The owner's shard has no room: the client comes again later.
+    pub(super) fn move_failed(&mut self, shard: &mut Shard<Self>, conn: ConnId, errno: i32) {
+        tracing::warn!(conn = conn.as_u64(), errno, "the owner's shard has no room");
+        self.close(shard, conn, CloseCode::TRY_AGAIN_LATER);
+    }
+
+    /// The server stops: every client is told to come again.
+    pub(super) fn stop(&mut self, shard: &mut Shard<Self>) {
+        for conn in shard.connections() {
+            self.close(shard, conn, CloseCode::GOING_AWAY);
+        }
+    }
+}
+

@@ -1,0 +1,217 @@
+//! The way in: bytes through the link, messages to their mode, and what the messages led to.
+
+use rookery_shard::{Close, ConnId, Origin, Shard};
+use rookery_wire::link::{Flow, Link, Receiver, Writer};
+use rookery_wire::proto::CloseCode;
+use rookery_wire::{tls, ws};
+
+use super::conn::{Conn, Phase};
+use super::settings::{Mode, Transport};
+use super::{Place, Sessions, Work};
+
+/// What is to happen to a connection once its answers are queued.
+pub(super) enum Next {
+    /// It goes on.
+    Stay,
+    /// Its last words are written.
+    End,
+    /// Its user belongs to that shard.
+    Move(u16),
+}
+
+/// What a connection owns beside its slot, taken out while it is worked on.
+pub(super) struct Held {
+    pub(super) tls: Option<tls::Session>,
+    pub(super) work: Box<Work>,
+}
+
+impl Sessions {
+    /// A new connection.
+    pub(super) fn open(&mut self, shard: &mut Shard<Self>, conn: ConnId, origin: Origin) {
+        let now_ns = shard.now().mono_ns;
+        let transport = match origin {
+            Origin::Accepted { listener } => {
+                self.settings.listeners.get(usize::from(listener)).copied().unwrap_or_default()
+            }
+            Origin::Connected { .. } => Transport::Plain,
+        };
+        let handshake = match transport {
+            Transport::Tls => tls::Handshake::server(&self.certificate).map(Some),
+            Transport::Plain => Ok(None),
+        };
+        let handshake = match handshake {
+            Ok(handshake) => handshake,
+            Err(error) => {
+                tracing::error!(%error, "no TLS handshake can begin");
+                return shard.close(conn, Close::Now);
+            }
+        };
+        let work = self.work.insert(Work::new(Link::accept(handshake)));
+        if let Some(state) = shard.conn(conn) {
+            state.work = Place::at(work);
+            state.transport = transport;
+            state.heard_s = super::deadlines::seconds(now_ns);
+        }
+        let timeout_ns = u64::from(self.settings.login_timeout_ms) * 1_000_000;
+        shard.set_deadline(conn, Some(now_ns + timeout_ns));
+    }
+
+    /// Bytes came (or none: what a stopped link kept is due).
+    pub(super) fn read(&mut self, shard: &mut Shard<Self>, conn: ConnId, bytes: &mut [u8]) {
+        let now_s = super::deadlines::seconds(shard.now().mono_ns);
+        let Some(state) = shard.conn(conn) else { return };
+        if state.phase == Phase::Ended {
+            return;
+        }
+        state.heard_s = now_s;
+        let state = *state;
+        let mut held = self.hold(&state);
+        let mut out = shard.spare_buffer();
+        let config = self.settings.link;
+        let mut upper = Upper { sessions: self, shard, conn, next: Next::Stay };
+        let link = &mut held.work.link;
+        let fed = link.feed(&config, &mut held.tls, None, &mut out, &mut upper, bytes);
+        let next = match fed {
+            Ok(_) => upper.next,
+            Err(error) => {
+                tracing::debug!(conn = conn.as_u64(), %error, "the peer broke the rules or left");
+                Next::End
+            }
+        };
+        self.settle(shard, conn, held, out, next);
+    }
+
+    /// Takes out what the connection owns; what it does not have is made.
+    pub(super) fn hold(&mut self, state: &Conn) -> Held {
+        let tls = state.tls.index().and_then(|at| self.tls.lend(at));
+        let work = state.work.index().and_then(|at| self.work.lend(at));
+        Held { tls, work: work.unwrap_or_else(|| Work::new(Link::open())) }
+    }
+
+    /// Queues what was written, puts back what was held, and does what comes next.
+    pub(super) fn settle(
+        &mut self,
+        shard: &mut Shard<Self>,
+        conn: ConnId,
+        mut held: Held,
+        out: Vec<u8>,
+        next: Next,
+    ) {
+        // A sealed record that is not sent breaks the stream, so a refusal ends it.
+        let refused = !out.is_empty() && shard.send(conn, out).is_err();
+        if refused {
+            tracing::debug!(conn = conn.as_u64(), "answers over the send queue's limit");
+        }
+        let stays = matches!(next, Next::Stay) && !refused;
+        if stays && !held.work.paused && shard.queue_bytes(conn) > self.settings.queue_bytes_pause() {
+            held.work.paused = true;
+            shard.pause(conn);
+        }
+        self.put_back(shard, conn, held);
+        match next {
+            _ if refused => self.end(shard, conn, Close::Now),
+            Next::Stay => {}
+            Next::End => self.end(shard, conn, Close::Flush),
+            Next::Move(to) => shard.move_to(conn, to),
+        }
+    }
+
+    /// Ends a [`hold`](Self::hold).
+    pub(super) fn put_back(&mut self, shard: &mut Shard<Self>, conn: ConnId, held: Held) {
+        let Some(state) = shard.conn(conn) else { return };
+        let Held { tls, work } = held;
+        if let Some(tls) = tls {
+            match state.tls.index() {
+                Some(at) => self.tls.give_back(at, tls),
+                None => state.tls = Place::at(self.tls.insert(tls)),
+            }
+        }
+        match (state.work.index(), work.is_at_rest()) {
+            (Some(at), true) => {
+                self.work.remove(at);
+                state.work = Place::default();
+            }
+            (Some(at), false) => self.work.give_back(at, work),
+            (None, true) => {}
+            (None, false) => state.work = Place::at(self.work.insert(work)),
+        }
+    }
+}
+
+/// The connection's session, while its link hands up events.
+struct Upper<'a> {
+    sessions: &'a mut Sessions,
+    shard: &'a mut Shard<Sessions>,
+    conn: ConnId,
+    next: Next,
+}
+
+impl Upper<'_> {
+    /// Remembers what comes next; whether the link goes on.
+    fn then(&mut self, next: Next) -> Flow {
+        self.next = next;
+        match self.next {
+            Next::Stay => Flow::Continue,
+            Next::End | Next::Move(_) => Flow::Stop,
+        }
+    }
+
+    fn echo(&mut self, writer: &mut Writer<'_>, event: ws::Event<'_>) -> Next {
+        match event {
+            ws::Event::Text(text) => writer.message(ws::Opcode::Text, text.as_bytes()),
+            ws::Event::Binary(bytes) => writer.message(ws::Opcode::Binary, &bytes),
+            ws::Event::Ping(_) | ws::Event::Pong(_) => {}
+            ws::Event::Close { code, .. } => return close_back(writer, code),
+        }
+        Next::Stay
+    }
+
+    fn chat(&mut self, writer: &mut Writer<'_>, event: ws::Event<'_>) -> Next {
+        match event {
+            ws::Event::Binary(frame) => {
+                self.sessions.frame(self.shard, self.conn, writer, &frame)
+            }
+            ws::Event::Text(_) => say_and_end(writer, CloseCode::UNSUPPORTED_DATA, "text"),
+            ws::Event::Ping(_) | ws::Event::Pong(_) => Next::Stay,
+            ws::Event::Close { code, .. } => close_back(writer, code),
+        }
+    }
+}
+
+impl Receiver for Upper<'_> {
+    fn on_open(&mut self, _: &mut Writer<'_>) -> Flow {
+        let phase = match self.sessions.settings.mode {
+            Mode::Chat => Phase::Login,
+            Mode::Echo => Phase::Live,
+        };
+        if let Some(state) = self.shard.conn(self.conn) {
+            state.phase = phase;
+        }
+        if phase == Phase::Live {
+            self.sessions.begin_heartbeats(self.shard, self.conn);
+        }
+        Flow::Continue
+    }
+
+    fn on_event(&mut self, writer: &mut Writer<'_>, event: ws::Event<'_>) -> Flow {
+        let next = match self.sessions.settings.mode {
+            Mode::Chat => self.chat(writer, event),
+            Mode::Echo => self.echo(writer, event),
+        };
+        self.then(next)
+    }
+}
+
+/// Answers a close (RFC 6455 section 5.5.1).
+fn close_back(writer: &mut Writer<'_>, code: Option<CloseCode>) -> Next {
+    writer.close_back(code);
+    writer.end();
+    Next::End
+}
+
+/// Closes with a code and a reason.
+pub(super) fn say_and_end(writer: &mut Writer<'_>, code: CloseCode, reason: &str) -> Next {
+    writer.close(code, reason);
+    writer.end();
+    Next::End
+}

@@ -1,0 +1,140 @@
+//! From a token to a live session on the shard that owns the user.
+
+use aws_lc_rs::rand;
+use rookery_shard::{Close, ConnId, Shard};
+use rookery_wire::link::Writer;
+use rookery_wire::proto::{self, CloseCode, ErrorCode};
+use rookery_wire::ws;
+
+use super::conn::Phase;
+use super::input::{Next, say_and_end};
+use super::{Parcel, Sessions};
+use crate::auth::resume::{self, Resume};
+use crate::auth::{AuthError, Login};
+
+impl Sessions {
+    /// The first frame: on success the connection is on its owner's shard, or on its way there.
+    pub(super) fn log_in(
+        &mut self,
+        shard: &mut Shard<Self>,
+        conn: ConnId,
+        writer: &mut Writer<'_>,
+        login: &proto::ArchivedLogin,
+    ) -> Next {
+        let now_ms = shard.now().unix_ms;
+        let who = match self.settings.verifier.verify(&login.token, now_ms) {
+            Ok(who) => who,
+            Err(error) => return refuse(writer, &error),
+        };
+        let session_id = self.session_id(&login.resume_token, &who, now_ms);
+        let Some(state) = shard.conn(conn) else { return Next::End };
+        state.user_id = who.user_id;
+        state.device_id = who.device_id;
+        state.session_id = session_id;
+        state.expires_s = u32::try_from(who.expires_at_ms / 1_000).unwrap_or(u32::MAX);
+        state.phase = Phase::Moving;
+        let owner = super::owner(who.user_id, shard.shards());
+        if owner != shard.id() {
+            return Next::Move(owner);
+        }
+        self.welcome(shard, conn, writer);
+        Next::Stay
+    }
+
+    /// The session that the resume token proves, or a new one.
+    fn session_id(&self, token: &[u8], who: &Login, now_ms: u64) -> u64 {
+        let settings = &self.settings;
+        if !token.is_empty() {
+            match resume::check(&settings.resume, token, who.user_id, who.device_id, now_ms) {
+                Ok(resumed) => return resumed.session_id,
+                Err(error) => tracing::debug!(user = who.user_id, %error, "a new session"),
+            }
+        }
+        let mut id = [0; 8];
+        // Only a broken host has no randomness; a session id is an identifier, not a secret.
+        if rand::fill(&mut id).is_err() {
+            id = now_ms.to_le_bytes();
+        }
+        u64::from_le_bytes(id)
+    }
+
+    /// A connection came to its owner's shard.
+    pub(super) fn arrive(&mut self, shard: &mut Shard<Self>, conn: ConnId, parcel: Parcel) {
+        let Parcel { conn: mut travelled, tls, work } = parcel;
+        self.store(&mut travelled, tls, work);
+        let phase = travelled.phase;
+        if let Some(state) = shard.conn(conn) {
+            *state = travelled;
+        }
+        if phase == Phase::Ended {
+            return shard.close(conn, Close::Flush);
+        }
+        let mut held = self.hold(&travelled);
+        let mut out = shard.spare_buffer();
+        self.welcome(shard, conn, &mut Writer::new(held.tls.as_mut(), None, &mut out));
+        self.settle(shard, conn, held, out, Next::Stay);
+        // What came behind the login.
+        self.read(shard, conn, &mut []);
+    }
+
+    /// The session is live from here on.
+    fn welcome(&mut self, shard: &mut Shard<Self>, conn: ConnId, writer: &mut Writer<'_>) {
+        let now_ms = shard.now().unix_ms;
+        let Some(state) = shard.conn(conn) else { return };
+        state.phase = Phase::Live;
+        let state = *state;
+        self.make_room_for_device(shard, state.user_id, state.device_id);
+        self.users.add(state.user_id, conn);
+        let expires_at_ms = u64::from(state.expires_s) * 1_000;
+        let settings = &self.settings;
+        let resume_token = resume::issue(
+            &settings.resume,
+            &Resume {
+                user_id: state.user_id,
+                device_id: state.device_id,
+                session_id: state.session_id,
+                expires_at_ms,
+            },
+        );
+        let welcome = proto::Welcome {
+            user_id: state.user_id,
+            device_id: state.device_id,
+            session_id: state.session_id,
+            resume_token: resume_token.to_vec(),
+            server_time_ms: now_ms,
+            expires_at_ms,
+            heartbeat_interval_ms: settings.heartbeat_ms,
+            reconnect_jitter_ms: settings.reconnect_jitter_ms,
+            payload_bytes_max: settings.frames.payload_bytes_max as u32,
+            page_messages_max: settings.page_messages_max,
+        };
+        writer.message(ws::Opcode::Binary, &proto::encode(&welcome));
+        self.begin_heartbeats(shard, conn);
+    }
+
+    /// The same device's older connection goes, and the user's oldest where there are too many.
+    fn make_room_for_device(&mut self, shard: &mut Shard<Self>, user_id: u64, device_id: u32) {
+        let others = self.users.connections(user_id).to_vec();
+        let (same, others): (Vec<_>, Vec<_>) = others
+            .into_iter()
+            .partition(|&other| shard.conn(other).is_some_and(|state| state.device_id == device_id));
+        for older in same {
+            self.close(shard, older, CloseCode::DEVICE_REPLACED);
+        }
+        let too_many = (others.len() + 1).saturating_sub(self.settings.devices_max);
+        for &oldest in others.iter().take(too_many) {
+            self.close(shard, oldest, CloseCode::TOO_MANY_DEVICES);
+        }
+    }
+}
+
+/// Says why, as an Error and as a close code.
+fn refuse(writer: &mut Writer<'_>, error: &AuthError) -> Next {
+    let (code, close) = match error {
+        AuthError::Expired => (ErrorCode::LoginExpired, CloseCode::TOKEN_EXPIRED),
+        _ => (ErrorCode::LoginInvalid, CloseCode::LOGIN_INVALID),
+    };
+    let reason = error.to_string();
+    writer.message(ws::Opcode::Binary, &proto::encode(&code.message(0, 0, &reason)));
+    say_and_end(writer, close, &reason)
+}

@@ -1,0 +1,175 @@
+//! The sessions of one shard: what a connection does, from its first byte to its last.
+//!
+//! [`Sessions`] is the engine's handler. It composes: bytes go through a [`Link`] (TLS, HTTP,
+//! WebSocket) and come out as messages (`input`), messages are a login (`login`) or requests for the
+//! router (`requests`), answers and fan-out leave through `output`, and time passes in `deadlines`.
+//! Each file is one of these steps, and none calls the one before it.
+//!
+//! Invariant: while a connection is at rest it owns a [`conn::Conn`] in the slot table, its TLS
+//! session in `tls`, and nothing else.
+
+mod conn;
+mod deadlines;
+mod ending;
+mod input;
+mod login;
+mod output;
+mod owner;
+mod requests;
+mod settings;
+mod users;
+
+use std::sync::Arc;
+
+use rookery_router::{Event, RouterHandle};
+use rookery_shard::{Arena, Cause, ConnId, Handler, Origin, Shard};
+use rookery_wire::link::Link;
+use rookery_wire::tls;
+
+use conn::{Conn, Phase, Place};
+pub use owner::owner;
+pub use settings::{Mode, Settings, Transport};
+use users::Users;
+
+/// What other threads tell a shard's sessions.
+pub enum Mail {
+    /// From the router.
+    Router(Event),
+    /// New connections use this certificate.
+    Certificate(Arc<tls::ServerConfig>),
+}
+
+/// What a connection has under way; boxed, and gone at rest.
+pub(crate) struct Work {
+    link: Link,
+    /// Frames that were not sent because the client does not read.
+    skipped: u64,
+    /// Nothing is read until the queue is empty.
+    paused: bool,
+}
+
+impl Work {
+    fn new(link: Link) -> Box<Self> {
+        Box::new(Self { link, skipped: 0, paused: false })
+    }
+
+    /// Whether the client was skipped and has not been told yet: nothing may overtake the telling.
+    fn lags(&self) -> bool {
+        self.skipped > 0
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.link.is_at_rest() && self.skipped == 0 && !self.paused
+    }
+}
+
+/// What travels with a connection to its owner's shard.
+pub struct Parcel {
+    conn: Conn,
+    tls: Option<tls::Session>,
+    work: Option<Box<Work>>,
+}
+
+/// See the module.
+pub struct Sessions {
+    settings: Arc<Settings>,
+    certificate: Arc<tls::ServerConfig>,
+    router: RouterHandle,
+    tls: Arena<tls::Session>,
+    work: Arena<Box<Work>>,
+    users: Users,
+    /// A fan-out's message, framed once for all.
+    framed: Vec<u8>,
+}
+
+impl Sessions {
+    /// The sessions of a shard that has none yet.
+    pub fn new(
+        settings: Arc<Settings>,
+        certificate: Arc<tls::ServerConfig>,
+        router: RouterHandle,
+    ) -> Self {
+        Self {
+            settings,
+            certificate,
+            router,
+            tls: Arena::default(),
+            work: Arena::default(),
+            users: Users::default(),
+            framed: Vec::new(),
+        }
+    }
+
+    /// Stores what a connection has beside its `Conn`, and says where.
+    fn store(&mut self, conn: &mut Conn, tls: Option<tls::Session>, work: Option<Box<Work>>) {
+        conn.tls = tls.map_or(Place::default(), |tls| Place::at(self.tls.insert(tls)));
+        conn.work = work.map_or(Place::default(), |work| Place::at(self.work.insert(work)));
+    }
+
+    /// Takes out what [`store`](Self::store) stored.
+    fn unstore(&mut self, conn: &mut Conn) -> (Option<tls::Session>, Option<Box<Work>>) {
+        let tls = std::mem::take(&mut conn.tls).index().and_then(|at| self.tls.remove(at));
+        let work = std::mem::take(&mut conn.work).index().and_then(|at| self.work.remove(at));
+        (tls, work)
+    }
+}
+
+impl Handler for Sessions {
+    type Conn = Conn;
+    type Parcel = Parcel;
+    type Mail = Mail;
+
+    fn on_open(&mut self, shard: &mut Shard<Self>, conn: ConnId, origin: Origin) {
+        self.open(shard, conn, origin);
+    }
+
+    fn on_connect_failed(&mut self, _: &mut Shard<Self>, _: u64, errno: i32) {
+        tracing::warn!(errno, "a server connects to nobody, yet a connect failed");
+    }
+
+    fn on_bytes(&mut self, shard: &mut Shard<Self>, conn: ConnId, bytes: &mut [u8]) {
+        self.read(shard, conn, bytes);
+    }
+
+    fn on_drained(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
+        self.drained(shard, conn);
+    }
+
+    fn on_deadline(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
+        self.deadline(shard, conn);
+    }
+
+    fn on_mail(&mut self, shard: &mut Shard<Self>, mail: Mail) {
+        match mail {
+            Mail::Router(event) => self.router_event(shard, event),
+            Mail::Certificate(certificate) => self.certificate = certificate,
+        }
+    }
+
+    fn on_depart(&mut self, _: &mut Shard<Self>, _: ConnId, mut conn: Conn) -> Parcel {
+        let (tls, work) = self.unstore(&mut conn);
+        Parcel { conn, tls, work }
+    }
+
+    fn on_arrive(&mut self, shard: &mut Shard<Self>, conn: ConnId, parcel: Parcel) {
+        self.arrive(shard, conn, parcel);
+    }
+
+    fn on_move_failed(&mut self, shard: &mut Shard<Self>, conn: ConnId, errno: i32) {
+        self.move_failed(shard, conn, errno);
+    }
+
+    fn on_closed(&mut self, _: &mut Shard<Self>, conn: ConnId, mut state: Conn, cause: Cause) {
+        if state.phase == Phase::Live {
+            self.users.remove(state.user_id, conn);
+        }
+        self.unstore(&mut state);
+        tracing::debug!(conn = conn.as_u64(), user = state.user_id, ?cause, "closed");
+    }
+
+    fn on_turn_end(&mut self, _: &mut Shard<Self>) {}
+
+    fn on_stop(&mut self, shard: &mut Shard<Self>) {
+        self.stop(shard);
+    }
+}

@@ -1,0 +1,104 @@
+//! The way out that nobody asked for at this moment: answers of the router and fan-out.
+//!
+//! A client that does not read is skipped, not waited for: what does not fit into its queue is
+//! counted, and once the queue is empty it is told (Lagged) and fetches by Sync what it missed.
+
+use rookery_shard::{ConnId, Shard};
+use rookery_wire::link::Writer;
+use rookery_wire::{proto, ws};
+
+use super::conn::{Conn, Phase};
+use super::{Sessions, Work};
+
+/// What TLS and the frame header add to a message, generously: one record of 22 bytes for each 16 KiB
+/// and 10 bytes of header.
+fn bytes_on_the_wire(payload: usize) -> usize {
+    payload + 10 + 22 * (1 + payload / rookery_wire::tls::FRAGMENT_MAX)
+}
+
+impl Sessions {
+    /// Sends protocol frames to a live connection, or skips it.
+    pub(super) fn send_frames(&mut self, shard: &mut Shard<Self>, conn: ConnId, frames: &[Vec<u8>]) {
+        let wanted = frames.iter().map(|frame| bytes_on_the_wire(frame.len())).sum();
+        let Some(state) = self.room(shard, conn, wanted, frames.len() as u64) else { return };
+        self.write(shard, conn, &state, |writer| {
+            for frame in frames {
+                writer.message(ws::Opcode::Binary, frame);
+            }
+        });
+    }
+
+    /// One frame for every live device of these users.
+    pub(super) fn fan_out(&mut self, shard: &mut Shard<Self>, frame: &[u8], users: &[u64]) {
+        let mut framed = std::mem::take(&mut self.framed);
+        framed.clear();
+        ws::encode_message(ws::Opcode::Binary, frame, None, &mut framed);
+        for &user_id in users {
+            let mut device = 0;
+            while let Some(&conn) = self.users.connections(user_id).get(device) {
+                device += 1;
+                if let Some(state) = self.room(shard, conn, bytes_on_the_wire(framed.len()), 1) {
+                    self.write(shard, conn, &state, |writer| writer.raw(&[&framed]));
+                }
+            }
+        }
+        self.framed = framed;
+    }
+
+    /// The connection, where it is live and has room for so many bytes; else they are counted as
+    /// skipped.
+    fn room(
+        &mut self,
+        shard: &mut Shard<Self>,
+        conn: ConnId,
+        bytes: usize,
+        frames: u64,
+    ) -> Option<Conn> {
+        let state = *shard.conn(conn)?;
+        if state.phase != Phase::Live {
+            return None;
+        }
+        let fits = shard.queue_bytes(conn) + bytes <= self.settings.queue_bytes_max;
+        let lags = state.work.index().is_some_and(|at| self.work.find(at).is_some_and(Work::lags));
+        if fits && !lags {
+            return Some(state);
+        }
+        let mut held = self.hold(&state);
+        held.work.skipped += frames;
+        self.put_back(shard, conn, held);
+        None
+    }
+
+    fn write(
+        &mut self,
+        shard: &mut Shard<Self>,
+        conn: ConnId,
+        state: &Conn,
+        message: impl FnOnce(&mut Writer<'_>),
+    ) {
+        let mut out = shard.spare_buffer();
+        let tls = state.tls.index().and_then(|at| self.tls.find_mut(at));
+        message(&mut Writer::new(tls, None, &mut out));
+        if let Err(error) = shard.send(conn, out) {
+            tracing::debug!(conn = conn.as_u64(), %error, "what was sealed cannot be sent");
+            self.end(shard, conn, rookery_shard::Close::Now);
+        }
+    }
+
+    /// The send queue is empty: a paused client is read again, one that was skipped is told.
+    pub(super) fn drained(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
+        let Some(&mut state) = shard.conn(conn) else { return };
+        let Some(at) = state.work.index() else { return };
+        let Some(mut work) = self.work.lend(at) else { return };
+        let skipped = std::mem::take(&mut work.skipped);
+        let paused = std::mem::take(&mut work.paused);
+        self.put_back(shard, conn, super::input::Held { tls: None, work });
+        if paused {
+            shard.resume(conn);
+        }
+        if skipped > 0 {
+            let lagged = proto::encode(&proto::Lagged { skipped });
+            self.send_frames(shard, conn, &[lagged]);
+        }
+    }
+}

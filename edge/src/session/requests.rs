@@ -1,0 +1,120 @@
+//! Frames: a login first, then requests for the router, and what the router answers.
+
+use rookery_router::{Caller, Event, Request};
+use rookery_shard::{ConnId, Shard};
+use rookery_wire::link::Writer;
+use rookery_wire::proto::{self, ClientFrame, CloseCode, ErrorCode};
+use rookery_wire::ws;
+
+use super::Sessions;
+use super::conn::Phase;
+use super::input::{Next, say_and_end};
+
+/// What a client is told to wait when the router's queue is full: longer than the queue takes.
+const BUSY_RETRY_MS: u32 = 1_000;
+
+impl Sessions {
+    /// One protocol frame.
+    pub(super) fn frame(
+        &mut self,
+        shard: &mut Shard<Self>,
+        conn: ConnId,
+        writer: &mut Writer<'_>,
+        frame: &[u8],
+    ) -> Next {
+        let frame = match ClientFrame::parse(frame, &self.settings.frames) {
+            Ok(frame) => frame,
+            Err(error) => {
+                tracing::debug!(conn = conn.as_u64(), %error, "a frame cannot be read");
+                return say_and_end(writer, error.close_code(), &error.to_string());
+            }
+        };
+        let phase = shard.conn(conn).map(|state| state.phase);
+        match (phase, frame) {
+            (Some(Phase::Login), ClientFrame::Login(login)) => {
+                self.log_in(shard, conn, writer, login)
+            }
+            (Some(Phase::Login), _) => {
+                let expected = ErrorCode::LoginExpected.message(0, 0, "the first frame is a Login");
+                writer.message(ws::Opcode::Binary, &proto::encode(&expected));
+                say_and_end(writer, CloseCode::LOGIN_EXPECTED, "the first frame is a Login")
+            }
+            (Some(Phase::Live), ClientFrame::Login(_)) => {
+                let twice = ErrorCode::LoginTwice.message(0, 0, "this connection is logged in");
+                writer.message(ws::Opcode::Binary, &proto::encode(&twice));
+                say_and_end(writer, CloseCode::LOGIN_TWICE, "this connection is logged in")
+            }
+            (Some(Phase::Live), ClientFrame::Ping(ping)) => {
+                let pong = proto::Pong { nonce: ping.nonce.to_native() };
+                writer.message(ws::Opcode::Binary, &proto::encode(&pong));
+                Next::Stay
+            }
+            (Some(Phase::Live), ClientFrame::Pong(_)) => Next::Stay,
+            (Some(Phase::Live), frame) => {
+                self.request(shard, conn, writer, &frame);
+                Next::Stay
+            }
+            _ => Next::End,
+        }
+    }
+
+    /// Hands a request to the router, or says that it is busy.
+    fn request(
+        &mut self,
+        shard: &mut Shard<Self>,
+        conn: ConnId,
+        writer: &mut Writer<'_>,
+        frame: &ClientFrame<'_>,
+    ) {
+        let (request_id, request) = match frame {
+            ClientFrame::Send(it) => {
+                (it.client_msg_id.to_native(), Request::Send(proto::owned(it)))
+            }
+            ClientFrame::Sync(it) => (it.request_id.to_native(), Request::Sync(proto::owned(it))),
+            ClientFrame::History(it) => {
+                (it.request_id.to_native(), Request::History(proto::owned(it)))
+            }
+            ClientFrame::OpenDirect(it) => {
+                (it.request_id.to_native(), Request::OpenDirect(proto::owned(it)))
+            }
+            ClientFrame::CreateConversation(it) => {
+                (it.request_id.to_native(), Request::CreateConversation(proto::owned(it)))
+            }
+            ClientFrame::ListConversations(it) => {
+                (it.request_id.to_native(), Request::ListConversations(proto::owned(it)))
+            }
+            ClientFrame::Login(_) | ClientFrame::Ping(_) | ClientFrame::Pong(_) => return,
+        };
+        let shard_id = shard.id();
+        let Some(state) = shard.conn(conn) else { return };
+        let caller = Caller {
+            user_id: state.user_id,
+            device_id: state.device_id,
+            shard: shard_id,
+            conn: conn.as_u64(),
+        };
+        if self.router.submit(caller, request).is_err() {
+            let busy = ErrorCode::Overloaded.message(
+                request_id,
+                BUSY_RETRY_MS,
+                "the router's queue is full",
+            );
+            writer.message(ws::Opcode::Binary, &proto::encode(&busy));
+        }
+    }
+
+    /// What the router has for this shard.
+    pub(super) fn router_event(&mut self, shard: &mut Shard<Self>, event: Event) {
+        match event {
+            Event::Answer { to, frames } => {
+                let conn = ConnId::from_u64(to.conn);
+                let still_theirs =
+                    shard.conn(conn).is_some_and(|state| state.user_id == to.user_id);
+                if still_theirs {
+                    self.send_frames(shard, conn, &frames);
+                }
+            }
+            Event::Fanout { frame, users } => self.fan_out(shard, &frame, &users),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What every shard's sessions are told at start: shared, never changed.
+
+use rookery_wire::{link, proto};
+
+use crate::auth::Verifier;
+use crate::auth::resume::ResumeKey;
+
+/// How the bytes of a listener's connections travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Transport {
+    /// WebSocket over TLS over TCP.
+    #[default]
+    Tls,
+    /// WebSocket over TCP.
+    Plain,
+}
+
+/// What a connection's messages are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Protocol frames, after a login.
+    Chat,
+    /// Any message is sent back: for conformance tests and benchmarks.
+    Echo,
+}
+
+/// See the module.
+pub struct Settings {
+    /// Chat or echo.
+    pub mode: Mode,
+    /// The transport of each listener, in the engine's order.
+    pub listeners: Vec<Transport>,
+    /// How requests and WebSocket frames are read.
+    pub link: link::Config,
+    /// Bounds on protocol frames.
+    pub frames: proto::Limits,
+    /// Checks login tokens.
+    pub verifier: Verifier,
+    /// Signs and checks resume tokens.
+    pub resume: ResumeKey,
+    /// Connections of a user at a time.
+    pub devices_max: usize,
+    /// From accept to a verified login.
+    pub login_timeout_ms: u32,
+    /// How often a client says something, at least.
+    pub heartbeat_ms: u32,
+    /// Nothing for so long: the connection is closed.
+    pub idle_timeout_ms: u32,
+    /// Told to clients.
+    pub reconnect_jitter_ms: u32,
+    /// Told to clients.
+    pub page_messages_max: u32,
+    /// Bytes queued for a connection above which it is skipped in fan-out.
+    pub queue_bytes_max: usize,
+}
+
+impl Settings {
+    /// Bytes queued for a connection above which nothing more is read from it: a quarter, so that
+    /// the answers to what was read already still fit.
+    pub(crate) fn queue_bytes_pause(&self) -> usize {
+        self.queue_bytes_max / 4
+    }
+}
