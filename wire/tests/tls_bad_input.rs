@@ -1,5 +1,6 @@
 //! Bad input before a session exists: what is not TLS, what is too long, what is damaged, and what
 //! an operator puts into the wrong file.
+#![allow(clippy::unwrap_used, reason = "test code")]
 
 mod tls_kit;
 
@@ -153,9 +154,7 @@ fn each_mistake_of_an_operator_has_its_message() {
     let (pki, other) = (pki(), pki());
     let (chain, key) = (pki.chain.as_bytes(), pki.key.as_bytes());
     let make = |chain: &[u8], key: &[u8]| {
-        ServerConfig::from_pem(chain, key, Tickets::One)
-            .err()
-            .expect("refused")
+        ServerConfig::from_pem(chain, key, Tickets::One).expect_err("refused")
     };
     assert_eq!(make(b"", key), ConfigError::NoCertificate);
     assert_eq!(make(key, key), ConfigError::NoCertificate);

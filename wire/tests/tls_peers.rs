@@ -1,5 +1,6 @@
 //! Other people's TLS over real sockets: OpenSSL's `s_client`, with key updates typed on its
 //! standard input, and Python's `ssl`. The server is a blocking echo on the types under test.
+#![allow(clippy::unwrap_used, reason = "test code")]
 
 mod tls_kit;
 

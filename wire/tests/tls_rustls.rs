@@ -1,5 +1,6 @@
 //! Our handshake and record layer against rustls's own, in memory: every suite, both roles, both
 //! versions, key updates over generations, records cut anywhere.
+#![allow(clippy::unwrap_used, reason = "test code")]
 
 mod tls_kit;
 

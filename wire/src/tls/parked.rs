@@ -189,8 +189,17 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
         }
     }
 
+    /// Changes the sending key at the caller's wish.
+    pub(super) fn update_key(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
+        if self.flags & SEALED != 0 {
+            return Err(Error::Ended);
+        }
+        self.update_tx(out)
+            .inspect_err(|error| self.fail(error, out))
+    }
+
     /// Announces a KeyUpdate under the old key and switches (RFC 8446 section 4.6.3).
-    pub(super) fn update_tx(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
+    fn update_tx(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
         self.send(HANDSHAKE, &[KEY_UPDATE, 0, 0, 1, 0], out)?;
         self.tx.update(self.suite)?;
         self.tx_seq = 0;
@@ -202,7 +211,11 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
         if self.flags & SEALED != 0 {
             return Err(Error::Ended);
         }
-        let mut gather = Gather::new(parts);
+        self.seal_records(Gather::new(parts), out)
+            .inspect_err(|error| self.fail(error, out))
+    }
+
+    fn seal_records(&mut self, mut gather: Gather<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
         let mut key = AeadKey::new(self.suite, self.tx.key(), self.tx.iv())?;
         while gather.left() > 0 {
             if self.tx_seq >= self.suite.records_per_key() {
@@ -236,11 +249,8 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
             return;
         }
         let level = if alert == Alert::CLOSE_NOTIFY { 1 } else { 2 };
-        let keep = out.len();
-        if self.send(ALERT, &[level, alert.0], out).is_err() {
-            // The session ends either way; half a record must not reach the peer.
-            out.truncate(keep);
-        }
+        // Where even that fails, the session ends without a word.
+        let _ = self.send(ALERT, &[level, alert.0], out);
         self.flags |= SEALED;
     }
 

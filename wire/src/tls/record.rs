@@ -134,10 +134,15 @@ impl AeadKey {
             "the fragment is as long as announced"
         );
         out.push(typ);
-        let tag = self
-            .key
-            .seal_in_place_separate_tag(self.nonce(seq), Aad::from(header), &mut out[start..])
-            .map_err(|_| Error::Internal("the AEAD refused to seal"))?;
+        let nonce = self.nonce(seq);
+        let sealed =
+            self.key
+                .seal_in_place_separate_tag(nonce, Aad::from(header), &mut out[start..]);
+        let Ok(tag) = sealed else {
+            // Content in the clear must not reach the peer.
+            out.truncate(start - HEADER);
+            return Err(Error::Internal("the AEAD refused to seal"));
+        };
         out.extend_from_slice(tag.as_ref());
         Ok(())
     }

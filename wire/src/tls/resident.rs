@@ -65,11 +65,12 @@ impl Resident {
         let mut plain = Vec::new();
         let used = self.look(record, &mut plain, out)?;
         if used != total {
-            // rustls waits for the rest of a handshake message: a renegotiation in pieces.
-            return Err(self.refuse(
+            // A renegotiation in pieces: rustls keeps spans of this record and must not be called
+            // again without it. So there is no alert: the connection just ends.
+            self.sealed = true;
+            return Err(Error::record(
                 Alert::UNEXPECTED_MESSAGE,
                 "a fragmented handshake message after the handshake",
-                out,
             ));
         }
         if self.peer_closed {

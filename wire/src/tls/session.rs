@@ -148,11 +148,11 @@ impl Session {
     /// key has sealed as many records as it may. Does nothing with TLS 1.2.
     ///
     /// # Errors
-    /// [`Error::Internal`] only.
+    /// [`Error::Ended`] after close_notify or an earlier error.
     pub fn update_key(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
         match &mut self.0 {
-            Form::Small(parked) => parked.update_tx(out),
-            Form::Large(parked) => parked.update_tx(out),
+            Form::Small(parked) => parked.update_key(out),
+            Form::Large(parked) => parked.update_key(out),
             Form::Resident(_) => Ok(()),
         }
     }
@@ -163,6 +163,10 @@ impl Session {
     ///
     /// # Errors
     /// Gives the session back when it is a TLS 1.2 one.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the error is the session, handed back"
+    )]
     pub fn into_bytes(self) -> Result<Zeroizing<Vec<u8>>, Self> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(Large::BYTES));
         match &self.0 {

@@ -303,6 +303,7 @@ fn alerts_end_the_session_by_name() {
     client.close_notify(&mut stream);
     assert_eq!(stream.len(), 26 + 24, "close_notify is sent once");
     assert_eq!(client.seal(b"more", &mut stream), Err(Error::Ended));
+    assert_eq!(client.update_key(&mut stream), Err(Error::Ended));
     stream.extend_from_slice(b"ignored");
     assert_eq!(drain(&mut server, &mut stream, &mut out).0, b"last");
     server.seal(b"half-closed", &mut out).unwrap();

@@ -1,4 +1,5 @@
 //! What the TLS tests share: a certificate, handshakes of ours in memory, and rustls as a peer.
+#![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(missing_docs, unreachable_pub, reason = "test code")]
 
@@ -96,11 +97,8 @@ pub fn shake(server: &ServerConfig, client: &ClientConfig, piece: usize) -> (End
             // A ticket that came after the client was done.
             Some(end) => end.rest.extend_from_slice(&bytes),
         }
-        if let (Some(server), Some(client)) = (&server_end, &client_end)
-            && up.is_empty()
-        {
-            let _ = (server, client);
-            return (server_end.take().unwrap(), client_end.take().unwrap());
+        if up.is_empty() && client_end.is_some() {
+            return server_end.zip(client_end).unwrap();
         }
     }
     panic!("the handshake does not end");
