@@ -63,6 +63,7 @@ struct Doors {
 struct Threads {
     /// One process per directory.
     lock: File,
+    log: Arc<dyn Log>,
     intake: JoinHandle<()>,
     applier: JoinHandle<()>,
     readers: Vec<JoinHandle<()>>,
@@ -72,7 +73,6 @@ struct Inner {
     doors: RwLock<Option<Doors>>,
     threads: Mutex<Option<Threads>>,
     work: Sender<Work>,
-    log: Arc<dyn Log>,
     outbox: Arc<Outbox>,
     progress: Arc<Progress>,
     counters: Arc<Counters>,
@@ -191,10 +191,11 @@ impl Inner {
             tracing::error!("the applier was gone before the end");
         }
         join("applier", threads.applier);
-        if let Err(error) = self.log.close() {
+        if let Err(error) = threads.log.close() {
             tracing::error!(%error, "the log did not close as it should");
         }
-        drop(threads.lock);
+        // With these the directory is another one's to open, whoever still holds a handle.
+        drop((threads.log, threads.lock));
     }
 }
 

@@ -121,6 +121,7 @@ impl Parts {
         let intake = self.intake(position, reads.clone());
         let threads = Threads {
             lock,
+            log: Arc::clone(&self.log),
             applier: spawn("router-applier", move || applier.run())?,
             intake: spawn("router-intake", move || intake.run(&to_admit))?,
             readers: (0..self.config.readers)
@@ -134,7 +135,6 @@ impl Parts {
             doors: RwLock::new(Some(Doors { writes, reads })),
             threads: Mutex::new(Some(threads)),
             work,
-            log: self.log,
             outbox: self.outbox,
             progress: self.progress,
             counters: self.counters,

@@ -2,6 +2,10 @@
 //! to turn, and a log in memory whose answers can be held back or made to fail.
 
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    unreachable_pub,
+    reason = "a module of several test binaries, none of them a library"
+)]
 
 pub mod memlog;
 
