@@ -106,13 +106,18 @@ named! {
         SocketFull = "ENFILE on socket",
         Connected = "connections made by a shard",
         ConnectFailed = "connects failed",
+        ConnectUnanswered = "connects without an answer",
         MoveDone = "moves between shards",
         MoveFull = "ENFILE on SEND_FD",
+        MoveFailed = "moves that failed",
         MovedBusy = "moves with requests under way",
         MailSent = "mail between shards",
         MailFull = "mailbox full",
+        Paused = "reading paused",
+        StaleId = "calls with the id of a gone connection",
         QueueFull = "send queue full",
         DeadlineFired = "deadlines fired",
+        DeadlineRemoved = "deadlines removed",
         DeadlineReplaced = "deadlines replaced",
         Stall = "threads stalled",
         WallForward = "wall clock jumps forward",
@@ -129,7 +134,7 @@ named! {
 }
 
 /// How often each thing was met.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coverage([u64; Count::ALL.len()]);
 
 impl Default for Coverage {

@@ -111,7 +111,12 @@ impl SimDriver {
     fn tell(&self, text: impl FnOnce() -> String) {
         let kernel = self.kernel.borrow();
         if kernel.verbose {
-            println!("{} shard {}: {}", kernel.now().mono_ns / 1_000, self.shard, text());
+            println!(
+                "{} shard {}: {}",
+                kernel.now().mono_ns / 1_000,
+                self.shard,
+                text()
+            );
         }
     }
 
@@ -199,9 +204,18 @@ impl SimDriver {
                     .checks
                     .note(completion.tag.0, completion.result as u64);
                 if kernel.verbose {
-                    let Completion { tag, ring, result, more, .. } = &completion;
+                    let Completion {
+                        tag,
+                        ring,
+                        result,
+                        more,
+                        ..
+                    } = &completion;
                     let now_us = kernel.now().mono_ns / 1_000;
-                    println!("{now_us} shard {}: {tag:x?} on ring {ring} gave {result}, more: {more}", self.shard);
+                    println!(
+                        "{now_us} shard {}: {tag:x?} on ring {ring} gave {result}, more: {more}",
+                        self.shard
+                    );
                 }
                 completions.push(completion);
             }
@@ -268,7 +282,9 @@ impl Driver for SimDriver {
 /// An operation without the bytes of a send.
 fn brief(op: &Op) -> String {
     match op {
-        Op::Send { slot, bytes, from } => format!("Send {{ {slot:?}, {} bytes from {from} }}", bytes.len()),
+        Op::Send { slot, bytes, from } => {
+            format!("Send {{ {slot:?}, {} bytes from {from} }}", bytes.len())
+        }
         op => format!("{op:?}"),
     }
 }

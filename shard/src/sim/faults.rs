@@ -10,6 +10,8 @@ use super::rng::{Rate, Rng};
 pub(super) struct Plan {
     /// Engines.
     pub(super) shards: u16,
+    /// Listeners of each.
+    pub(super) listeners: u16,
     /// Rings of each.
     pub(super) rings: u16,
     /// Slots in each ring's file table.
@@ -83,6 +85,7 @@ impl Plan {
         let calm_ns = rng.between(50, 1_500) * 1_000_000;
         Plan {
             shards: rng.between(1, 4) as u16,
+            listeners: rng.between(1, 2) as u16,
             rings: rng.between(1, 3) as u16,
             slots: rng.between(3, 16) as u32,
             buffers: rng.between(1, 8) as u16,

@@ -161,7 +161,11 @@ impl Kernel {
     }
 
     /// Whether a fault of that rate strikes; counts it if so.
-    pub(super) fn strikes(&mut self, rate: impl Fn(&Rates) -> super::rng::Rate, count: Count) -> bool {
+    pub(super) fn strikes(
+        &mut self,
+        rate: impl Fn(&Rates) -> super::rng::Rate,
+        count: Count,
+    ) -> bool {
         let struck = self.rng.strikes(rate(&self.plan.rates));
         if struck {
             self.checks.count(count);
@@ -317,13 +321,18 @@ impl Kernel {
         self.notify(id, SHARD);
     }
 
-    /// A peer connects to some shard's first listener, as SO_REUSEPORT spreads them.
+    /// A peer connects to some shard, as SO_REUSEPORT spreads them.
     pub(super) fn dial(&mut self, peer: u32) -> bool {
         let shard = self.rng.index(self.ports.len());
         let capacities = self.capacities();
         let backlog_most = self.plan.backlog;
-        let Some(backlog) = self.ports[shard].backlogs.first_mut() else {
+        let backlogs = &mut self.ports[shard].backlogs;
+        if backlogs.is_empty() {
             return false;
+        }
+        let backlog = {
+            let listener = self.rng.index(backlogs.len());
+            &mut backlogs[listener]
         };
         if backlog.len() >= backlog_most {
             self.checks.count(Count::BacklogFull);
@@ -350,7 +359,12 @@ impl Kernel {
         let fails = self.rng.strikes(self.plan.rates.connect_fails);
         let errnos = [ECONNREFUSED, ETIMEDOUT, ENETUNREACH, EHOSTUNREACH];
         let errno = if fails { errnos[self.rng.index(4)] } else { 0 };
-        let delay = self.latency();
+        let mut delay = self.latency();
+        if fails && self.rng.one_in(4) {
+            // No answer at all: tcp_syn_retries of 6 give up after 127 s.
+            self.checks.count(Count::ConnectUnanswered);
+            delay = 127_000_000_000;
+        }
         let link = &mut self.links[id as usize];
         link.peer = peer;
         link.stage = Stage::Connecting;
@@ -375,7 +389,13 @@ impl Kernel {
     }
 
     /// send(2) without waiting, of at most `max` of the bytes.
-    pub(super) fn send(&mut self, id: u32, end: usize, bytes: &[u8], max: usize) -> Result<usize, i32> {
+    pub(super) fn send(
+        &mut self,
+        id: u32,
+        end: usize,
+        bytes: &[u8],
+        max: usize,
+    ) -> Result<usize, i32> {
         let at = self.mono_ns + self.latency();
         let link = &mut self.links[id as usize];
         let mine = &mut link.ends[end];

@@ -10,6 +10,7 @@
 //! [`Engine`]: crate::Engine
 
 mod accept;
+mod account;
 pub mod bugs;
 pub mod checks;
 mod driver;

@@ -57,6 +57,8 @@ pub(super) struct Peer {
     script: Script,
     /// Connects to a shard; else a shard connects to it.
     pub(super) calls: bool,
+    /// Closing connections may take all the time that they need.
+    patient: bool,
     redials: u32,
     next_seq: u32,
     /// Bytes of requests that were not sent yet.
@@ -72,11 +74,11 @@ pub(super) struct Peer {
 
 impl Peer {
     /// The client of that number.
-    pub(super) fn new(id: u32, rng: &mut Rng, half_close_whole: bool) -> Peer {
+    pub(super) fn new(id: u32, rng: &mut Rng, patient: bool) -> Peer {
         let mut rng = Rng::new(rng.next());
         let finish = match rng.below(16) {
             0..=4 => Finish::Close,
-            5..=6 if half_close_whole => Finish::HalfClose,
+            5..=6 if patient => Finish::HalfClose,
             5..=8 => Finish::AskFlush,
             9 => Finish::AskNow,
             10..=11 => Finish::AskDeadline,
@@ -98,6 +100,7 @@ impl Peer {
             script,
             calls: !rng.one_in(5),
             rng,
+            patient,
             redials: 0,
             next_seq: 0,
             unsent: VecDeque::new(),
@@ -112,6 +115,22 @@ impl Peer {
     /// Its number.
     pub(super) fn id(&self) -> u32 {
         self.id
+    }
+
+    /// How far it is, for people.
+    pub(super) fn state(&self, lines: &[Line]) -> String {
+        let Peer {
+            id,
+            next_seq,
+            script,
+            echoed,
+            ..
+        } = self;
+        let (line, asked, finish) = (lines[*id as usize], script.requests, script.finish);
+        let owed = self.owed.len();
+        format!(
+            "{id} on {line:?}: {next_seq} of {asked} asked, {echoed} B back, {owed} owed, {finish:?}"
+        )
     }
 
     /// Looks at its connection, reads, writes.
@@ -189,9 +208,13 @@ impl Peer {
             return self.redial(kernel, link);
         }
         let whole = self.owed.is_empty() && self.next_seq == self.script.requests;
-        let asked_now =
-            self.script.finish == Finish::AskNow && self.next_seq == self.script.requests;
-        if !whole && !asked_now && !excused && !kernel.stopping {
+        let cut_off = match self.script.finish {
+            Finish::AskNow => true,
+            Finish::AskFlush | Finish::AskDeadline => !self.patient,
+            _ => false,
+        };
+        let asked = cut_off && self.next_seq == self.script.requests;
+        if !whole && !asked && !excused && !kernel.stopping {
             let detail = format!(
                 "peer {}: {how} after {} bytes, {} owed, {} of {} requests sent, {:?}",
                 self.id,

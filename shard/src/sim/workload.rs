@@ -1,14 +1,15 @@
-//! The handler of the simulated shards: echoes requests, obeys them, and keeps account of everything
-//! that the engine promises to it.
+//! The handler of the simulated shards: echoes requests and obeys them, at once or at the end of the
+//! turn.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::{BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
+use super::account::{Account, Tally};
 use super::checks::{Check, Count};
 use super::frame::{Command, Frame};
-use super::kernel::{Kernel, Line};
+use super::kernel::{Event, Kernel, Line};
 use super::ops::PORT_BASE;
 use crate::limits::TICK_SHIFT;
 use crate::{Cause, Close, ConnId, Handler, Origin, SendError, Shard};
@@ -21,12 +22,20 @@ pub(super) struct Client {
     next_seq: u32,
     /// The bytes of an incomplete request.
     partial: Vec<u8>,
-    /// Echoes that the engine's queue had no room for.
-    refused: VecDeque<Vec<u8>>,
+    /// Echoes that wait for the turn's end, or for room in the engine's queue.
+    waiting: VecDeque<Vec<u8>>,
+    /// The engine's queue was full.
+    blocked: bool,
     deadline: Option<u64>,
+    /// When this shard was told of the deadline.
+    deadline_set_ns: u64,
     close_at_deadline: bool,
-    /// Close once nothing is refused any more.
+    /// Asked to move: the deadline may have to wait until that is over.
+    moves: bool,
+    /// Close once nothing waits any more.
     close_after: bool,
+    /// It was to be closed when it had already left.
+    close_there: bool,
 }
 
 /// A message between shards, or from outside.
@@ -40,32 +49,8 @@ pub(super) enum Mail {
     Move(u16),
     /// Close some connection.
     Close(Close),
-}
-
-/// Mail that was posted and mail that came, of all shards.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
-    /// Taken by mailboxes, by shard.
-    pub(super) posted: Vec<u64>,
-    /// Handled, by shard.
-    pub(super) handled: Vec<u64>,
-    /// Connections that left some shard.
-    pub(super) departed: u64,
-    /// Connections that arrived at some shard.
-    pub(super) arrived: u64,
-}
-
-impl Tally {
-    /// Nothing yet.
-    pub(super) fn new(shards: u16) -> Tally {
-        let zeros = vec![0; usize::from(shards)];
-        Tally {
-            posted: zeros.clone(),
-            handled: zeros,
-            departed: 0,
-            arrived: 0,
-        }
-    }
+    /// Pause some connection for a while.
+    Pause,
 }
 
 /// The handler of one shard.
@@ -73,9 +58,12 @@ pub(super) struct Echo {
     shard: u16,
     kernel: Rc<RefCell<Kernel>>,
     tally: Rc<RefCell<Tally>>,
-    live: BTreeSet<ConnId>,
-    past: BTreeMap<ConnId, &'static str>,
+    account: Account,
     connecting: BTreeSet<u64>,
+    /// Connections with echoes for the end of the turn.
+    batch: Vec<ConnId>,
+    /// Paused by mail, to be resumed by the next one.
+    paused: Vec<ConnId>,
     stopped: bool,
 }
 
@@ -84,70 +72,23 @@ impl Echo {
     pub(super) fn new(shard: u16, kernel: Rc<RefCell<Kernel>>, tally: Rc<RefCell<Tally>>) -> Echo {
         Echo {
             shard,
+            account: Account::new(shard, Rc::clone(&kernel)),
             kernel,
             tally,
-            live: BTreeSet::new(),
-            past: BTreeMap::new(),
             connecting: BTreeSet::new(),
+            batch: Vec::new(),
+            paused: Vec::new(),
             stopped: false,
         }
     }
 
     /// The shard has ended: everything that began must have ended.
     pub(super) fn check_ended(&self) {
-        let (live, connecting) = (&self.live, &self.connecting);
-        if !live.is_empty() || !connecting.is_empty() || !self.stopped {
-            let (shard, stopped) = (self.shard, self.stopped);
-            let detail = format!(
-                "shard {shard} ended (stop seen: {stopped}): {live:?}, connecting {connecting:?}"
-            );
-            self.fail(Check::Lifecycle, detail);
-        }
-    }
-
-    fn fail(&self, check: Check, detail: String) {
-        self.kernel.borrow_mut().checks.fail(check, detail);
-    }
-
-    fn count(&self, count: Count) {
-        self.kernel.borrow_mut().checks.count(count);
-    }
-
-    fn note(&self, what: u64, conn: ConnId) {
-        let checks = &mut self.kernel.borrow_mut().checks;
-        checks.note(what << 16 | u64::from(self.shard), conn.as_u64());
-    }
-
-    fn begin(&mut self, conn: ConnId, how: &'static str) {
-        self.note(1, conn);
-        if !self.live.insert(conn) || self.past.contains_key(&conn) {
-            let past = self.past.get(&conn);
-            self.fail(
-                Check::Lifecycle,
-                format!("{conn:?} {how} again, before: {past:?}"),
-            );
-        }
-    }
-
-    fn end(&mut self, conn: ConnId, how: &'static str) {
-        self.note(2, conn);
-        if !self.live.remove(&conn) {
-            let past = self.past.get(&conn);
-            self.fail(
-                Check::Lifecycle,
-                format!("{conn:?} {how} though not live, before: {past:?}"),
-            );
-        }
-        self.past.insert(conn, how);
-    }
-
-    fn expect_live(&self, conn: ConnId, what: &str) {
-        if !self.live.contains(&conn) {
-            let past = self.past.get(&conn);
-            self.fail(
-                Check::Lifecycle,
-                format!("{what} for {conn:?}, before: {past:?}"),
-            );
+        self.account.check_ended();
+        if !self.connecting.is_empty() || !self.stopped {
+            let (shard, stopped, connecting) = (self.shard, self.stopped, &self.connecting);
+            let detail = format!("shard {shard} ended, told: {stopped}, connecting {connecting:?}");
+            self.account.fail(Check::Lifecycle, detail);
         }
     }
 
@@ -161,24 +102,18 @@ impl Echo {
             match Frame::decode(&client.partial[at..]) {
                 Ok(None) => break,
                 Ok(Some(frame)) => {
-                    let peer = *client.peer.get_or_insert(frame.peer);
-                    if (frame.peer, frame.seq) != (peer, client.next_seq) {
-                        let expected = (peer, client.next_seq);
-                        self.fail(
-                            Check::RequestDiffers,
-                            format!("{frame:?}, not {expected:?}"),
-                        );
+                    let expected = (*client.peer.get_or_insert(frame.peer), client.next_seq);
+                    if (frame.peer, frame.seq) != expected {
+                        let detail = format!("{frame:?}, not {expected:?}");
+                        self.account.fail(Check::RequestDiffers, detail);
                     }
                     client.next_seq += 1;
                     at += frame.len;
                     frames.push(frame);
                 }
                 Err(why) => {
-                    let (peer, seq) = (client.peer, client.next_seq);
-                    self.fail(
-                        Check::RequestDiffers,
-                        format!("{why}: peer {peer:?}, request {seq}"),
-                    );
+                    let detail = format!("{why}: {client:?}");
+                    self.account.fail(Check::RequestDiffers, detail);
                     client.partial.clear();
                     return frames;
                 }
@@ -188,48 +123,38 @@ impl Echo {
         frames
     }
 
-    /// Sends, or keeps what is refused and reads no more until there is room.
-    fn send(&self, shard: &mut Shard<Self>, conn: ConnId, bytes: Vec<u8>) {
-        let Some(client) = shard.conn(conn) else {
-            return;
-        };
-        if !client.refused.is_empty() {
-            client.refused.push_back(bytes);
-            return;
-        }
-        let copy = bytes.clone();
-        match shard.send(conn, bytes) {
-            Ok(()) => self.count(Count::Echoed),
-            Err(SendError::Closed) => {}
-            Err(SendError::QueueFull) => {
-                self.count(Count::QueueFull);
-                shard.pause(conn);
-                if let Some(client) = shard.conn(conn) {
-                    client.refused.push_back(copy);
+    /// Sends what waits, as far as it goes, and reads on, or not, or closes.
+    fn send_waiting(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
+        let next = |shard: &mut Shard<Self>| shard.conn(conn)?.waiting.pop_front();
+        while let Some(bytes) = next(shard) {
+            let mut copy = shard.spare_buffer();
+            if !copy.is_empty() {
+                self.account
+                    .fail(Check::EchoDiffers, format!("a spare buffer holds {copy:?}"));
+            }
+            copy.extend_from_slice(&bytes);
+            match shard.send(conn, copy) {
+                Ok(()) => self.account.count(Count::Echoed),
+                Err(SendError::Closed) => {}
+                Err(SendError::QueueFull) => {
+                    self.account.count(Count::QueueFull);
+                    self.account.pause(shard, conn);
+                    if let Some(client) = shard.conn(conn) {
+                        client.waiting.push_front(bytes);
+                        client.blocked = true;
+                    }
+                    return;
                 }
             }
         }
-    }
-
-    /// Sends what was refused, as far as it goes.
-    fn send_refused(&self, shard: &mut Shard<Self>, conn: ConnId) {
         let Some(client) = shard.conn(conn) else {
             return;
         };
-        let refused = std::mem::take(&mut client.refused);
-        for bytes in refused {
-            self.send(shard, conn, bytes);
-        }
-        let Some(client) = shard.conn(conn) else {
-            return;
-        };
-        if !client.refused.is_empty() {
-            return;
-        }
+        let was_blocked = std::mem::take(&mut client.blocked);
         if client.close_after {
-            shard.close(conn, Close::Flush);
-        } else {
-            shard.resume(conn);
+            self.close(shard, conn, Close::Flush);
+        } else if was_blocked {
+            self.account.resume(shard, conn);
         }
     }
 
@@ -243,39 +168,40 @@ impl Echo {
         };
         match frame.command {
             Command::Echo => {}
-            Command::Move => shard.move_to(conn, to),
-            Command::CloseFlush => self.close_flush(shard, conn),
-            Command::CloseNow => {
-                self.count(Count::ClosedByHandler);
-                shard.close(conn, Close::Now);
+            Command::Move => {
+                client.moves = true;
+                shard.move_to(conn, to);
+            }
+            Command::CloseFlush => client.close_after = true,
+            Command::CloseNow => self.close(shard, conn, Close::Now),
+            Command::Deadline if frame.argument.is_multiple_of(8) => {
+                client.deadline = None;
+                shard.set_deadline(conn, None);
+                self.account.count(Count::DeadlineRemoved);
             }
             Command::Deadline | Command::DeadlineClose => {
                 client.close_at_deadline |= frame.command == Command::DeadlineClose;
+                client.deadline_set_ns = at - wait_ns;
                 let replaced = client.deadline.replace(at).is_some();
                 shard.set_deadline(conn, Some(shard_at));
                 if replaced {
-                    self.count(Count::DeadlineReplaced);
+                    self.account.count(Count::DeadlineReplaced);
                 }
             }
-            Command::Mail => self.post(shard, to, Mail::Note),
+            Command::Mail => self.post(shard, to),
         }
     }
 
-    fn close_flush(&self, shard: &mut Shard<Self>, conn: ConnId) {
-        self.count(Count::ClosedByHandler);
-        let Some(client) = shard.conn(conn) else {
-            return;
-        };
-        client.close_after = true;
-        if client.refused.is_empty() {
-            shard.close(conn, Close::Flush);
+    fn close(&mut self, shard: &mut Shard<Self>, conn: ConnId, how: Close) {
+        let here = self.account.close(shard, conn, how);
+        if let Some(client) = shard.conn(conn) {
+            client.close_there = !here;
         }
     }
 
-    fn post(&self, shard: &mut Shard<Self>, to: u16, mail: Mail) {
-        // Counted first: the mail is in the box when `post` returns.
-        let posted = shard.post(to, mail).is_ok();
-        self.count(if posted {
+    fn post(&self, shard: &mut Shard<Self>, to: u16) {
+        let posted = shard.post(to, Mail::Note).is_ok();
+        self.account.count(if posted {
             Count::MailSent
         } else {
             Count::MailFull
@@ -285,11 +211,11 @@ impl Echo {
 
     /// A connection of the handler that has asked something, by chance.
     fn some_client(&self, shard: &mut Shard<Self>) -> Option<(ConnId, u32)> {
-        if self.live.is_empty() {
+        let live = self.account.live();
+        if live.is_empty() {
             return None;
         }
-        let nth = self.kernel.borrow_mut().rng.index(self.live.len());
-        let conn = *self.live.iter().nth(nth)?;
+        let conn = live[self.kernel.borrow_mut().rng.index(live.len())];
         let peer = shard.conn(conn)?.peer?;
         Some((conn, peer))
     }
@@ -301,6 +227,27 @@ impl Echo {
             kernel.links[link as usize].excused = true;
         }
     }
+
+    fn connect(&mut self, shard: &mut Shard<Self>, peer: u32) {
+        let ip = if peer.is_multiple_of(2) {
+            IpAddr::from(Ipv4Addr::LOCALHOST)
+        } else {
+            IpAddr::from(Ipv6Addr::LOCALHOST)
+        };
+        self.connecting.insert(u64::from(peer));
+        shard.connect(
+            SocketAddr::new(ip, PORT_BASE + peer as u16),
+            u64::from(peer),
+        );
+    }
+
+    fn resume_paused(&mut self, shard: &mut Shard<Self>) {
+        for conn in std::mem::take(&mut self.paused) {
+            if shard.conn(conn).is_some_and(|client| !client.blocked) {
+                self.account.resume(shard, conn);
+            }
+        }
+    }
 }
 
 impl Handler for Echo {
@@ -309,56 +256,72 @@ impl Handler for Echo {
     type Mail = Mail;
 
     fn on_open(&mut self, _: &mut Shard<Self>, conn: ConnId, origin: Origin) {
-        self.begin(conn, "opened");
-        if let Origin::Connected { token } = origin {
-            if !self.connecting.remove(&token) {
-                self.fail(Check::Lifecycle, format!("connected to {token} unasked"));
+        self.account.begin(conn, "opened");
+        let asked = match origin {
+            Origin::Connected { token } => self.connecting.remove(&token),
+            Origin::Accepted { listener } => {
+                let port = &self.kernel.borrow().ports[usize::from(self.shard)];
+                usize::from(listener) < port.backlogs.len()
             }
+        };
+        if !asked {
+            self.account
+                .fail(Check::Lifecycle, format!("unasked for: {origin:?}"));
         }
     }
 
     fn on_connect_failed(&mut self, _: &mut Shard<Self>, token: u64, _errno: i32) {
-        self.note(9, ConnId::from_u64(token));
+        self.account.note(100, token);
         if !self.connecting.remove(&token) {
-            self.fail(
+            self.account.fail(
                 Check::Lifecycle,
                 format!("connect to {token} failed unasked"),
             );
         }
-        let line = &mut self.kernel.borrow_mut().lines[token as usize];
+        let kernel = &mut *self.kernel.borrow_mut();
+        let line = &mut kernel.lines[token as usize];
         if *line == Line::None {
             *line = Line::Failed;
         }
+        kernel.schedule(0, Event::Peer(token as u32));
     }
 
     fn on_bytes(&mut self, shard: &mut Shard<Self>, conn: ConnId, bytes: &mut [u8]) {
-        self.note(3, conn);
-        self.expect_live(conn, "bytes");
+        self.account.expect_bytes(conn);
         let Some(client) = shard.conn(conn) else {
-            return self.fail(
-                Check::Lifecycle,
-                format!("bytes for {conn:?}, which has no state"),
-            );
+            let detail = format!("bytes for {conn:?}, which has no state");
+            return self.account.fail(Check::Lifecycle, detail);
         };
         let frames = self.requests(client, bytes);
         // The bytes are the handler's to change, and nobody reads them after it.
         bytes.fill(0xee);
+        let late = client.peer.is_some_and(|peer| peer.is_multiple_of(3));
+        client.waiting.extend(frames.iter().map(Frame::encode));
         for frame in frames {
-            self.send(shard, conn, frame.encode());
             self.obey(shard, conn, frame);
+        }
+        if late {
+            self.batch.push(conn);
+        } else {
+            self.send_waiting(shard, conn);
         }
     }
 
     fn on_drained(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
-        self.note(4, conn);
-        self.expect_live(conn, "drained");
-        self.send_refused(shard, conn);
+        self.account.expect(conn, "drained");
+        let left = shard.queue_bytes(conn);
+        if left > 0 {
+            self.account.fail(
+                Check::Lifecycle,
+                format!("{conn:?} drained of all but {left}"),
+            );
+        }
+        self.send_waiting(shard, conn);
     }
 
     fn on_deadline(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
-        self.note(5, conn);
-        self.expect_live(conn, "deadline");
-        self.count(Count::DeadlineFired);
+        self.account.expect(conn, "deadline");
+        self.account.count(Count::DeadlineFired);
         // Not the shard's own idea of the time.
         let now_ns = self.kernel.borrow().now().mono_ns;
         let before_ns = self.kernel.borrow().ports[usize::from(self.shard)].turn_before_ns;
@@ -366,97 +329,114 @@ impl Handler for Echo {
             return;
         };
         let Some(at) = client.deadline.take() else {
-            return self.fail(
-                Check::TimerEarly,
-                format!("{conn:?}: fired without being set"),
-            );
+            let detail = format!("{conn:?}: fired though not set");
+            return self.account.fail(Check::TimerEarly, detail);
         };
         if now_ns < at {
-            self.fail(
-                Check::TimerEarly,
-                format!("{conn:?}: at {now_ns}, set for {at}"),
-            );
+            let detail = format!("{conn:?}: at {now_ns}, set for {at}");
+            self.account.fail(Check::TimerEarly, detail);
         }
-        if before_ns > at + (2 << TICK_SHIFT) {
+        if !client.moves && before_ns > at.max(client.deadline_set_ns) + (2 << TICK_SHIFT) {
             let detail = format!("{conn:?}: set for {at}, not in the turn of {before_ns}");
-            self.fail(Check::TimerLate, detail);
+            self.account.fail(Check::TimerLate, detail);
         }
         if client.close_at_deadline {
-            self.close_flush(shard, conn);
+            client.close_after = true;
+            self.send_waiting(shard, conn);
         }
     }
 
     fn on_mail(&mut self, shard: &mut Shard<Self>, mail: Mail) {
-        self.note(7, ConnId::from_u64(0));
+        self.account.note(101, 0);
         self.tally.borrow_mut().handled[usize::from(self.shard)] += 1;
+        self.resume_paused(shard);
         match mail {
             Mail::Note => {}
-            Mail::Connect(peer) => {
-                let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT_BASE + peer as u16));
-                self.connecting.insert(u64::from(peer));
-                shard.connect(addr, u64::from(peer));
-            }
+            Mail::Connect(peer) => self.connect(shard, peer),
             Mail::Move(to) => {
                 if let Some((conn, _)) = self.some_client(shard) {
+                    if let Some(client) = shard.conn(conn) {
+                        client.moves = true;
+                    }
                     shard.move_to(conn, to);
                 }
             }
             Mail::Close(how) => {
                 if let Some((conn, peer)) = self.some_client(shard) {
                     self.excuse(peer);
-                    self.count(Count::ClosedByHandler);
-                    shard.close(conn, how);
+                    self.close(shard, conn, how);
+                }
+            }
+            Mail::Pause => {
+                if let Some((conn, _)) = self.some_client(shard) {
+                    self.account.pause(shard, conn);
+                    self.paused.push(conn);
                 }
             }
         }
     }
 
     fn on_depart(&mut self, _: &mut Shard<Self>, conn: ConnId, state: Client) -> Client {
-        self.end(conn, "departed");
+        self.account.end(conn, "departed");
         self.tally.borrow_mut().departed += 1;
-        if !state.partial.is_empty() || !state.refused.is_empty() {
-            self.count(Count::MovedBusy);
+        if !state.partial.is_empty() || !state.waiting.is_empty() {
+            self.account.count(Count::MovedBusy);
         }
         state
     }
 
     fn on_arrive(&mut self, shard: &mut Shard<Self>, conn: ConnId, parcel: Client) {
-        self.begin(conn, "arrived");
+        self.account.begin(conn, "arrived");
         self.tally.borrow_mut().arrived += 1;
         let deadline = parcel.deadline;
+        let close_now = self.stopped || parcel.close_there;
         let Some(client) = shard.conn(conn) else {
-            return self.fail(
-                Check::Lifecycle,
-                format!("arrived as {conn:?}, which has no state"),
-            );
+            let detail = format!("arrived as {conn:?}, which has no state");
+            return self.account.fail(Check::Lifecycle, detail);
         };
         *client = parcel;
+        client.moves = false;
+        client.deadline_set_ns = self.kernel.borrow().now().mono_ns;
         shard.set_deadline(conn, deadline);
-        if self.stopped {
-            shard.close(conn, Close::Now);
+        self.send_waiting(shard, conn);
+        if close_now {
+            self.close(shard, conn, Close::Now);
         }
-        self.send_refused(shard, conn);
     }
 
     fn on_move_failed(&mut self, shard: &mut Shard<Self>, conn: ConnId, _errno: i32) {
-        self.note(6, conn);
-        self.expect_live(conn, "failed move");
-        self.send_refused(shard, conn);
+        self.account.expect(conn, "failed move");
+        self.account.count(Count::MoveFailed);
+        self.account.unpaused(conn);
+        if let Some(client) = shard.conn(conn) {
+            client.moves = false;
+            client.deadline_set_ns = self.kernel.borrow().now().mono_ns;
+        }
+        self.send_waiting(shard, conn);
     }
 
-    fn on_closed(&mut self, _: &mut Shard<Self>, conn: ConnId, _: Client, _cause: Cause) {
-        self.end(conn, "closed");
+    fn on_closed(&mut self, shard: &mut Shard<Self>, conn: ConnId, state: Client, cause: Cause) {
+        self.account.closed(conn, state.peer, cause);
+        if shard.conn(conn).is_some() {
+            let detail = format!("{conn:?} is closed and has a state");
+            self.account.fail(Check::Lifecycle, detail);
+        }
     }
 
-    fn on_turn_end(&mut self, _: &mut Shard<Self>) {}
+    fn on_turn_end(&mut self, shard: &mut Shard<Self>) {
+        for conn in std::mem::take(&mut self.batch) {
+            self.send_waiting(shard, conn);
+        }
+        self.account.pester(shard);
+        self.account.compare(shard);
+    }
 
     fn on_stop(&mut self, shard: &mut Shard<Self>) {
-        self.note(8, ConnId::from_u64(0));
+        self.account.note(102, 0);
         self.stopped = true;
-        let live: Vec<ConnId> = self.live.iter().copied().collect();
-        for conn in live {
+        for conn in self.account.live() {
             let flush = self.kernel.borrow_mut().rng.one_in(2);
-            shard.close(conn, if flush { Close::Flush } else { Close::Now });
+            self.close(shard, conn, if flush { Close::Flush } else { Close::Now });
         }
     }
 }

@@ -8,13 +8,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::account::Tally;
 use super::checks::{Check, Count};
 use super::driver::SimDriver;
 use super::faults::Plan;
-use super::kernel::{Event, Kernel, Line};
+use super::kernel::{Event, Kernel};
 use super::peer::Peer;
 use super::rng::{Rate, Rng};
-use super::workload::{Echo, Mail, Tally};
+use super::workload::{Echo, Mail};
 use crate::driver::Driver;
 use crate::mailbox::{self, Waker};
 use crate::{Close, Config, Engine, Fabric, Postboxes, Progress};
@@ -180,21 +181,14 @@ impl<D: Floor> World<D> {
             self.stop(all_done);
         }
         if now_ns > self.bound_ns || self.steps > STEPS_MAX {
-            let busy: Vec<&Peer> = self.peers.iter().filter(|peer| !peer.done).collect();
             let shards = self.stations.iter().flatten().count();
-            let steps = self.steps;
-            let lines: Vec<Line> = busy
-                .iter()
-                .map(|peer| self.kernel.borrow().lines[peer.id() as usize])
-                .collect();
-            let detail = format!(
-                "{shards} shards and {} peers left after {steps} steps: {busy:?} {lines:?}",
-                busy.len()
-            );
-            self.kernel
-                .borrow_mut()
-                .checks
-                .fail(Check::NotSettled, detail);
+            let kernel = &mut *self.kernel.borrow_mut();
+            let busy = self.peers.iter().filter(|peer| !peer.done);
+            let busy: Vec<String> = busy.map(|peer| peer.state(&kernel.lines)).collect();
+            let (peers, steps) = (busy.len(), self.steps);
+            let detail =
+                format!("{shards} shards and {peers} peers left after {steps} steps: {busy:?}");
+            kernel.checks.fail(Check::NotSettled, detail);
         }
     }
 
@@ -348,7 +342,8 @@ impl<D: Floor> World<D> {
         let calm = self.calm_ns == u64::MAX;
         let mail = match (self.to_call.last(), self.rng.below(8)) {
             (Some(&peer), 0..=3) => Mail::Connect(peer),
-            (_, 4..=5) => Mail::Move(to),
+            (_, 4) => Mail::Move(to),
+            (_, 5) => Mail::Pause,
             (_, 6) if !calm && self.rng.one_in(20) => Mail::Close(Close::Now),
             _ => Mail::Note,
         };
@@ -397,7 +392,7 @@ impl<D: Floor> World<D> {
 fn config_of(plan: &Plan) -> Config {
     Config {
         shards: plan.shards,
-        listeners: vec![([127, 0, 0, 1], 1).into()],
+        listeners: vec![([127, 0, 0, 1], 1).into(); usize::from(plan.listeners)],
         rings_per_shard: plan.rings,
         ring_slots: plan.slots,
         recv_buffers: plan.buffers,
