@@ -160,11 +160,12 @@ def test_a_thousand_half_open_handshakes(server, chatter, cases):
         connection.sendall(hello)
     chatter.check()
     server.wait_connections(before)
-    ended = sum(not read_all(connection) or True for connection in opened)
     for connection in opened:
+        # It ends; an alert may have come before.
+        read_all(connection)
         connection.close()
-    cases.passes(ended)
-    cases.note(f"{ended} half-open handshakes were dropped, the pair talked on")
+        cases.passes()
+    cases.note(f"{len(opened)} half-open handshakes were dropped, the pair talked on")
 
 
 def test_a_thousand_silent_connections(server, chatter, cases):

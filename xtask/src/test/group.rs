@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::tally::Tally;
-use super::{cargo, fuzz, pytest};
+use super::{cargo, density, fuzz, pytest};
 use crate::checkout::Checkout;
 use crate::screen::Screen;
 use crate::tools::Tool;
@@ -96,19 +96,14 @@ impl Group {
         match self {
             Self::Rust => cargo::run(checkout, screen),
             Self::Fuzz => fuzz::run(checkout, screen),
-            Self::Python => pytest::run(
-                checkout,
-                screen,
-                self,
-                &PYTHON_FILES,
-            ),
+            Self::Python => pytest::run(checkout, screen, self, &PYTHON_FILES),
             Self::Chat => pytest::run(checkout, screen, self, &["test_chat.py"]),
             Self::BadInput => pytest::run(checkout, screen, self, &["bad_input"]),
             Self::WebSocket => pytest::run(checkout, screen, self, &["test_autobahn.py"]),
             Self::Node => pytest::run(checkout, screen, self, &["test_node.py"]),
             Self::Tls => pytest::run(checkout, screen, self, &["test_tls.py"]),
             Self::Kill => pytest::run(checkout, screen, self, &["test_kill.py"]),
-            Self::Density => pytest::run(checkout, screen, self, &["test_density.py"]),
+            Self::Density => density::run(checkout, screen),
         }
     }
 

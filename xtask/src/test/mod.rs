@@ -3,6 +3,7 @@
 //! A group whose tool cannot be had has failed. The last line printed is the sum over all groups.
 
 mod cargo;
+mod density;
 mod fuzz;
 mod group;
 mod pytest;

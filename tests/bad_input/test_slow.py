@@ -1,0 +1,99 @@
+"""Clients that do not read, or read too late: bounded memory, and nobody else waits for them."""
+
+import asyncio
+import socket
+
+import pytest
+
+from harness.peer import Peer
+from harness.raw import CLOSE
+from harness.raw_session import RawSession, decode
+
+pytestmark = pytest.mark.usefixtures("undisturbed")
+
+READER, SENDER = 4400, 4401
+MESSAGES, BYTES = 400, 60_000
+SLOW_READER = 4002
+
+# 24 MB are sent to a client that does not read; 1 MiB of it may be queued.
+MEMORY_SLACK = 16 << 20
+
+
+class Deaf(RawSession):
+    """A session whose kernel buffer is small, so that the server's queue is what fills."""
+
+    def __init__(self, server, user: int, device: int) -> None:
+        super().__init__(server, user, device, tls=False)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+
+
+async def flood(server, conversation_with: int) -> tuple[int, int]:
+    """Sends to a user; the conversation and how many messages."""
+    async with await Peer.login(server, SENDER) as sender:
+        conversation = await sender.open_direct(conversation_with)
+        for start in range(0, MESSAGES, 20):
+            await asyncio.gather(*(sender.send(conversation, bytes(BYTES)) for _ in range(start, start + 20)))
+    return conversation, MESSAGES
+
+
+def test_a_client_that_never_reads(server, chatter, cases):
+    rss = server.rss_bytes()
+    with Deaf(server, READER, 1) as deaf:
+
+        async def good_device_gets_all() -> tuple[int, int]:
+            async with await Peer.login(server, READER, 2) as good:
+                conversation, sent = await flood(server, READER)
+                await good.wait_for(lambda: len(good.delivered[conversation]) + good.lagged >= sent)
+                assert good.lagged == 0, f"the device that reads was skipped {good.lagged} times"
+                assert good.seqs(conversation) == list(range(1, sent + 1))
+                return conversation, sent
+
+        conversation, sent = asyncio.run(good_device_gets_all())
+        chatter.check()
+        grown = server.rss_bytes() - rss
+        assert grown < MEMORY_SLACK, f"{grown} bytes for one client that does not read"
+
+        delivered, skipped, closed = 0, 0, None
+        deaf.ask("Ping", nonce=1)
+        while delivered + skipped < sent and closed is None:
+            opcode, payload = deaf.read_frame()
+            if opcode == CLOSE:
+                closed = int.from_bytes(payload[:2], "big")
+                continue
+            kind, fields = decode(payload)
+            delivered += kind == "Deliver" and fields["conversation_id"] == conversation
+            skipped += fields["skipped"] if kind == "Lagged" else 0
+        assert closed in (None, SLOW_READER), closed
+        assert closed or skipped > 0, "24 MB fitted into a queue of 1 MiB"
+    cases.note(f"a client that did not read {sent * BYTES >> 20} MiB: {delivered} delivered, {skipped} skipped and "
+               f"told so, closed with {closed}; server grew by {grown >> 10} KiB")
+
+    async def catches_up() -> None:
+        async with await Peer.login(server, READER, 1) as back:
+            messages = await back.sync_all(conversation)
+            assert [message["seq"] for message in messages] == list(range(1, sent + 1))
+
+    asyncio.run(catches_up())
+
+
+def test_a_client_that_asks_and_never_reads(server, chatter):
+    """The answers to its own requests are bounded too."""
+    rss = server.rss_bytes()
+
+    async def fill() -> int:
+        async with await Peer.login(server, 4402) as sender:
+            conversation = await sender.open_direct(4403)
+            await asyncio.gather(*(sender.send(conversation, bytes(BYTES)) for _ in range(50)))
+            return conversation
+
+    conversation = asyncio.run(fill())
+    with Deaf(server, 4403, 1) as deaf:
+        deaf.socket.settimeout(0.2)
+        try:
+            for number in range(1, 2000):
+                deaf.ask("History", request_id=number, conversation_id=conversation, before_message_id=0, limit=100)
+        except TimeoutError:
+            pass  # It is not read from any more: that is the bound.
+        chatter.check()
+        grown = server.rss_bytes() - rss
+        assert grown < 2 * MEMORY_SLACK, f"{grown} bytes for one client that does not read"

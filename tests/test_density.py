@@ -1,0 +1,73 @@
+"""100,000 TLS connections, logged in as 100,000 users, messages flowing: the memory that each costs.
+
+`rookery flock` holds the client ends on this machine too and measures; here its report is held
+against the budget. The kernel parameters were set by `cargo xtask test` from `sysctl/`.
+"""
+
+import json
+
+from harness.server import rookery
+
+CONNECTIONS = 100_000
+
+# Bytes per connection, the budget of the issue.
+USER_TLS, USER_PLAIN, KERNEL_PAIR = 350, 200, 8_300
+
+REPORTED = {"established", "failed", "connect_seconds", "rate_asked", "rate_done", "rtt_p50_us", "rtt_p99_us",
+            "rtt_max_us", "server_user_bytes_per_connection", "kernel_bytes_per_pair"}
+
+CONFIG = f"""
+[limits]
+connections_max = {CONNECTIONS + 5_000}
+heartbeat_interval_ms = 600000
+idle_timeout_ms = 1500000
+login_timeout_ms = 120000
+"""
+
+
+def flock(server, folder, url: str, *options: str) -> dict:
+    """Runs the load generator; its report."""
+    report = folder / "flock.json"
+    ran = rookery("flock", url, "--connections", str(CONNECTIONS), "--duration", "20s", "--json", str(report),
+                  "--data", str(server.data), *options, timeout=600)
+    assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-2000:]
+    told = json.loads(report.read_text(encoding="utf-8"))
+    assert told.keys() >= REPORTED, sorted(told)
+    return told
+
+
+def show(cases, label: str, told: dict) -> None:
+    cases.note(f"{label}: " + ", ".join(f"{name} {told[name]}" for name in sorted(REPORTED)))
+
+
+def judge(cases, told: dict, user_bytes: int) -> None:
+    """One case for each gate."""
+    gates = {
+        f"{CONNECTIONS} established": told["established"] == CONNECTIONS,
+        "none failed": told["failed"] == 0,
+        "messages flowed at the rate asked for": told["rate_done"] >= 0.95 * told["rate_asked"] > 0,
+        f"user space at most {user_bytes} B": told["server_user_bytes_per_connection"] <= user_bytes,
+        f"kernel at most {KERNEL_PAIR} B for the pair": told["kernel_bytes_per_pair"] <= KERNEL_PAIR,
+    }
+    for gate, held in gates.items():
+        if held:
+            cases.passes()
+        else:
+            cases.fails(f"{gate}: {told}")
+    cases.settle()
+
+
+def test_tls(servers, folder, cases):
+    server = servers.start(config=CONFIG)
+    told = flock(server, folder, f"wss://127.0.0.1:{server.tls_port}", "--rate", "1000")
+    show(cases, "TLS", told)
+    judge(cases, told, USER_TLS)
+    server.wait_connections(0)
+
+
+def test_plain(servers, folder, cases):
+    server = servers.start(config=CONFIG)
+    told = flock(server, folder, f"ws://127.0.0.1:{server.plain_port}", "--rate", "1000")
+    show(cases, "plain", told)
+    judge(cases, told, USER_PLAIN)
+    server.wait_connections(0)
