@@ -138,7 +138,7 @@ fn one(checkout: &Checkout, screen: &Screen, target: &str) -> Result<Tally> {
 }
 
 fn committed(checkout: &Checkout, target: &str) -> Option<PathBuf> {
-    let folder: &Path = &checkout.root().join("fuzz/corpus").join(target);
+    let folder: &Path = &checkout.root().join("fuzz/corpus-seed").join(target);
     folder.is_dir().then(|| folder.to_owned())
 }
 
