@@ -11,7 +11,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering::SeqCst;
 
-use kit::{ECHO, FLOOD, GOODBYE, LATER, Mail, OVERFLOW, PANIC, WANDER, config, serve};
+use kit::{ECHO, FLOOD, GOODBYE, HOLD, LATER, Mail, OVERFLOW, PANIC, WANDER, config, serve};
 use rookery_shard::{Cause, Config, StartError, mailbox, start};
 
 /// xorshift: the test is its seed.
@@ -346,6 +346,39 @@ fn a_deadline_fires_on_a_connection_at_rest() {
         assert_eq!(&answer, b"late");
     }
     assert_eq!(server.sum(|c| c.deadlines), 20);
+    server.stop().unwrap();
+}
+
+#[test]
+fn a_paused_connection_reads_nothing_and_loses_nothing() {
+    let server = serve(config(1));
+    let mut client = server.client();
+    let sent: Vec<u8> = std::iter::once(HOLD)
+        .chain((0..100_000u32).map(|n| n as u8))
+        .collect();
+    client.write_all(&sent).unwrap();
+    let mut got = vec![0; sent.len()];
+    client.read_exact(&mut got).unwrap();
+    assert!(got == sent);
+    let (reads, resumes) = (server.sum(|c| c.recv_ops), server.sum(|c| c.deadlines));
+    assert!(
+        reads >= 12 && reads <= resumes + 1,
+        "{reads} reads, {resumes} resumes"
+    );
+    server.stop().unwrap();
+}
+
+#[test]
+fn accepts_spread_over_the_rings() {
+    let server = serve(config(1));
+    let clients: Vec<_> = (0..900).map(|_| server.client()).collect();
+    server.wait("all open", |s| s.sum(|c| c.live) == 900);
+    let free = server.running.fabric().free_slots();
+    assert!(free[0].iter().all(|free| *free < 1_024 - 250), "{free:?}");
+    drop(clients);
+    server.wait("all closed", |s| {
+        s.running.fabric().free_slots() == [[1_024; 2]]
+    });
     server.stop().unwrap();
 }
 

@@ -1,8 +1,7 @@
 //! A ring of receive buffers that the kernel picks from (a provided buffer ring), and their memory.
 //!
-//! Both lie in anonymous mappings, so that pages which no receive has touched cost nothing. The kernel
-//! takes the buffer that was given back last but [`Buffers::entries`] first in, first out; a buffer is
-//! either the kernel's (between `give` and the completion that names it) or ours, never both.
+//! Both lie in anonymous mappings, so that pages which no receive has touched cost nothing. A buffer
+//! is either the kernel's (between `give` and the completion that names it) or ours, never both.
 
 use std::io;
 use std::sync::atomic::{AtomicU16, Ordering};

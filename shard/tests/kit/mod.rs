@@ -24,6 +24,8 @@ pub(crate) const GOODBYE: u8 = b'g';
 pub(crate) const PANIC: u8 = b'p';
 /// Says "late" after 50 ms.
 pub(crate) const LATER: u8 = b'l';
+/// Echoes, and reads nothing for 20 ms after each batch of bytes.
+pub(crate) const HOLD: u8 = b'h';
 
 #[derive(Default)]
 pub(crate) struct Conn {
@@ -88,6 +90,12 @@ impl Peer {
                     shard.move_to(conn, next);
                 }
             }
+            HOLD => {
+                shard.send(conn, bytes.to_vec()).unwrap();
+                shard.pause(conn);
+                let at = shard.now().mono_ns + 20_000_000;
+                shard.set_deadline(conn, Some(at));
+            }
             FLOOD => {
                 if let Some(c) = shard.conn(conn) {
                     c.owed += bytes.len() << 20;
@@ -133,7 +141,11 @@ impl Handler for Peer {
     }
 
     fn on_connect_failed(&mut self, _: &mut Shard<Self>, token: u64, errno: i32) {
-        self.seen.connect_failed.lock().unwrap().push((token, errno));
+        self.seen
+            .connect_failed
+            .lock()
+            .unwrap()
+            .push((token, errno));
     }
 
     fn on_bytes(&mut self, shard: &mut Shard<Self>, conn: ConnId, bytes: &mut [u8]) {
@@ -149,7 +161,7 @@ impl Handler for Peer {
         let mut rest = &bytes[..];
         if c.mode == 0 {
             c.mode = bytes[0];
-            if !matches!(c.mode, ECHO | WANDER) {
+            if !matches!(c.mode, ECHO | WANDER | HOLD) {
                 rest = &bytes[1..];
             }
         }
@@ -162,7 +174,10 @@ impl Handler for Peer {
     }
 
     fn on_deadline(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
-        shard.send(conn, b"late".to_vec()).unwrap();
+        match shard.conn(conn).unwrap().mode {
+            HOLD => shard.resume(conn),
+            _ => shard.send(conn, b"late".to_vec()).unwrap(),
+        }
     }
 
     fn on_mail(&mut self, shard: &mut Shard<Self>, mail: Mail) {
@@ -239,7 +254,9 @@ impl Server {
     /// A client whose reads fail rather than hang.
     pub(crate) fn client(&self) -> TcpStream {
         let stream = TcpStream::connect(self.addr).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         stream.set_nodelay(true).unwrap();
         stream
     }
@@ -254,7 +271,10 @@ impl Server {
         let start = Instant::now();
         while !holds(self) {
             let counters = self.running.counters();
-            assert!(start.elapsed() < Duration::from_secs(20), "{what}: {counters:#?}");
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "{what}: {counters:#?}"
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
     }
