@@ -1,7 +1,7 @@
 //! The life of a slot as one table: state x event -> next state and action.
 //!
 //! The table is pure; [`crate::shard`] carries the actions out. What is in flight for a slot is not
-//! part of its state: it is a set of bits beside it ([`super::InFlight`]), and two events
+//! part of its state: it is a set of bits beside it (`InFlight`), and two events
 //! ([`Event::Quiet`], [`Event::Joined`]) say that the set has become empty. A slot is given back to
 //! the kernel only on `Joined`. An event that a state does not expect changes nothing.
 
