@@ -125,6 +125,7 @@ named! {
         MonoJump = "monotonic clock jumps forward",
         SlowReader = "clients that read slowly",
         ClosedByHandler = "closes asked for by the handler",
+        TalkedOn = "clients that talk on after the close",
         FlushedWhole = "flushed closes that lost nothing",
         StopUnderLoad = "stops under load",
         Echoed = "requests echoed",

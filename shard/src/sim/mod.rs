@@ -19,6 +19,7 @@ mod frame;
 mod kernel;
 mod net;
 mod ops;
+mod outside;
 mod peer;
 mod ring;
 mod rng;

@@ -67,6 +67,8 @@ pub(super) struct Peer {
     owed: VecDeque<u8>,
     echoed: u64,
     half_closed: bool,
+    /// It said something after its last request.
+    talked_on: bool,
     began_ns: Option<u64>,
     /// Its part is over.
     pub(super) done: bool,
@@ -107,6 +109,7 @@ impl Peer {
             owed: VecDeque::new(),
             echoed: 0,
             half_closed: false,
+            talked_on: false,
             began_ns: None,
             done: false,
         }
@@ -280,11 +283,32 @@ impl Peer {
             }
         }
         let last = self.next_seq == self.script.requests;
+        if last && self.script.finish == Finish::AskFlush && !self.talked_on {
+            self.talk_on(kernel, link);
+        }
         if last && self.script.finish == Finish::HalfClose && !self.half_closed {
             self.half_closed = true;
             kernel.checks.count(Count::HalfClose);
             let _ = kernel.shutdown(link, PEER, false);
         }
+    }
+
+    /// Goes on after it asked for the close: a server that closes without reading this would answer it
+    /// by a reset, and lose the last echoes. It is short, since nobody reads without end.
+    fn talk_on(&mut self, kernel: &mut Kernel, link: u32) {
+        self.talked_on = true;
+        if !self.rng.one_in(2) {
+            return;
+        }
+        kernel.checks.count(Count::TalkedOn);
+        let frame = Frame {
+            len: HEADER,
+            command: Command::Echo,
+            argument: 0,
+            peer: self.id,
+            seq: self.next_seq,
+        };
+        let _ = kernel.send(link, PEER, &frame.encode(), HEADER);
     }
 
     fn may_ask(&self) -> bool {

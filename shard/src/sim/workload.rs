@@ -82,6 +82,11 @@ impl Echo {
         }
     }
 
+    /// It was told to stop.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
     /// The shard has ended: everything that began must have ended.
     pub(super) fn check_ended(&self) {
         self.account.check_ended();
@@ -292,7 +297,16 @@ impl Handler for Echo {
             let detail = format!("bytes for {conn:?}, which has no state");
             return self.account.fail(Check::Lifecycle, detail);
         };
-        let frames = self.requests(client, bytes);
+        let closes = client.close_after;
+        let mut frames = self.requests(client, bytes);
+        // What a client says after it asked for the close is not answered.
+        let is_last = |frame: &Frame| frame.command == Command::CloseFlush;
+        let last = frames.iter().position(is_last);
+        frames.truncate(if closes {
+            0
+        } else {
+            last.map_or(usize::MAX, |at| at + 1)
+        });
         // The bytes are the handler's to change, and nobody reads them after it.
         bytes.fill(0xee);
         let late = client.peer.is_some_and(|peer| peer.is_multiple_of(3));

@@ -13,12 +13,13 @@ use super::checks::{Check, Count};
 use super::driver::SimDriver;
 use super::faults::Plan;
 use super::kernel::{Event, Kernel};
+use super::outside::Outside;
 use super::peer::Peer;
 use super::rng::{Rate, Rng};
 use super::workload::{Echo, Mail};
 use crate::driver::Driver;
 use crate::mailbox::{self, Waker};
-use crate::{Close, Config, Engine, Fabric, Postboxes, Progress};
+use crate::{Config, Engine, Fabric, Progress};
 
 /// From the calm on, a simulation settles within this time, beside what its own bounds allow.
 const SETTLE_NS: u64 = 60_000_000_000;
@@ -57,10 +58,8 @@ pub(super) struct World<D: Floor> {
     pub(super) kernel: Rc<RefCell<Kernel>>,
     stations: Vec<Option<Station<D>>>,
     peers: Vec<Peer>,
-    /// Peers to which a shard is to be asked to connect.
-    to_call: Vec<u32>,
+    outside: Outside,
     fabric: Arc<Fabric<<Echo as crate::Handler>::Parcel>>,
-    postboxes: Postboxes<Mail>,
     tally: Rc<RefCell<Tally>>,
     rng: Rng,
     calm_ns: u64,
@@ -111,15 +110,10 @@ impl<D: Floor> World<D> {
         let settle_ms = config.linger_ms + config.stop_grace_ms + config.connect_timeout_ms;
         Ok(World {
             stations: inboxes.into_iter().map(station).collect(),
-            to_call: peers
-                .iter()
-                .filter(|peer| !peer.calls)
-                .map(Peer::id)
-                .collect(),
+            outside: Outside::new(&peers, postboxes, rng.next()),
             peers,
             kernel,
             fabric,
-            postboxes,
             tally,
             rng,
             calm_ns: start_ns + plan.calm_ns,
@@ -153,7 +147,12 @@ impl<D: Floor> World<D> {
             }
         }
         self.on_time();
-        self.post_mail();
+        let calm = self.calm_ns == u64::MAX;
+        self.outside.post(
+            &mut self.kernel.borrow_mut(),
+            &mut self.tally.borrow_mut(),
+            calm,
+        );
         let ready = self.ready();
         if ready.is_empty() {
             return self.pass_time();
@@ -287,6 +286,16 @@ impl<D: Floor> World<D> {
             kernel.checks.note(shard as u64, now_ns);
             kernel.checks.trace()
         };
+        // Nobody rang: then there was nothing to ring for.
+        let slept = station.parked_until_ns.is_some() && station.waker.is_asleep();
+        let unheard =
+            slept && self.kernel.borrow().stopping && !station.engine.handler().is_stopped();
+        if slept {
+            self.check_unheard(shard, unheard);
+        }
+        let Some(station) = &mut self.stations[shard] else {
+            return;
+        };
         station.parked_until_ns = None;
         let progress = station.engine.turn();
         if progress == Progress::Stopped {
@@ -304,15 +313,18 @@ impl<D: Floor> World<D> {
         };
         station.parked_until_ns = Some(until);
         station.waker.fall_asleep();
+        self.check_unheard(shard, false);
+    }
+
+    /// A shard that sleeps, or has slept, has nothing waiting that came from another thread.
+    fn check_unheard(&self, shard: usize, stop: bool) {
         let tally = self.tally.borrow();
-        let waiting = tally.posted[shard] - tally.handled[shard];
-        if waiting > 0 || self.fabric.has_parcels(shard as u16) {
-            let detail = format!("shard {shard}: {waiting} mails, or parcels");
-            self.kernel
-                .borrow_mut()
-                .checks
-                .fail(Check::SleptOnMail, detail);
-        }
+        let mails = tally.posted[shard] - tally.handled[shard];
+        let parcels = self.fabric.has_parcels(shard as u16);
+        let checks = &mut self.kernel.borrow_mut().checks;
+        checks.hold(mails == 0 && !parcels && !stop, Check::SleptOnMail, || {
+            format!("shard {shard}: {mails} mails, parcels: {parcels}, stop: {stop}")
+        });
     }
 
     fn end(&mut self, shard: usize) {
@@ -329,35 +341,6 @@ impl<D: Floor> World<D> {
                 .fail(Check::Lifecycle, detail);
         }
         self.kernel.borrow_mut().unlisten(shard as u16);
-    }
-
-    /// Mail from foreign threads.
-    fn post_mail(&mut self) {
-        let stopping = self.kernel.borrow().stopping;
-        if stopping || !self.rng.one_in(40) {
-            return;
-        }
-        let shard = self.rng.below(self.stations.len() as u64) as u16;
-        let to = self.rng.below(self.stations.len() as u64) as u16;
-        let calm = self.calm_ns == u64::MAX;
-        let mail = match (self.to_call.last(), self.rng.below(8)) {
-            (Some(&peer), 0..=3) => Mail::Connect(peer),
-            (_, 4) => Mail::Move(to),
-            (_, 5) => Mail::Pause,
-            (_, 6) if !calm && self.rng.one_in(20) => Mail::Close(Close::Now),
-            _ => Mail::Note,
-        };
-        let posted = self.postboxes.post(shard, mail).is_ok();
-        let count = if posted {
-            Count::MailSent
-        } else {
-            Count::MailFull
-        };
-        self.kernel.borrow_mut().checks.count(count);
-        self.tally.borrow_mut().posted[usize::from(shard)] += u64::from(posted);
-        if posted && matches!(mail, Mail::Connect(_)) {
-            self.to_call.pop();
-        }
     }
 
     fn check_end(&mut self) {
