@@ -1,5 +1,7 @@
 //! The router through its front door, on the real log and store: what each request comes to.
 
+#![allow(clippy::unwrap_used, reason = "a test that can not go on panics")]
+
 mod router_support;
 
 use std::sync::Arc;

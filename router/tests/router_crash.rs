@@ -1,6 +1,8 @@
 //! Senders at work while the router is closed and opened, or killed: what was acked is there, once,
 //! in one order.
 
+#![allow(clippy::unwrap_used, reason = "a test that can not go on panics")]
+
 mod router_support;
 
 use std::collections::{HashMap, HashSet};

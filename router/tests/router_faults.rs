@@ -1,5 +1,7 @@
 //! The router when something behind it is slow, full, damaged or gone.
 
+#![allow(clippy::unwrap_used, reason = "a test that can not go on panics")]
+
 mod router_support;
 
 use std::path::Path;
@@ -8,8 +10,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rookery_router::log::AppendError;
-use rookery_router::{Config, Health, RouterHandle, StartError, start, start_on};
-use rookery_wire::proto::ErrorCode;
+use rookery_router::{Config, Health, Request, RouterHandle, StartError, start, start_on};
+use rookery_wire::proto::{self, ErrorCode};
 use router_support::memlog::Disk;
 use router_support::*;
 use tempfile::TempDir;
@@ -240,10 +242,7 @@ fn a_disk_that_fills_refuses_new_messages_and_serves_the_rest_and_recovers() {
 }
 
 /// Every message of every conversation, as user 7 sees them.
-fn contents(
-    router: &RouterHandle,
-    mailbox: &Arc<Mailbox>,
-) -> Vec<Vec<rookery_wire::proto::Deliver>> {
+fn contents(router: &RouterHandle, mailbox: &Arc<Mailbox>) -> Vec<Vec<proto::Deliver>> {
     let ann = Client::new(router, mailbox, 7);
     let rows = ann.list(0, 100).conversations;
     rows.iter()
@@ -276,12 +275,48 @@ fn a_replay_over_a_store_that_is_ahead_changes_nothing() {
     }
 }
 
-fn fill(
-    dir: &Path,
-    config: &Config,
-    messages: u64,
-    payload: usize,
-) -> Vec<Vec<rookery_wire::proto::Deliver>> {
+#[test]
+fn a_consumer_that_fails_refuses_and_what_was_acked_is_applied_at_the_next_start() {
+    let (dir, disk, mailbox) = stage();
+    let router = on(&disk, config(dir.path()), &mailbox);
+    let ann = Client::new(&router, &mailbox, 7);
+    let id = ann.direct(1, 8).conversation_id;
+    ann.acked(id, 1, b"before");
+    assert_eq!(ann.sync_all(id).len(), 1);
+    disk.garble.store(true, Ordering::SeqCst);
+    let ack = ann.acked(id, 2, b"acked, and never applied");
+    let sync = proto::Sync {
+        request_id: 9,
+        conversation_id: id,
+        have_seq: 0,
+        limit: 10,
+    };
+    let refused = ann.refused(Request::Sync(sync));
+    assert_eq!(
+        refused.code,
+        ErrorCode::Unavailable.code(),
+        "rather than an answer without it"
+    );
+    assert_eq!(
+        ann.refused(send(id, 3, b"x")).code,
+        ErrorCode::Unavailable.code()
+    );
+    assert_eq!(router.health(), Health::StoreFailed);
+    router.close();
+    assert!(
+        disk.watermark() < disk.len() as u64,
+        "not past what was applied"
+    );
+    disk.garble.store(false, Ordering::SeqCst);
+    let router = on(&disk, config(dir.path()), &mailbox);
+    let ann = Client::new(&router, &mailbox, 7);
+    assert_eq!(ann.acked(id, 2, b"acked, and never applied"), ack);
+    let all = ann.sync_all(id);
+    assert_dense(&all);
+    assert_eq!(all.len(), 2);
+}
+
+fn fill(dir: &Path, config: &Config, messages: u64, payload: usize) -> Vec<Vec<proto::Deliver>> {
     let mailbox = Mailbox::new();
     let router = start(config.clone(), mailbox.clone()).unwrap();
     let ann = Client::new(&router, &mailbox, 7);
@@ -306,6 +341,37 @@ fn a_lost_store_is_rebuilt_where_the_log_reaches_back_to_its_beginning() {
     let after = contents(&router, &mailbox);
     assert_eq!(after.iter().map(Vec::len).sum::<usize>(), 400);
     assert_eq!(after, before);
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_older_store_that_was_put_back_is_brought_up_to_the_log() {
+    let dir = TempDir::new().unwrap();
+    let config = config(dir.path());
+    let (store, backup) = (dir.path().join("store"), dir.path().join("backup"));
+    let early = fill(dir.path(), &config, 100, 50);
+    copy_dir(&store, &backup);
+    let late = fill(dir.path(), &config, 300, 50);
+    assert_eq!(
+        early.iter().chain(&late).map(Vec::len).sum::<usize>(),
+        100 + 300
+    );
+    std::fs::remove_dir_all(&store).unwrap();
+    std::fs::rename(&backup, &store).unwrap();
+    let mailbox = Mailbox::new();
+    let router = start(config, mailbox.clone()).unwrap();
+    assert_eq!(contents(&router, &mailbox), late);
 }
 
 #[test]

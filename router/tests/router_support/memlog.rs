@@ -18,6 +18,8 @@ pub struct Disk {
     watermark: AtomicU64,
     /// The watermark is not written any more.
     pub stuck_watermark: AtomicBool,
+    /// Records are answered with a version that nobody knows; on the disk they are sound.
+    pub garble: AtomicBool,
     /// The outcomes of the next commits, where they fail.
     pub failures: Mutex<VecDeque<AppendError>>,
     held: Mutex<bool>,
@@ -67,17 +69,23 @@ impl Disk {
 }
 
 #[derive(Default)]
+struct Entries {
+    queued: VecDeque<(u64, Vec<u8>, Ticket)>,
+    closed: bool,
+}
+
+#[derive(Default)]
 struct Queue {
-    entries: Mutex<(VecDeque<(u64, Vec<u8>, Ticket)>, bool)>,
+    entries: Mutex<Entries>,
     came: Condvar,
 }
 
 fn commit_all(disk: &Disk, queue: &Queue, mut sink: Box<dyn Sink>) {
     loop {
-        let idle = |entries: &mut (VecDeque<_>, bool)| entries.0.is_empty() && !entries.1;
+        let idle = |entries: &mut Entries| entries.queued.is_empty() && !entries.closed;
         let entries = queue.entries.lock().unwrap();
         let mut entries = queue.came.wait_while(entries, idle).unwrap();
-        let batch = std::mem::take(&mut entries.0);
+        let batch = std::mem::take(&mut entries.queued);
         if batch.is_empty() {
             return;
         }
@@ -94,13 +102,16 @@ fn commit_all(disk: &Disk, queue: &Queue, mut sink: Box<dyn Sink>) {
                 continue;
             }
             let mut records = disk.records.lock().unwrap();
-            let record = Record {
+            let mut record = Record {
                 offset: Offset(records.len() as u64),
                 key,
                 body,
             };
             records.push(record.clone());
             drop(records);
+            if disk.garble.load(Ordering::SeqCst) {
+                record.body[0] = 99;
+            }
             sink.durable(record, ticket);
         }
         sink.end_of_batch();
@@ -119,7 +130,7 @@ impl Log for MemLog {
             .entries
             .lock()
             .unwrap()
-            .0
+            .queued
             .push_back((key, body, ticket));
         self.queue.came.notify_all();
         Ok(())
@@ -144,7 +155,7 @@ impl Log for MemLog {
     }
 
     fn close(&self) -> Result<(), LogError> {
-        self.queue.entries.lock().unwrap().1 = true;
+        self.queue.entries.lock().unwrap().closed = true;
         self.queue.came.notify_all();
         if let Some(thread) = self.thread.lock().unwrap().take() {
             thread.join().unwrap();
