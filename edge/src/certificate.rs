@@ -137,14 +137,20 @@ fn blame(error: tls::ConfigError, certificate: &Path, key: &Path) -> Certificate
     let (path, problem) = match error {
         tls::ConfigError::KeyMismatch => {
             let certificate = certificate.display();
-            (key, format!("is not the key of the certificate in {certificate}"))
+            (
+                key,
+                format!("is not the key of the certificate in {certificate}"),
+            )
         }
         tls::ConfigError::NoKey | tls::ConfigError::EncryptedKey | tls::ConfigError::BadKey(_) => {
             (key, format!("holds no usable private key: {error}"))
         }
         error => (certificate, format!("holds no usable certificate: {error}")),
     };
-    CertificateError::Content { path: path.to_owned(), problem }
+    CertificateError::Content {
+        path: path.to_owned(),
+        problem,
+    }
 }
 
 fn make(certificate: &Path, key: &Path) -> Result<(), CertificateError> {
@@ -233,13 +239,7 @@ mod tests {
         .unwrap();
         use rustls::client::danger::ServerCertVerifier as _;
         let check = |name: &str, at: rustls::pki_types::UnixTime| {
-            verifier.verify_server_cert(
-                &leaf,
-                &[],
-                &name.to_owned().try_into().unwrap(),
-                &[],
-                at,
-            )
+            verifier.verify_server_cert(&leaf, &[], &name.to_owned().try_into().unwrap(), &[], at)
         };
         let now = rustls::pki_types::UnixTime::now();
         for name in ["localhost", "127.0.0.1", "::1"] {
@@ -276,11 +276,7 @@ mod tests {
             (&missing, &key, "missing.pem"),
             (&certificate, &missing, "missing.pem"),
             (&junk, &key, "junk.pem holds no usable certificate"),
-            (
-                &broken,
-                &key,
-                "broken.pem holds no usable certificate",
-            ),
+            (&broken, &key, "broken.pem holds no usable certificate"),
             (&certificate, &junk, "junk.pem holds no usable private key"),
             (
                 &certificate,

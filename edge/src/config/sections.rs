@@ -261,7 +261,7 @@ impl Default for Log {
     fn default() -> Self {
         Self {
             format: LogFormat::Text,
-            filter: "info".to_owned(),
+            filter: "info,fjall=warn,lsm_tree=warn".to_owned(),
         }
     }
 }

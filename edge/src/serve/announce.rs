@@ -8,12 +8,7 @@ use crate::config::Config;
 use crate::session::{Mode, Transport};
 
 /// One line per listener, with the port that was picked.
-pub(super) fn started(
-    config: &Config,
-    mode: Mode,
-    addrs: &[SocketAddr],
-    listeners: &[Transport],
-) {
+pub(super) fn started(config: &Config, mode: Mode, addrs: &[SocketAddr], listeners: &[Transport]) {
     for (addr, transport) in addrs.iter().zip(listeners) {
         match transport {
             Transport::Tls => println!("listening tls {addr}"),
@@ -38,15 +33,30 @@ pub(super) fn credentials(config: &Config, certificate: &Certificate, dev_key: O
         Source::SelfSigned { made_now: true } => "self-signed certificate (made now)",
         Source::SelfSigned { made_now: false } => "self-signed certificate",
     };
-    println!("{kind} {}, SHA-256 {}", certificate.path.display(), certificate.fingerprint_text());
-    let now_s = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs() as i64);
+    println!(
+        "{kind} {}, SHA-256 {}",
+        certificate.path.display(),
+        certificate.fingerprint_text()
+    );
+    let now_s = std::time::UNIX_EPOCH
+        .elapsed()
+        .map_or(0, |since| since.as_secs() as i64);
     if let Some(warning) = certificate.tls.warnings(now_s) {
         tracing::warn!("{}: {warning}", certificate.path.display());
     }
     if let Some(key) = dev_key {
-        println!("development key {}: whoever reads it can log in as anybody", key.path.display());
-        println!("  try: rookery chat --user 7 --to 8 --data {}", config.data.display());
-        println!("  and: rookery chat --user 8 --to 7 --data {}", config.data.display());
+        println!(
+            "development key {}: whoever reads it can log in as anybody",
+            key.path.display()
+        );
+        println!(
+            "  try: rookery chat --user 7 --to 8 --data {}",
+            config.data.display()
+        );
+        println!(
+            "  and: rookery chat --user 8 --to 7 --data {}",
+            config.data.display()
+        );
     }
 }
 

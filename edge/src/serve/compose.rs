@@ -1,5 +1,6 @@
 //! From the configuration to what each floor is started with.
 
+use rookery_router::log::WriterKind;
 use rookery_wire::{link, proto, ws};
 
 use crate::auth::Verifier;
@@ -58,7 +59,13 @@ fn queue_bytes(config: &Config, mode: Mode) -> usize {
 /// What the engine is started with.
 pub(super) fn engine(config: &Config, mode: Mode) -> rookery_shard::Config {
     let connections = u64::from(config.limits.connections_max);
-    let listeners = config.listen.tls.iter().chain(&config.listen.plain).copied().collect();
+    let listeners = config
+        .listen
+        .tls
+        .iter()
+        .chain(&config.listen.plain)
+        .copied()
+        .collect();
     rookery_shard::Config {
         listeners,
         pin: config.engine.pin,
@@ -74,12 +81,17 @@ pub(super) fn engine(config: &Config, mode: Mode) -> rookery_shard::Config {
 /// What the router is started with.
 pub(super) fn router(config: &Config) -> rookery_router::Config {
     let mut router = rookery_router::Config::new(&config.data);
-    router.node_id = config.router.node_id;
-    router.log_writer = match config.router.log_writer {
-        LogWriter::Plain => rookery_router::LogWriter::Plain,
-        LogWriter::Glommio => rookery_router::LogWriter::Glommio,
+    let asked = &config.router;
+    router.node_id = asked.node_id;
+    router.log.writer = match asked.log_writer {
+        LogWriter::Plain => WriterKind::Plain,
+        LogWriter::Glommio => WriterKind::Glommio,
     };
-    router.log_segment_bytes = config.router.log_segment_bytes;
+    router.log.segment_bytes = asked.log_segment_bytes;
+    router.log.segments_max = asked.log_segments_max;
+    router.readers = usize::from(asked.readers);
+    router.store_cache_bytes = asked.store_cache_bytes;
+    router.space_reserve_bytes = asked.space_reserve_bytes;
     router.payload_bytes_max = config.limits.payload_bytes_max as usize;
     router.page_messages_max = config.limits.page_messages_max;
     router

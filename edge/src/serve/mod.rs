@@ -50,7 +50,10 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
         match signals.wait() {
             Some(Signal::Reload) => reload(config, &postboxes),
             Some(Signal::Stop) => {
-                tracing::info!(live = live(&engine), "stopping: clients are told to come again");
+                tracing::info!(
+                    live = live(&engine),
+                    "stopping: clients are told to come again"
+                );
                 stopper.stop();
                 break;
             }
@@ -81,7 +84,10 @@ fn reload(config: &Config, postboxes: &mailbox::Postboxes<Mail>) {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
     }
-    tracing::info!(fingerprint = certificate.fingerprint_text(), "the certificate was reloaded");
+    tracing::info!(
+        fingerprint = certificate.fingerprint_text(),
+        "the certificate was reloaded"
+    );
 }
 
 fn live(engine: &Running<Parcel>) -> u64 {

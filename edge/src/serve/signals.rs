@@ -26,14 +26,20 @@ impl Signals {
     pub(super) fn listen() -> io::Result<Self> {
         let mut heard = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM])?;
         let (tell, signals) = mpsc::channel();
-        std::thread::Builder::new().name("signals".into()).spawn(move || {
-            for signal in heard.forever() {
-                let meaning = if signal == SIGHUP { Signal::Reload } else { Signal::Stop };
-                if tell.send(meaning).is_err() {
-                    return;
+        std::thread::Builder::new()
+            .name("signals".into())
+            .spawn(move || {
+                for signal in heard.forever() {
+                    let meaning = if signal == SIGHUP {
+                        Signal::Reload
+                    } else {
+                        Signal::Stop
+                    };
+                    if tell.send(meaning).is_err() {
+                        return;
+                    }
                 }
-            }
-        })?;
+            })?;
         Ok(Self(signals))
     }
 

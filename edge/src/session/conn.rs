@@ -37,7 +37,7 @@ impl Place {
 
 /// See the module. No pointers: a process that takes over the connection can copy it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Conn {
+pub struct Conn {
     /// The user, from login on.
     pub(crate) user_id: u64,
     /// The session, from login on.

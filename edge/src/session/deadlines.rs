@@ -30,7 +30,9 @@ impl Sessions {
     /// Sets the deadline, or an earlier one where the token expires before.
     fn arm(&mut self, shard: &mut Shard<Self>, conn: ConnId, at_ns: u64) {
         let now = shard.now();
-        let Some(state) = shard.conn(conn) else { return };
+        let Some(state) = shard.conn(conn) else {
+            return;
+        };
         let mut at_ns = at_ns;
         if state.expires_s != 0 {
             let left_ms = (u64::from(state.expires_s) * 1_000).saturating_sub(now.unix_ms);
@@ -41,7 +43,9 @@ impl Sessions {
 
     /// The deadline has passed.
     pub(super) fn deadline(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
-        let Some(&mut state) = shard.conn(conn) else { return };
+        let Some(&mut state) = shard.conn(conn) else {
+            return;
+        };
         match state.phase {
             Phase::Live => self.check_life(shard, conn, &state),
             Phase::Login | Phase::Moving => self.close(shard, conn, CloseCode::LOGIN_LATE),

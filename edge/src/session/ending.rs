@@ -11,7 +11,9 @@ use super::input::say_and_end;
 impl Sessions {
     /// Ends a connection of which nobody holds anything. Fan-out forgets it at once.
     pub(super) fn end(&mut self, shard: &mut Shard<Self>, conn: ConnId, how: Close) {
-        let Some(state) = shard.conn(conn) else { return };
+        let Some(state) = shard.conn(conn) else {
+            return;
+        };
         let was = std::mem::replace(&mut state.phase, Phase::Ended);
         if was == Phase::Live {
             let user_id = state.user_id;
@@ -22,7 +24,9 @@ impl Sessions {
 
     /// Tells a connection why, where there is a WebSocket to tell it on, and ends it.
     pub(super) fn close(&mut self, shard: &mut Shard<Self>, conn: ConnId, code: CloseCode) {
-        let Some(&mut state) = shard.conn(conn) else { return };
+        let Some(&mut state) = shard.conn(conn) else {
+            return;
+        };
         match state.phase {
             Phase::Ended => return,
             Phase::Opening => return self.end(shard, conn, Close::Now),
@@ -32,7 +36,12 @@ impl Sessions {
         let mut out = shard.spare_buffer();
         let mut writer = Writer::new(held.tls.as_mut(), None, &mut out);
         let next = say_and_end(&mut writer, code, code.name());
-        tracing::debug!(conn = conn.as_u64(), user = state.user_id, code = code.name(), "closing");
+        tracing::debug!(
+            conn = conn.as_u64(),
+            user = state.user_id,
+            code = code.name(),
+            "closing"
+        );
         self.settle(shard, conn, held, out, next);
     }
 
@@ -49,4 +58,3 @@ impl Sessions {
         }
     }
 }
-

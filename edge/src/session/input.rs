@@ -30,9 +30,12 @@ impl Sessions {
     pub(super) fn open(&mut self, shard: &mut Shard<Self>, conn: ConnId, origin: Origin) {
         let now_ns = shard.now().mono_ns;
         let transport = match origin {
-            Origin::Accepted { listener } => {
-                self.settings.listeners.get(usize::from(listener)).copied().unwrap_or_default()
-            }
+            Origin::Accepted { listener } => self
+                .settings
+                .listeners
+                .get(usize::from(listener))
+                .copied()
+                .unwrap_or_default(),
             Origin::Connected { .. } => Transport::Plain,
         };
         let handshake = match transport {
@@ -59,7 +62,9 @@ impl Sessions {
     /// Bytes came (or none: what a stopped link kept is due).
     pub(super) fn read(&mut self, shard: &mut Shard<Self>, conn: ConnId, bytes: &mut [u8]) {
         let now_s = super::deadlines::seconds(shard.now().mono_ns);
-        let Some(state) = shard.conn(conn) else { return };
+        let Some(state) = shard.conn(conn) else {
+            return;
+        };
         if state.phase == Phase::Ended {
             return;
         }
@@ -68,7 +73,12 @@ impl Sessions {
         let mut held = self.hold(&state);
         let mut out = shard.spare_buffer();
         let config = self.settings.link;
-        let mut upper = Upper { sessions: self, shard, conn, next: Next::Stay };
+        let mut upper = Upper {
+            sessions: self,
+            shard,
+            conn,
+            next: Next::Stay,
+        };
         let link = &mut held.work.link;
         let fed = link.feed(&config, &mut held.tls, None, &mut out, &mut upper, bytes);
         let next = match fed {
@@ -85,7 +95,10 @@ impl Sessions {
     pub(super) fn hold(&mut self, state: &Conn) -> Held {
         let tls = state.tls.index().and_then(|at| self.tls.lend(at));
         let work = state.work.index().and_then(|at| self.work.lend(at));
-        Held { tls, work: work.unwrap_or_else(|| Work::new(Link::open())) }
+        Held {
+            tls,
+            work: work.unwrap_or_else(|| Work::new(Link::open())),
+        }
     }
 
     /// Queues what was written, puts back what was held, and does what comes next.
@@ -103,7 +116,8 @@ impl Sessions {
             tracing::debug!(conn = conn.as_u64(), "answers over the send queue's limit");
         }
         let stays = matches!(next, Next::Stay) && !refused;
-        if stays && !held.work.paused && shard.queue_bytes(conn) > self.settings.queue_bytes_pause() {
+        if stays && !held.work.paused && shard.queue_bytes(conn) > self.settings.queue_bytes_pause()
+        {
             held.work.paused = true;
             shard.pause(conn);
         }
@@ -118,7 +132,9 @@ impl Sessions {
 
     /// Ends a [`hold`](Self::hold).
     pub(super) fn put_back(&mut self, shard: &mut Shard<Self>, conn: ConnId, held: Held) {
-        let Some(state) = shard.conn(conn) else { return };
+        let Some(state) = shard.conn(conn) else {
+            return;
+        };
         let Held { tls, work } = held;
         if let Some(tls) = tls {
             match state.tls.index() {
@@ -168,9 +184,7 @@ impl Upper<'_> {
 
     fn chat(&mut self, writer: &mut Writer<'_>, event: ws::Event<'_>) -> Next {
         match event {
-            ws::Event::Binary(frame) => {
-                self.sessions.frame(self.shard, self.conn, writer, &frame)
-            }
+            ws::Event::Binary(frame) => self.sessions.frame(self.shard, self.conn, writer, &frame),
             ws::Event::Text(_) => say_and_end(writer, CloseCode::UNSUPPORTED_DATA, "text"),
             ws::Event::Ping(_) | ws::Event::Pong(_) => Next::Stay,
             ws::Event::Close { code, .. } => close_back(writer, code),

@@ -27,7 +27,9 @@ impl Sessions {
             Err(error) => return refuse(writer, &error),
         };
         let session_id = self.session_id(&login.resume_token, &who, now_ms);
-        let Some(state) = shard.conn(conn) else { return Next::End };
+        let Some(state) = shard.conn(conn) else {
+            return Next::End;
+        };
         state.user_id = who.user_id;
         state.device_id = who.device_id;
         state.session_id = session_id;
@@ -60,7 +62,11 @@ impl Sessions {
 
     /// A connection came to its owner's shard.
     pub(super) fn arrive(&mut self, shard: &mut Shard<Self>, conn: ConnId, parcel: Parcel) {
-        let Parcel { conn: mut travelled, tls, work } = parcel;
+        let Parcel {
+            conn: mut travelled,
+            tls,
+            work,
+        } = parcel;
         self.store(&mut travelled, tls, work);
         let phase = travelled.phase;
         if let Some(state) = shard.conn(conn) {
@@ -71,7 +77,11 @@ impl Sessions {
         }
         let mut held = self.hold(&travelled);
         let mut out = shard.spare_buffer();
-        self.welcome(shard, conn, &mut Writer::new(held.tls.as_mut(), None, &mut out));
+        self.welcome(
+            shard,
+            conn,
+            &mut Writer::new(held.tls.as_mut(), None, &mut out),
+        );
         self.settle(shard, conn, held, out, Next::Stay);
         // What came behind the login.
         self.read(shard, conn, &mut []);
@@ -80,7 +90,9 @@ impl Sessions {
     /// The session is live from here on.
     fn welcome(&mut self, shard: &mut Shard<Self>, conn: ConnId, writer: &mut Writer<'_>) {
         let now_ms = shard.now().unix_ms;
-        let Some(state) = shard.conn(conn) else { return };
+        let Some(state) = shard.conn(conn) else {
+            return;
+        };
         state.phase = Phase::Live;
         let state = *state;
         self.make_room_for_device(shard, state.user_id, state.device_id);
@@ -115,9 +127,11 @@ impl Sessions {
     /// The same device's older connection goes, and the user's oldest where there are too many.
     fn make_room_for_device(&mut self, shard: &mut Shard<Self>, user_id: u64, device_id: u32) {
         let others = self.users.connections(user_id).to_vec();
-        let (same, others): (Vec<_>, Vec<_>) = others
-            .into_iter()
-            .partition(|&other| shard.conn(other).is_some_and(|state| state.device_id == device_id));
+        let (same, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|&other| {
+            shard
+                .conn(other)
+                .is_some_and(|state| state.device_id == device_id)
+        });
         for older in same {
             self.close(shard, older, CloseCode::DEVICE_REPLACED);
         }
@@ -135,6 +149,9 @@ fn refuse(writer: &mut Writer<'_>, error: &AuthError) -> Next {
         _ => (ErrorCode::LoginInvalid, CloseCode::LOGIN_INVALID),
     };
     let reason = error.to_string();
-    writer.message(ws::Opcode::Binary, &proto::encode(&code.message(0, 0, &reason)));
+    writer.message(
+        ws::Opcode::Binary,
+        &proto::encode(&code.message(0, 0, &reason)),
+    );
     say_and_end(writer, close, &reason)
 }

@@ -50,7 +50,11 @@ pub(crate) struct Work {
 
 impl Work {
     fn new(link: Link) -> Box<Self> {
-        Box::new(Self { link, skipped: 0, paused: false })
+        Box::new(Self {
+            link,
+            skipped: 0,
+            paused: false,
+        })
     }
 
     /// Whether the client was skipped and has not been told yet: nothing may overtake the telling.
@@ -108,8 +112,12 @@ impl Sessions {
 
     /// Takes out what [`store`](Self::store) stored.
     fn unstore(&mut self, conn: &mut Conn) -> (Option<tls::Session>, Option<Box<Work>>) {
-        let tls = std::mem::take(&mut conn.tls).index().and_then(|at| self.tls.remove(at));
-        let work = std::mem::take(&mut conn.work).index().and_then(|at| self.work.remove(at));
+        let tls = std::mem::take(&mut conn.tls)
+            .index()
+            .and_then(|at| self.tls.remove(at));
+        let work = std::mem::take(&mut conn.work)
+            .index()
+            .and_then(|at| self.work.remove(at));
         (tls, work)
     }
 }

@@ -7,8 +7,8 @@ use rookery_shard::{ConnId, Shard};
 use rookery_wire::link::Writer;
 use rookery_wire::{proto, ws};
 
+use super::Sessions;
 use super::conn::{Conn, Phase};
-use super::{Sessions, Work};
 
 /// What TLS and the frame header add to a message, generously: one record of 22 bytes for each 16 KiB
 /// and 10 bytes of header.
@@ -18,9 +18,19 @@ fn bytes_on_the_wire(payload: usize) -> usize {
 
 impl Sessions {
     /// Sends protocol frames to a live connection, or skips it.
-    pub(super) fn send_frames(&mut self, shard: &mut Shard<Self>, conn: ConnId, frames: &[Vec<u8>]) {
-        let wanted = frames.iter().map(|frame| bytes_on_the_wire(frame.len())).sum();
-        let Some(state) = self.room(shard, conn, wanted, frames.len() as u64) else { return };
+    pub(super) fn send_frames(
+        &mut self,
+        shard: &mut Shard<Self>,
+        conn: ConnId,
+        frames: &[Vec<u8>],
+    ) {
+        let wanted = frames
+            .iter()
+            .map(|frame| bytes_on_the_wire(frame.len()))
+            .sum();
+        let Some(state) = self.room(shard, conn, wanted, frames.len() as u64) else {
+            return;
+        };
         self.write(shard, conn, &state, |writer| {
             for frame in frames {
                 writer.message(ws::Opcode::Binary, frame);
@@ -59,7 +69,10 @@ impl Sessions {
             return None;
         }
         let fits = shard.queue_bytes(conn) + bytes <= self.settings.queue_bytes_max;
-        let lags = state.work.index().is_some_and(|at| self.work.find(at).is_some_and(Work::lags));
+        let lags = state
+            .work
+            .index()
+            .is_some_and(|at| self.work.find(at).is_some_and(|work| work.lags()));
         if fits && !lags {
             return Some(state);
         }
@@ -87,9 +100,13 @@ impl Sessions {
 
     /// The send queue is empty: a paused client is read again, one that was skipped is told.
     pub(super) fn drained(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
-        let Some(&mut state) = shard.conn(conn) else { return };
+        let Some(&mut state) = shard.conn(conn) else {
+            return;
+        };
         let Some(at) = state.work.index() else { return };
-        let Some(mut work) = self.work.lend(at) else { return };
+        let Some(mut work) = self.work.lend(at) else {
+            return;
+        };
         let skipped = std::mem::take(&mut work.skipped);
         let paused = std::mem::take(&mut work.paused);
         self.put_back(shard, conn, super::input::Held { tls: None, work });

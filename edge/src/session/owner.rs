@@ -22,7 +22,10 @@ mod tests {
                 users[usize::from(owner(user, shards))] += 1;
             }
             let even = 100_000 / u32::from(shards);
-            assert!(users.iter().all(|&n| n.abs_diff(even) < even / 8 + 1), "{shards}: {users:?}");
+            assert!(
+                users.iter().all(|&n| n.abs_diff(even) < even / 8 + 1),
+                "{shards}: {users:?}"
+            );
         }
     }
 }

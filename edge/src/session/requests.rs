@@ -37,15 +37,25 @@ impl Sessions {
             (Some(Phase::Login), _) => {
                 let expected = ErrorCode::LoginExpected.message(0, 0, "the first frame is a Login");
                 writer.message(ws::Opcode::Binary, &proto::encode(&expected));
-                say_and_end(writer, CloseCode::LOGIN_EXPECTED, "the first frame is a Login")
+                say_and_end(
+                    writer,
+                    CloseCode::LOGIN_EXPECTED,
+                    "the first frame is a Login",
+                )
             }
             (Some(Phase::Live), ClientFrame::Login(_)) => {
                 let twice = ErrorCode::LoginTwice.message(0, 0, "this connection is logged in");
                 writer.message(ws::Opcode::Binary, &proto::encode(&twice));
-                say_and_end(writer, CloseCode::LOGIN_TWICE, "this connection is logged in")
+                say_and_end(
+                    writer,
+                    CloseCode::LOGIN_TWICE,
+                    "this connection is logged in",
+                )
             }
             (Some(Phase::Live), ClientFrame::Ping(ping)) => {
-                let pong = proto::Pong { nonce: ping.nonce.to_native() };
+                let pong = proto::Pong {
+                    nonce: ping.nonce.to_native(),
+                };
                 writer.message(ws::Opcode::Binary, &proto::encode(&pong));
                 Next::Stay
             }
@@ -67,26 +77,33 @@ impl Sessions {
         frame: &ClientFrame<'_>,
     ) {
         let (request_id, request) = match frame {
-            ClientFrame::Send(it) => {
-                (it.client_msg_id.to_native(), Request::Send(proto::owned(it)))
-            }
-            ClientFrame::Sync(it) => (it.request_id.to_native(), Request::Sync(proto::owned(it))),
-            ClientFrame::History(it) => {
-                (it.request_id.to_native(), Request::History(proto::owned(it)))
-            }
-            ClientFrame::OpenDirect(it) => {
-                (it.request_id.to_native(), Request::OpenDirect(proto::owned(it)))
-            }
-            ClientFrame::CreateConversation(it) => {
-                (it.request_id.to_native(), Request::CreateConversation(proto::owned(it)))
-            }
-            ClientFrame::ListConversations(it) => {
-                (it.request_id.to_native(), Request::ListConversations(proto::owned(it)))
-            }
+            ClientFrame::Send(it) => (
+                it.client_msg_id.to_native(),
+                Request::Send(proto::owned(*it)),
+            ),
+            ClientFrame::Sync(it) => (it.request_id.to_native(), Request::Sync(proto::owned(*it))),
+            ClientFrame::History(it) => (
+                it.request_id.to_native(),
+                Request::History(proto::owned(*it)),
+            ),
+            ClientFrame::OpenDirect(it) => (
+                it.request_id.to_native(),
+                Request::OpenDirect(proto::owned(*it)),
+            ),
+            ClientFrame::CreateConversation(it) => (
+                it.request_id.to_native(),
+                Request::CreateConversation(proto::owned(*it)),
+            ),
+            ClientFrame::ListConversations(it) => (
+                it.request_id.to_native(),
+                Request::ListConversations(proto::owned(*it)),
+            ),
             ClientFrame::Login(_) | ClientFrame::Ping(_) | ClientFrame::Pong(_) => return,
         };
         let shard_id = shard.id();
-        let Some(state) = shard.conn(conn) else { return };
+        let Some(state) = shard.conn(conn) else {
+            return;
+        };
         let caller = Caller {
             user_id: state.user_id,
             device_id: state.device_id,
@@ -108,8 +125,9 @@ impl Sessions {
         match event {
             Event::Answer { to, frames } => {
                 let conn = ConnId::from_u64(to.conn);
-                let still_theirs =
-                    shard.conn(conn).is_some_and(|state| state.user_id == to.user_id);
+                let still_theirs = shard
+                    .conn(conn)
+                    .is_some_and(|state| state.user_id == to.user_id);
                 if still_theirs {
                     self.send_frames(shard, conn, &frames);
                 }

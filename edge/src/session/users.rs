@@ -34,7 +34,9 @@ impl Users {
             self.shrink();
             return;
         }
-        let Some(list) = self.several.get_mut(&user_id) else { return };
+        let Some(list) = self.several.get_mut(&user_id) else {
+            return;
+        };
         list.retain(|&other| other != conn);
         if let [last] = list[..] {
             self.several.remove(&user_id);
