@@ -13,6 +13,7 @@ mod accept;
 mod account;
 pub mod bugs;
 pub mod checks;
+mod client;
 mod driver;
 mod faults;
 mod frame;
@@ -23,6 +24,7 @@ mod outside;
 mod peer;
 mod ring;
 mod rng;
+mod socket;
 mod workload;
 mod world;
 

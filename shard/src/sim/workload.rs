@@ -2,41 +2,18 @@
 //! turn.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
 use super::account::{Account, Tally};
 use super::checks::{Check, Count};
+use super::client::Client;
 use super::frame::{Command, Frame};
 use super::kernel::{Event, Kernel, Line};
 use super::ops::PORT_BASE;
 use crate::limits::TICK_SHIFT;
 use crate::{Cause, Close, ConnId, Handler, Origin, SendError, Shard};
-
-/// What a connection is to the echo server.
-#[derive(Debug, Default)]
-pub(super) struct Client {
-    /// The client, once its first request has come.
-    peer: Option<u32>,
-    next_seq: u32,
-    /// The bytes of an incomplete request.
-    partial: Vec<u8>,
-    /// Echoes that wait for the turn's end, or for room in the engine's queue.
-    waiting: VecDeque<Vec<u8>>,
-    /// The engine's queue was full.
-    blocked: bool,
-    deadline: Option<u64>,
-    /// When this shard was told of the deadline.
-    deadline_set_ns: u64,
-    close_at_deadline: bool,
-    /// Asked to move: the deadline may have to wait until that is over.
-    moves: bool,
-    /// Close once nothing waits any more.
-    close_after: bool,
-    /// It was to be closed when it had already left.
-    close_there: bool,
-}
 
 /// A message between shards, or from outside.
 #[derive(Clone, Copy, Debug)]
@@ -95,37 +72,6 @@ impl Echo {
             let detail = format!("shard {shard} ended, told: {stopped}, connecting {connecting:?}");
             self.account.fail(Check::Lifecycle, detail);
         }
-    }
-
-    /// Takes the requests that are complete out of `bytes`, and holds them against what the client
-    /// must send next.
-    fn requests(&self, client: &mut Client, bytes: &[u8]) -> Vec<Frame> {
-        client.partial.extend_from_slice(bytes);
-        let mut frames = Vec::new();
-        let mut at = 0;
-        loop {
-            match Frame::decode(&client.partial[at..]) {
-                Ok(None) => break,
-                Ok(Some(frame)) => {
-                    let expected = (*client.peer.get_or_insert(frame.peer), client.next_seq);
-                    if (frame.peer, frame.seq) != expected {
-                        let detail = format!("{frame:?}, not {expected:?}");
-                        self.account.fail(Check::RequestDiffers, detail);
-                    }
-                    client.next_seq += 1;
-                    at += frame.len;
-                    frames.push(frame);
-                }
-                Err(why) => {
-                    let detail = format!("{why}: {client:?}");
-                    self.account.fail(Check::RequestDiffers, detail);
-                    client.partial.clear();
-                    return frames;
-                }
-            }
-        }
-        client.partial.drain(..at);
-        frames
     }
 
     /// Sends what waits, as far as it goes, and reads on, or not, or closes.
@@ -297,15 +243,9 @@ impl Handler for Echo {
             let detail = format!("bytes for {conn:?}, which has no state");
             return self.account.fail(Check::Lifecycle, detail);
         };
-        let closes = client.close_after;
-        let mut frames = self.requests(client, bytes);
-        // What a client says after it asked for the close is not answered.
-        let is_last = |frame: &Frame| frame.command == Command::CloseFlush;
-        let last = frames.iter().position(is_last);
-        frames.truncate(if closes {
-            0
-        } else {
-            last.map_or(usize::MAX, |at| at + 1)
+        let frames = client.take(bytes).unwrap_or_else(|why| {
+            self.account.fail(Check::RequestDiffers, why);
+            Vec::new()
         });
         // The bytes are the handler's to change, and nobody reads them after it.
         bytes.fill(0xee);
