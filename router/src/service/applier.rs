@@ -156,7 +156,7 @@ impl Applier {
         }
         let key = (message.sender_user_id, message.client_msg_id);
         applied.keys.push(PendingKey::Send(key));
-        batch.heads.push((conversation_id, head));
+        batch.heads.insert(conversation_id, head);
         let payload_hash = payload_hash(message.payload);
         batch.messages.push(StoredMessage {
             deliver,

@@ -8,6 +8,7 @@ mod expiry;
 pub mod fjall;
 mod rows;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rookery_wire::proto;
@@ -73,8 +74,8 @@ pub struct Batch {
     pub messages: Vec<StoredMessage>,
     /// Conversations, each with its members and its row in their lists.
     pub opened: Vec<Opened>,
-    /// The heads after the batch; of several for one conversation the last one counts.
-    pub heads: Vec<(u64, Head)>,
+    /// The heads after the batch, by conversation.
+    pub heads: HashMap<u64, Head>,
     /// After the batch.
     pub position: Position,
 }
