@@ -109,6 +109,7 @@ named! {
         ConnectUnanswered = "connects without an answer",
         MoveDone = "moves between shards",
         MoveFull = "ENFILE on SEND_FD",
+        SentLater = "echoes sent in a later turn",
         MoveFailed = "moves that failed",
         MovedBusy = "moves with requests under way",
         MailSent = "mail between shards",

@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use libc::{ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT};
+use libc::{ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EOWNERDEAD, ETIMEDOUT};
 
 use super::checks::{Checks, Count};
 use super::faults::{Plan, Rates};
@@ -295,12 +295,24 @@ impl Kernel {
         self.schedule(delay, Event::Answer { link: id, errno });
     }
 
-    /// A shard is gone: its listeners with it, and whoever waited there.
+    /// A shard is gone: its listeners with it, and whoever waited there. Files on their way to it
+    /// stay where they are (io_msg_tw_fd_complete in an exiting task).
     pub(super) fn unlisten(&mut self, shard: u16) {
-        let backlogs = std::mem::take(&mut self.ports[usize::from(shard)].backlogs);
+        let port = &mut self.ports[usize::from(shard)];
+        let backlogs = std::mem::take(&mut port.backlogs);
+        let work = std::mem::take(&mut port.task_work);
         for id in backlogs.into_iter().flatten() {
             self.links[id as usize].excused = true;
             self.reset_by(id, SHARD);
+        }
+        for item in work {
+            if let TaskWork::Install { link, from, .. } = item {
+                self.release(link);
+                let result = -EOWNERDEAD;
+                let source = &mut self.ports[usize::from(from.shard)];
+                source.task_work.push_back(TaskWork::Sent { from, result });
+                self.schedule(0, Event::Shard(from.shard));
+            }
         }
     }
 }

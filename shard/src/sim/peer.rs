@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use libc::EAGAIN;
 
 use super::checks::{Check, Count};
+use super::client::Client;
 use super::frame::{Command, FRAME_MAX, Frame, HEADER};
 use super::kernel::{Event, Kernel, Line};
 use super::net::PEER;
@@ -80,7 +81,7 @@ impl Peer {
         let mut rng = Rng::new(rng.next());
         let finish = match rng.below(16) {
             0..=4 => Finish::Close,
-            5..=6 if patient => Finish::HalfClose,
+            5..=6 if patient && !Client::answered_late(id) => Finish::HalfClose,
             5..=8 => Finish::AskFlush,
             9 => Finish::AskNow,
             10..=11 => Finish::AskDeadline,

@@ -139,25 +139,27 @@ impl Echo {
                     self.account.count(Count::DeadlineReplaced);
                 }
             }
-            Command::Mail => self.post(shard, to),
+            Command::Mail => drop(self.post(shard, to)),
         }
     }
 
     fn close(&mut self, shard: &mut Shard<Self>, conn: ConnId, how: Close) {
         let here = self.account.close(shard, conn, how);
         if let Some(client) = shard.conn(conn) {
-            client.close_there = !here;
+            client.close_there = (!here).then_some(how);
         }
     }
 
-    fn post(&self, shard: &mut Shard<Self>, to: u16) {
+    fn post(&self, shard: &mut Shard<Self>, to: u16) -> bool {
         let posted = shard.post(to, Mail::Note).is_ok();
-        self.account.count(if posted {
+        let count = if posted {
             Count::MailSent
         } else {
             Count::MailFull
-        });
+        };
+        self.account.count(count);
         self.tally.borrow_mut().posted[usize::from(to)] += u64::from(posted);
+        posted
     }
 
     /// A connection of the handler that has asked something, by chance.
@@ -249,7 +251,7 @@ impl Handler for Echo {
         });
         // The bytes are the handler's to change, and nobody reads them after it.
         bytes.fill(0xee);
-        let late = client.peer.is_some_and(|peer| peer.is_multiple_of(3));
+        let late = client.peer.is_some_and(Client::answered_late);
         client.waiting.extend(frames.iter().map(Frame::encode));
         for frame in frames {
             self.obey(shard, conn, frame);
@@ -343,7 +345,8 @@ impl Handler for Echo {
         self.account.begin(conn, "arrived");
         self.tally.borrow_mut().arrived += 1;
         let deadline = parcel.deadline;
-        let close_now = self.stopped || parcel.close_there;
+        let stopped = self.stopped.then_some(Close::Now);
+        let close = parcel.close_there.or(stopped);
         let Some(client) = shard.conn(conn) else {
             let detail = format!("arrived as {conn:?}, which has no state");
             return self.account.fail(Check::Lifecycle, detail);
@@ -353,8 +356,8 @@ impl Handler for Echo {
         client.deadline_set_ns = self.kernel.borrow().now().mono_ns;
         shard.set_deadline(conn, deadline);
         self.send_waiting(shard, conn);
-        if close_now {
-            self.close(shard, conn, Close::Now);
+        if let Some(how) = close {
+            self.close(shard, conn, how);
         }
     }
 
@@ -378,8 +381,14 @@ impl Handler for Echo {
     }
 
     fn on_turn_end(&mut self, shard: &mut Shard<Self>) {
-        for conn in std::mem::take(&mut self.batch) {
-            self.send_waiting(shard, conn);
+        // A mail to ourselves makes sure that there is a later turn.
+        let later = !self.batch.is_empty() && self.kernel.borrow_mut().rng.one_in(2);
+        if later && self.post(shard, self.shard) {
+            self.account.count(Count::SentLater);
+        } else {
+            for conn in std::mem::take(&mut self.batch) {
+                self.send_waiting(shard, conn);
+            }
         }
         self.account.pester(shard);
         self.account.compare(shard);
