@@ -1,9 +1,10 @@
-//! The production loop on the simulated kernel, many seeds. Rerun one: ROOKERY_SIM_SEED=17.
+//! The production loop on the simulated kernel, many seeds. Rerun one, with every operation printed:
+//! `ROOKERY_SIM_SEED=17`. Look further than the tests do: `ROOKERY_SIM_SEEDS=20000`.
 
 use rookery_shard::sim::checks::{Count, Coverage};
 use rookery_shard::sim::{Outcome, SEED_VARIABLE, simulate};
 
-/// Simulations in the tests.
+/// Simulations, where nobody says otherwise.
 const SEEDS: u64 = 1_000;
 
 /// Simulates the seeds on two threads and returns the outcomes in the order of the seeds.
@@ -20,20 +21,23 @@ fn simulate_all(seeds: std::ops::Range<u64>) -> Vec<Outcome> {
     })
 }
 
-fn chosen_seed() -> Option<u64> {
-    let text = std::env::var(SEED_VARIABLE).ok()?;
-    Some(text.parse().expect("ROOKERY_SIM_SEED is a number"))
+fn chosen(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable} is a number")),
+    )
 }
 
 #[test]
 fn a_thousand_seeds_hold_every_invariant() {
-    if let Some(seed) = chosen_seed() {
+    if let Some(seed) = chosen(SEED_VARIABLE) {
         let outcome = simulate(seed, true);
         println!("{outcome}\n{}", outcome.coverage);
         assert!(outcome.violation.is_none());
         return;
     }
-    let outcomes = simulate_all(0..SEEDS);
+    let outcomes = simulate_all(0..chosen("ROOKERY_SIM_SEEDS").unwrap_or(SEEDS));
     let mut coverage = Coverage::default();
     for outcome in &outcomes {
         coverage.merge(&outcome.coverage);

@@ -23,7 +23,7 @@ pub(super) enum Command {
     CloseFlush,
     /// Close without ado.
     CloseNow,
-    /// Set a deadline in that many 8 ms; nothing happens when it fires.
+    /// Set a deadline after [`Frame::wait_ns`]; nothing happens when it fires.
     Deadline,
     /// The same, and close with a flush when it fires.
     DeadlineClose,
@@ -66,6 +66,17 @@ impl Frame {
         bytes.extend(self.seq.to_be_bytes());
         bytes.extend((HEADER..self.len).map(|at| self.pattern(at)));
         bytes
+    }
+
+    /// How far away its deadline is: up to 2 s, or up to 65 s.
+    pub(super) fn wait_ns(&self) -> u64 {
+        let argument = u64::from(self.argument);
+        let ms = if argument.is_multiple_of(2) {
+            argument * 8
+        } else {
+            argument * argument
+        };
+        ms * 1_000_000
     }
 
     fn pattern(&self, at: usize) -> u8 {

@@ -111,7 +111,7 @@ impl Echo {
 
     fn obey(&mut self, shard: &mut Shard<Self>, conn: ConnId, frame: Frame) {
         let to = u16::from(frame.argument) % shard.shards();
-        let wait_ns = u64::from(frame.argument) * 8_000_000;
+        let wait_ns = frame.wait_ns();
         let shard_at = shard.now().mono_ns + wait_ns;
         let at = self.kernel.borrow().now().mono_ns + wait_ns;
         let Some(client) = shard.conn(conn) else {

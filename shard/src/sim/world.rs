@@ -22,7 +22,7 @@ use crate::mailbox::{self, Waker};
 use crate::{Config, Engine, Fabric, Progress};
 
 /// From the calm on, a simulation settles within this time, beside what its own bounds allow.
-const SETTLE_NS: u64 = 60_000_000_000;
+const SETTLE_NS: u64 = 200_000_000_000;
 
 /// A simulation that takes more steps than this runs in circles.
 const STEPS_MAX: u64 = 400_000;
