@@ -18,6 +18,8 @@ struct Asked {
     close: bool,
     /// Paused; how much may still come.
     paused: Option<u8>,
+    /// Asked to move, and not told of a failure; how much may still come.
+    moves: Option<u8>,
 }
 
 /// Sums of all shards.
@@ -125,6 +127,16 @@ impl Account {
     /// Bytes came: after a pause at most once (a receive that was under way).
     pub(super) fn expect_bytes(&mut self, conn: ConnId) {
         self.expect(conn, "bytes");
+        if let Some(asked) = self.live.get_mut(&conn) {
+            match &mut asked.moves {
+                Some(0) => {
+                    let detail = format!("{conn:?} reads on though it is to move");
+                    self.fail(Check::Lifecycle, detail);
+                }
+                Some(left) => *left -= 1,
+                None => {}
+            }
+        }
         let paused = self
             .live
             .get_mut(&conn)
@@ -154,9 +166,20 @@ impl Account {
         }
     }
 
-    /// A move that failed has ended the pause, as one that succeeds does.
-    pub(super) fn unpaused(&mut self, conn: ConnId) {
+    /// Asks for a move: a departure must follow, or a failure, or the end.
+    pub(super) fn move_to(&mut self, shard: &mut Shard<Echo>, conn: ConnId, to: u16) {
+        shard.move_to(conn, to);
+        if let Some(asked) = self.live.get_mut(&conn)
+            && to != self.shard
+        {
+            asked.moves.get_or_insert(1);
+        }
+    }
+
+    /// A move has failed. That has ended the pause, as one that succeeds does.
+    pub(super) fn move_failed(&mut self, conn: ConnId) {
         if let Some(asked) = self.live.get_mut(&conn) {
+            asked.moves = None;
             asked.paused = None;
         }
     }

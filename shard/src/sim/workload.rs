@@ -121,7 +121,7 @@ impl Echo {
             Command::Echo => {}
             Command::Move => {
                 client.moves = true;
-                shard.move_to(conn, to);
+                self.account.move_to(shard, conn, to);
             }
             Command::CloseFlush => client.close_after = true,
             Command::CloseNow => self.close(shard, conn, Close::Now),
@@ -314,7 +314,7 @@ impl Handler for Echo {
                     if let Some(client) = shard.conn(conn) {
                         client.moves = true;
                     }
-                    shard.move_to(conn, to);
+                    self.account.move_to(shard, conn, to);
                 }
             }
             Mail::Close(how) => {
@@ -364,7 +364,7 @@ impl Handler for Echo {
     fn on_move_failed(&mut self, shard: &mut Shard<Self>, conn: ConnId, _errno: i32) {
         self.account.expect(conn, "failed move");
         self.account.count(Count::MoveFailed);
-        self.account.unpaused(conn);
+        self.account.move_failed(conn);
         if let Some(client) = shard.conn(conn) {
             client.moves = false;
             client.deadline_set_ns = self.kernel.borrow().now().mono_ns;
