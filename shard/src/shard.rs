@@ -205,7 +205,8 @@ impl<H: Handler> Shard<H> {
 
     /// Stops reading: after at most one more `on_bytes` (a receive that was already under way), none
     /// comes until [`Shard::resume`]. A peer that closes meanwhile is noticed after the resume, or by
-    /// a failing send. A connection that moves arrives unpaused.
+    /// a failing send. A connection that moves arrives unpaused, and one whose move failed is unpaused
+    /// too (before any more of its bytes, `on_move_failed` says so).
     pub fn pause(&mut self, conn: ConnId) {
         self.apply(conn, Event::Pause);
     }

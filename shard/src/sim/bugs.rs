@@ -1,6 +1,6 @@
 //! Deliberate bugs: the simulator's own test.
 //!
-//! [`Faulty`] stands between the production loop and the simulated kernel and twists what the one asks
+//! `Faulty` stands between the production loop and the simulated kernel and twists what the one asks
 //! and the other answers, such that together they behave like a loop with a certain bug. None of it is
 //! in the loop. A simulator that does not notice them would not notice ours.
 
