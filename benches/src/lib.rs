@@ -1,1 +1,3 @@
-//! (to be written)
+//! What measures Rookery: [`flock`], the load generator behind `rookery flock`.
+
+pub mod flock;

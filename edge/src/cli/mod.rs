@@ -19,6 +19,7 @@ Examples:
   rookery serve                            a server on wss://127.0.0.1:8443
   rookery chat --user 7 --to 8             a chat with user 8, in another terminal
   rookery chat --user 8 --to 7             ... and user 8's side of it
+  rookery flock wss://127.0.0.1:8443       a thousand clients, and what they measure
   rookery token --user 7 --device 1        a login token for a client of your own
   rookery check-config rookery.toml        what a configuration comes to, or what is wrong with it
 
@@ -40,6 +41,8 @@ pub enum Verb {
     Serve(serve::Args),
     /// Talk to another user from this terminal
     Chat(crate::chat::Args),
+    /// Hold many clients against a server, let messages flow, and measure
+    Flock(rookery_benches::flock::Args),
     /// Mint a login token (JWT) and print it
     Token(token::Args),
     /// Print the effective configuration, or everything that is wrong with it
@@ -65,6 +68,7 @@ fn dispatch(verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Serve(args) => serve::run(&args),
         Verb::Chat(args) => crate::chat::run(&args),
+        Verb::Flock(args) => Ok(rookery_benches::flock::run(&args)?),
         Verb::Token(args) => token::run(&args),
         Verb::CheckConfig(args) => check_config::run(&args),
         Verb::Completions { shell } => {

@@ -1,0 +1,172 @@
+//! The options of `rookery flock`, and what they come to where one is not given.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+const EXAMPLES: &str = "\
+Examples:
+  rookery flock wss://127.0.0.1:8443 --connections 1000 --rate 100
+  rookery flock wss://127.0.0.1:8443 --connections 100000 --rate 1000 --duration 20s --json out.json
+  rookery flock ws://127.0.0.1:9001 --echo --connections 5000 --rate 20000   any echo server
+
+Every client is real: its own connection, TLS session and login, at rest as small as the server's end.
+Latency is open loop: a message counts from the moment at which it was due. In chat mode clients are
+pairs; `rtt` is from there to the other client of the pair, so it holds the durable write too, and `ack`
+is to the sender's acknowledgement. With --echo `rtt` is until the echo.
+
+More than 25,000 connections to a loopback server go to 127.0.0.1, 127.0.0.2, ...: it must listen on
+0.0.0.0. Exit code 1: a connection failed or was lost, or a message did not arrive (but --tolerate).";
+
+/// The options of `flock`.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The server: wss://HOST:PORT, or ws://HOST:PORT for a plain listener
+    #[arg(value_name = "URL")]
+    pub url: String,
+    /// Connections to hold, each a user of its own
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub connections: u32,
+    /// Messages per second over all connections; 0 only holds them
+    #[arg(long, value_name = "R", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
+    pub rate: u32,
+    /// How long messages flow: 20s, 5m
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = humantime::parse_duration)]
+    pub duration: Duration,
+    /// Write the report to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// The server echoes: no subprotocol and no login
+    #[arg(long)]
+    pub echo: bool,
+    /// Bytes of a message's payload
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(8..=65_536))]
+    pub payload_bytes: u32,
+    /// Threads that hold the connections
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub shards: u16,
+    /// Loopback addresses to spread the connections over [default: one per 25,000]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..=250))]
+    pub spread: Option<u8>,
+    /// Connections that send messages, spread evenly over all [default: 1,000 or twice the rate]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub talkers: Option<u32>,
+    /// Connections that come first and talk for a while, so that the server is warm when the memory
+    /// of the others is measured [default: a tenth of all, at most 2,000]
+    #[arg(long, value_name = "N")]
+    pub warm_up: Option<u32>,
+    /// The server's data directory, with the development key that signs logins
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "ROOKERY_DATA",
+        default_value = "rookery-data"
+    )]
+    pub data: PathBuf,
+    /// Sign logins with this secret instead (HS256, raw bytes)
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// The user of the first connection; the others follow
+    #[arg(long, value_name = "ID", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1 << 62))]
+    pub first_user: u64,
+    /// Trust the certificates of this PEM file [default: on loopback any certificate is taken]
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Take any certificate of a host that is not loopback too
+    #[arg(long, conflicts_with = "ca")]
+    pub insecure: bool,
+    /// Offer the post-quantum key exchange X25519MLKEM768 first
+    #[arg(long)]
+    pub post_quantum: bool,
+    /// The server's process, whose memory is measured [default: who listens there, on this host]
+    #[arg(long, value_name = "PID")]
+    pub server_pid: Option<u32>,
+    /// Handshakes and logins under way at one time
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub connect_window: u32,
+    /// Exit code 0 whatever was lost
+    #[arg(long)]
+    pub tolerate: bool,
+}
+
+/// Connections to one address that the default range of ephemeral ports (28,232) has room for.
+const CONNECTIONS_PER_ADDRESS: u32 = 25_000;
+
+impl Args {
+    /// Addresses that the connections are spread over.
+    pub(super) fn addresses(&self) -> u8 {
+        let automatic = self.connections.div_ceil(CONNECTIONS_PER_ADDRESS).min(250) as u8;
+        self.spread.unwrap_or(automatic)
+    }
+
+    /// Connections of the warm-up: whole pairs, fewer than all.
+    pub(super) fn warm_up_connections(&self) -> u32 {
+        let wanted = self.warm_up.unwrap_or((self.connections / 10).min(2_000));
+        wanted.min(self.connections) & !1
+    }
+
+    /// Pairs of clients that talk, where so many are connected: at least one where there is a pair.
+    pub(super) fn talking_pairs(&self, connected: u32) -> u32 {
+        let automatic = self.rate.saturating_mul(2).max(1_000);
+        (self.talkers.unwrap_or(automatic).min(connected) / 2).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::Args;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(options: &[&str]) -> Result<Args, clap::Error> {
+        let line = ["flock", "ws://127.0.0.1:1"].iter().chain(options).copied();
+        Line::try_parse_from(line).map(|line| line.args)
+    }
+
+    #[test]
+    fn defaults_follow_the_number_of_connections() {
+        let cases = [
+            ("1", 1, 0, 1),
+            ("50", 1, 4, 25),
+            ("25000", 1, 2_000, 500),
+            ("25001", 2, 2_000, 500),
+            ("100000", 4, 2_000, 500),
+        ];
+        for (connections, addresses, warm_up, pairs) in cases {
+            let args = args(&["--connections", connections]).unwrap();
+            assert_eq!(args.addresses(), addresses, "{connections}");
+            assert_eq!(args.warm_up_connections(), warm_up, "{connections}");
+            assert_eq!(args.talking_pairs(args.connections), pairs, "{connections}");
+        }
+        let args = args(&["--rate", "2000", "--connections", "100000"]).unwrap();
+        assert_eq!(args.talking_pairs(100_000), 2_000);
+        assert_eq!(args.talking_pairs(3), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let wrong: &[&[&str]] = &[
+            &["--connections", "0"],
+            &["--connections", "-1"],
+            &["--rate", "x"],
+            &["--duration", "20"],
+            &["--payload-bytes", "7"],
+            &["--payload-bytes", "70000"],
+            &["--shards", "0"],
+            &["--spread", "0"],
+            &["--talkers", "0"],
+            &["--first-user", "0"],
+            &["--connect-window", "0"],
+            &["--ca", "f", "--insecure"],
+        ];
+        for options in wrong {
+            assert!(args(options).is_err(), "{options:?}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The ramp: clients come a window at a time, and each end of one that did not work out is told.
+
+use rookery_shard::{Cause, Close, ConnId, Shard};
+use rookery_wire::link::Link;
+use rookery_wire::tls;
+use rookery_wire::ws::upgrade::ClientRequest;
+
+use super::conn::{Phase, Place};
+use super::{Clients, input};
+use crate::flock::schedule::scatter;
+
+/// From a TCP connection to a login: a busy server is slow, and does not hang.
+const READY_TIMEOUT_NS: u64 = 60_000_000_000;
+
+/// How far the ramp has come, in clients of this shard.
+#[derive(Debug, Default)]
+pub(super) struct Ramp {
+    /// Asked for.
+    wanted: u32,
+    /// Begun.
+    begun: u32,
+    /// Begun, and neither ready nor failed.
+    under_way: u32,
+}
+
+impl Clients {
+    pub(super) fn connect_until(&mut self, shard: &mut Shard<Self>, clients: u32) {
+        self.ramp.wanted = self.ramp.wanted.max(self.share.of(clients));
+        self.connect_more(shard);
+    }
+
+    /// Fills the window.
+    fn connect_more(&mut self, shard: &mut Shard<Self>) {
+        while self.ramp.begun < self.ramp.wanted && self.ramp.under_way < self.plan.window {
+            let local = self.ramp.begun;
+            self.ramp.begun += 1;
+            self.ramp.under_way += 1;
+            self.roster.push(None);
+            let addresses = &self.plan.addresses;
+            let nth = self.share.global(local) as usize % addresses.len();
+            shard.connect(addresses[nth], u64::from(local));
+        }
+    }
+
+    /// TCP stands: the first bytes of TLS, or of the upgrade.
+    pub(super) fn begin(&mut self, shard: &mut Shard<Self>, conn: ConnId, local: u32) {
+        let mut out = shard.spare_buffer();
+        let plan = &self.plan;
+        let handshake = match &plan.tls {
+            Some(config) => tls::Handshake::client(config, &plan.target.host, &mut out).map(Some),
+            None => Ok(None),
+        };
+        let handshake = match handshake {
+            Ok(handshake) => handshake,
+            Err(error) => return self.end(shard, conn, &format!("TLS: {error}")),
+        };
+        let number = u64::from(self.share.global(local));
+        let request = ClientRequest {
+            host: &plan.target.authority,
+            path: &plan.target.path,
+            key: upgrade_key(plan.clock.now_ns() ^ number << 40),
+            subprotocol: (!plan.is_echo()).then_some(rookery_wire::proto::SUBPROTOCOL),
+        };
+        let link = Link::connect(handshake, &request, &mut out);
+        let link = Place::at(self.links.insert(Box::new(link)));
+        let now_ns = shard.now().mono_ns;
+        if let Some(state) = shard.conn(conn) {
+            state.local = local;
+            state.link = link;
+        }
+        shard.set_deadline(conn, Some(now_ns + READY_TIMEOUT_NS));
+        if shard.send(conn, out).is_err() {
+            self.end(shard, conn, "the first bytes could not be sent");
+        }
+    }
+
+    /// A client is ready.
+    pub(super) fn established(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
+        let Some(state) = shard.conn(conn) else {
+            return;
+        };
+        state.phase = Phase::Live;
+        let local = state.local as usize;
+        shard.set_deadline(conn, None);
+        if let Some(entry) = self.roster.get_mut(local) {
+            *entry = Some(conn);
+        }
+        self.plan.counts.established.add_one();
+        self.ramp.under_way = self.ramp.under_way.saturating_sub(1);
+        self.connect_more(shard);
+    }
+
+    /// Ends a client for a reason that is counted.
+    pub(super) fn end(&mut self, shard: &mut Shard<Self>, conn: ConnId, reason: &str) {
+        let Some(state) = shard.conn(conn) else {
+            return;
+        };
+        let was = std::mem::replace(&mut state.phase, Phase::Ended);
+        shard.close(conn, Close::Flush);
+        self.count_end(shard, was, reason);
+    }
+
+    /// The engine says that a connection is gone.
+    pub(super) fn count_closed(&mut self, shard: &mut Shard<Self>, was: Phase, cause: Cause) {
+        self.count_end(shard, was, &input::explain(was, cause, self.plan.is_echo()));
+    }
+
+    fn count_end(&mut self, shard: &mut Shard<Self>, was: Phase, reason: &str) {
+        match was {
+            Phase::Opening | Phase::Login => self.count_failed(shard, reason),
+            Phase::Live => {
+                self.plan.counts.lost.add_one();
+                self.plan.counts.note(&format!("lost: {reason}"));
+            }
+            Phase::Parting => self.parted(),
+            Phase::Ended => {}
+        }
+    }
+
+    /// A client that never became ready.
+    pub(super) fn count_failed(&mut self, shard: &mut Shard<Self>, reason: &str) {
+        self.plan.counts.note(reason);
+        self.plan.counts.failed.add_one();
+        self.ramp.under_way = self.ramp.under_way.saturating_sub(1);
+        self.connect_more(shard);
+    }
+}
+
+/// 16 bytes that differ for each connection; nobody gains from guessing them here.
+fn upgrade_key(seed: u64) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&scatter(seed).to_le_bytes());
+    key[8..].copy_from_slice(&scatter(!seed).to_le_bytes());
+    key
+}
+
+/// Why a TCP connection was not made, and who can do what about it.
+pub(super) fn explain(errno: i32) -> String {
+    let kernel = std::io::Error::from_raw_os_error(errno);
+    let advice = match errno {
+        libc::ECONNREFUSED => "nobody listens there, or its backlog is full",
+        libc::EADDRNOTAVAIL => {
+            "no ephemeral port is left to that address: widen net.ipv4.ip_local_port_range as \
+             sysctl/90-rookery-density.conf does, or spread over more addresses (--spread)"
+        }
+        libc::ENFILE => {
+            "no file is left: raise ulimit -n and fs.file-max (sysctl/90-rookery-density.conf)"
+        }
+        libc::ETIMEDOUT | libc::ECANCELED => {
+            "the server did not accept in time: a longer backlog (net.core.somaxconn, \
+             net.ipv4.tcp_max_syn_backlog in sysctl/90-rookery-density.conf) or --connect-window"
+        }
+        _ => return format!("connect: {kernel}"),
+    };
+    format!("connect: {kernel}: {advice}")
+}

@@ -1,0 +1,84 @@
+//! What the shards count while they run, for the thread that looks on.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+
+/// Reasons of failures that are told apart; a server that makes each different does not fill memory.
+const REASONS_MAX: usize = 64;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    /// Connections that were ready once: logged in, or with --echo open.
+    pub(super) established: Count,
+    /// Connections that never were.
+    pub(super) failed: Count,
+    /// Ready ones that ended although nobody asked.
+    pub(super) lost: Count,
+    /// Ended because we asked.
+    pub(super) parted: Count,
+    /// Conversations opened.
+    pub(super) opened: Count,
+    /// Messages handed to a connection.
+    pub(super) sent: Count,
+    /// Messages that were due and had no live connection.
+    pub(super) unsent: Count,
+    /// Messages acknowledged as durable.
+    pub(super) acked: Count,
+    /// Messages that arrived at the other client of the pair, or came back as echo.
+    pub(super) delivered: Count,
+    failures: Mutex<BTreeMap<String, u64>>,
+}
+
+/// One number that shards add to.
+#[derive(Debug, Default)]
+pub(super) struct Count(AtomicU64);
+
+impl Count {
+    pub(super) fn add_one(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    pub(super) fn reset(&self) {
+        self.0.store(0, Relaxed);
+    }
+}
+
+impl Counts {
+    /// Before messages flow anew.
+    pub(super) fn reset_messages(&self) {
+        for count in [
+            &self.opened,
+            &self.sent,
+            &self.unsent,
+            &self.acked,
+            &self.delivered,
+        ] {
+            count.reset();
+        }
+    }
+
+    /// Something went wrong for this reason.
+    pub(super) fn note(&self, reason: &str) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let reason = if failures.len() < REASONS_MAX || failures.contains_key(reason) {
+            reason
+        } else {
+            "other"
+        };
+        *failures.entry(reason.to_owned()).or_default() += 1;
+    }
+
+    /// What went wrong, and how often.
+    pub(super) fn failures(&self) -> BTreeMap<String, u64> {
+        self.failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
