@@ -113,3 +113,29 @@ impl Frame {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The checks of the whole simulation rest on this: no byte can change unseen.
+    #[test]
+    fn every_changed_byte_is_seen() {
+        let (command, argument) = (Command::Move, 7);
+        let frame = Frame {
+            len: 60,
+            command,
+            argument,
+            peer: 3,
+            seq: 9,
+        };
+        let bytes = frame.encode();
+        assert_eq!(Frame::decode(&bytes), Ok(Some(frame)));
+        assert_eq!(Frame::decode(&bytes[..59]), Ok(None));
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            assert_ne!(Frame::decode(&changed), Ok(Some(frame)), "byte {at}");
+        }
+    }
+}

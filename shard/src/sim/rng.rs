@@ -84,3 +84,38 @@ pub(super) fn mix(x: u64) -> u64 {
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The reference implementation's first outputs for the state 1, 2, 3, 4
+    /// (<https://prng.di.unimi.it/xoshiro256plusplus.c>).
+    #[test]
+    fn it_is_xoshiro() {
+        let mut rng = Rng([1, 2, 3, 4]);
+        let outputs = [(); 4].map(|()| rng.next());
+        assert_eq!(
+            outputs,
+            [
+                41_943_041,
+                58_720_359,
+                3_588_806_011_781_223,
+                3_591_011_842_654_386
+            ]
+        );
+    }
+
+    #[test]
+    fn rates_are_kept() {
+        let mut rng = Rng::new(1);
+        let struck = (0..100_000)
+            .filter(|_| rng.strikes(Rate::one_in(10)))
+            .count();
+        assert!(
+            (9_500..10_500).contains(&struck),
+            "{struck} of 100,000 for one in ten"
+        );
+        assert!((0..1_000).all(|_| !rng.strikes(Rate::NEVER)));
+    }
+}
