@@ -197,8 +197,11 @@ async def test_a_group_has_one_order(server, cases):
     total = 40 * len(peers)
     orders = []
     for peer in peers:
-        orders.append([message["message_id"] for message in await peer.sync_all(conversation)])
-        assert peer.seqs(conversation) == list(range(1, total + 1))
+        await peer.wait_for(lambda peer=peer: len(peer.delivered[conversation]) == total)
+        assert peer.seqs(conversation) == list(range(1, total + 1)), "delivered out of order"
+        orders.append([message["message_id"] for message in peer.delivered[conversation]])
+        assert [message["message_id"] for message in await peer.sync_all(conversation)] == orders[-1]
+        assert peer.seqs(conversation) == list(range(1, total + 1)), "synced out of order"
     assert all(order == orders[0] for order in orders)
     cases.passes(total)
     cases.note(f"group: {total} messages by {len(peers)} senders at once, one order for all")

@@ -31,6 +31,8 @@ class Refused(Exception):
 class Peer:
     """One device of one user, logged in."""
 
+    _open: set["Peer"] = set()
+
     def __init__(self, socket: ClientConnection, user: int, device: int) -> None:
         self.socket = socket
         self.user = user
@@ -45,6 +47,8 @@ class Peer:
         self._syncs: dict[int, list[dict]] = {}
         self._arrival = asyncio.Condition()
         self._reader: asyncio.Task | None = None
+        self._loop = asyncio.get_running_loop()
+        self._open.add(self)
 
     # -- the connection -----------------------------------------------------------------------
 
@@ -69,8 +73,17 @@ class Peer:
 
     async def close(self) -> None:
         """Closes politely."""
+        self._open.discard(self)
         await self.socket.close()
-        await asyncio.gather(self._reader, return_exceptions=True)
+        if self._reader:
+            await asyncio.gather(self._reader, return_exceptions=True)
+
+    @classmethod
+    async def close_all(cls) -> None:
+        """Closes what a test that failed has left open on this event loop."""
+        loop = asyncio.get_running_loop()
+        left = [peer for peer in cls._open if peer._loop is loop]
+        await asyncio.gather(*(peer.close() for peer in left), return_exceptions=True)
 
     async def closed(self) -> int:
         """Waits until the server has closed the connection; the close code."""
@@ -170,14 +183,15 @@ class Peer:
         return await self._ask("Sync", "SyncEnd", conversation_id=conversation, have_seq=have_seq, limit=limit)
 
     async def sync_all(self, conversation: int) -> list[dict]:
-        """The whole conversation by Sync. Call it while nobody sends to it."""
+        """The whole conversation by Sync, in order; Delivers that came meanwhile are among it."""
         self.delivered[conversation].clear()
         have = 0
         while True:
             end = await self.sync(conversation, have)
             have = end["last_seq"]
             if have >= end["head_seq"]:
-                return list(self.delivered[conversation])
+                by_seq = {message["seq"]: message for message in self.delivered[conversation]}
+                return [by_seq[seq] for seq in sorted(by_seq)]
 
     async def list_conversations(self, after: int = 0, limit: int = 100) -> dict:
         """A page of the user's conversations."""

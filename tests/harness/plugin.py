@@ -5,6 +5,7 @@ import functools
 
 import pytest
 
+from .peer import Peer
 from .tally import Cases, Tally
 
 _TALLY = pytest.StashKey[Tally]()
@@ -21,7 +22,14 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     names = pyfuncitem._fixtureinfo.argnames
     call = functools.partial(pyfuncitem.obj, **{name: pyfuncitem.funcargs[name] for name in names})
-    asyncio.run(call())
+
+    async def run() -> None:
+        try:
+            await call()
+        finally:
+            await Peer.close_all()
+
+    asyncio.run(run())
     return True
 
 

@@ -68,6 +68,7 @@ fn build(checkout: &Checkout, screen: &Screen) -> Result<()> {
             "--release",
             "--locked",
             "--bins",
+            "--all-features",
             "--manifest-path",
             "fuzz/Cargo.toml",
         ])
@@ -97,11 +98,11 @@ fn one(checkout: &Checkout, screen: &Screen, target: &str) -> Result<Tally> {
         .join(target);
     let mut command = checkout.command(binary);
     command.args([
-        "-max_total_time=60",
         "-timeout=10",
         "-rss_limit_mb=2048",
         "-print_final_stats=1",
     ]);
+    command.arg(format!("-max_total_time={SECONDS}"));
     command.arg(format!(
         "-artifact_prefix={}/{target}-",
         checkout.logs().display()
