@@ -1,5 +1,5 @@
-//! A chunked arena for what handlers keep beside a slot: values by `u32` index, in chunks that are allocated when first needed and freed
-//! when they are empty again.
+//! A chunked arena for what handlers keep beside a slot: values by `u32` index, in chunks that are
+//! allocated when first needed and freed when they are empty again.
 //!
 //! Not a `Vec`: growing never copies what is there (a doubling `Vec` of two million TLS sessions needs
 //! half as much memory again and stops the shard while it copies), and after a storm the memory goes
@@ -23,7 +23,12 @@ struct Chunk<T> {
 
 impl<T> Chunk<T> {
     fn new() -> Self {
-        Self { values: std::iter::repeat_with(|| None).take(CHUNK as usize).collect(), taken: [0; WORDS] }
+        Self {
+            values: std::iter::repeat_with(|| None)
+                .take(CHUNK as usize)
+                .collect(),
+            taken: [0; WORDS],
+        }
     }
 
     fn take_free_place(&mut self) -> Option<u32> {
@@ -59,7 +64,10 @@ pub struct Arena<T> {
 
 impl<T> Default for Arena<T> {
     fn default() -> Self {
-        Self { chunks: Vec::new(), roomy: BTreeSet::new() }
+        Self {
+            chunks: Vec::new(),
+            roomy: BTreeSet::new(),
+        }
     }
 }
 
@@ -76,7 +84,9 @@ impl<T> Arena<T> {
             }
         };
         let chunk = self.chunks[at as usize].get_or_insert_with(Chunk::new);
-        let place = chunk.take_free_place().expect("a chunk in `roomy` has a free place");
+        let place = chunk
+            .take_free_place()
+            .expect("a chunk in `roomy` has a free place");
         chunk.values[place as usize] = Some(value);
         if chunk.is_full() {
             self.roomy.remove(&at);

@@ -148,7 +148,8 @@ impl Sessions {
                 state.work = Place::default();
             }
             (Some(at), false) => self.work.give_back(at, work),
-            (None, true) => {}
+            // At rest it is as if made anew, and the next wake need not allocate.
+            (None, true) => self.spare_work = Some(work),
             (None, false) => state.work = Place::at(self.work.insert(work)),
         }
     }

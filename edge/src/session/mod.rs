@@ -82,6 +82,8 @@ pub struct Sessions {
     tls: Arena<tls::Session>,
     work: Arena<Box<Work>>,
     users: Users,
+    /// Work that the last connection at rest gave up, for the next one that wakes.
+    spare_work: Option<Box<Work>>,
     /// A fan-out's message, framed once for all.
     framed: Vec<u8>,
 }
@@ -100,6 +102,7 @@ impl Sessions {
             tls: Arena::default(),
             work: Arena::default(),
             users: Users::default(),
+            spare_work: None,
             framed: Vec::new(),
         }
     }
