@@ -63,11 +63,16 @@ impl SimDriver {
         self.idle.then_some(self.wants_until_ns)
     }
 
-    /// The loop ended: nothing may be left.
+    /// The loop ended: nothing may be left, and the rings go.
     pub(super) fn check_empty(&self) {
-        let checks = &mut self.kernel.borrow_mut().checks;
+        let kernel = &mut *self.kernel.borrow_mut();
         for ring in &self.rings {
-            ring.check_empty(self.shard, checks);
+            ring.check_empty(self.shard, &mut kernel.checks);
+            for index in ring.unreaped_files() {
+                if let Some(link) = ring.slots[index as usize].file {
+                    kernel.release(link);
+                }
+            }
         }
     }
 
