@@ -14,8 +14,8 @@ Latency is open loop: a message counts from the moment at which it was due. In c
 pairs; `rtt` is from there to the other client of the pair, so it holds the durable write too, and `ack`
 is to the sender's acknowledgement. With --echo `rtt` is until the echo.
 
-More than 25,000 connections to a loopback server go to 127.0.0.1, 127.0.0.2, ...: it must listen on
-0.0.0.0. Exit code 1: a connection failed or was lost, or a message did not arrive (but --tolerate).";
+Many connections to a loopback server go to 127.0.0.1, 127.0.0.2, ... (12,350 to each with the kernel's
+default range of ports, see sysctl/90-rookery-density.conf): it must listen on 0.0.0.0. Exit code 1: a connection failed or was lost, or a message did not arrive (but --tolerate).";
 
 /// The options of `flock`.
 #[derive(clap::Args, Clone, Debug)]
@@ -45,7 +45,7 @@ pub struct Args {
     /// Threads that hold the connections
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     pub shards: u16,
-    /// Loopback addresses to spread the connections over [default: one per 25,000]
+    /// Loopback addresses to spread the connections over [default: by the range of ports]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..=250))]
     pub spread: Option<u8>,
     /// Connections that send messages, spread evenly over all [default: 1,000 or twice the rate]
@@ -89,13 +89,10 @@ pub struct Args {
     pub tolerate: bool,
 }
 
-/// Connections to one address that the default range of ephemeral ports (28,232) has room for.
-const CONNECTIONS_PER_ADDRESS: u32 = 25_000;
-
 impl Args {
-    /// Addresses that the connections are spread over.
-    pub(super) fn addresses(&self) -> u8 {
-        let automatic = self.connections.div_ceil(CONNECTIONS_PER_ADDRESS).min(250) as u8;
+    /// Addresses that the connections are spread over, where one takes `per_address` of them.
+    pub(super) fn addresses(&self, per_address: u32) -> u8 {
+        let automatic = self.connections.div_ceil(per_address.max(1)).min(250) as u8;
         self.spread.unwrap_or(automatic)
     }
 
@@ -140,7 +137,7 @@ mod tests {
         ];
         for (connections, addresses, warm_up, pairs) in cases {
             let args = args(&["--connections", connections]).unwrap();
-            assert_eq!(args.addresses(), addresses, "{connections}");
+            assert_eq!(args.addresses(25_000), addresses, "{connections}");
             assert_eq!(args.warm_up_connections(), warm_up, "{connections}");
             assert_eq!(args.talking_pairs(args.connections), pairs, "{connections}");
         }

@@ -23,6 +23,21 @@ pub(super) fn sysctls() -> BTreeMap<&'static str, String> {
     SYSCTLS.into_iter().filter_map(value).collect()
 }
 
+/// Connections from here to one address that are made without delay: seven eighths of half the range of
+/// ephemeral ports. The kernel tries the ports of one parity first, and once those are taken it searches
+/// them all for each connect (measured: 2,400 connects per second before, 160 after).
+pub(super) fn connections_per_address() -> u32 {
+    let range = sysctl::read(Path::new(sysctl::ROOT), "net.ipv4.ip_local_port_range");
+    ports(&range.unwrap_or_default()).unwrap_or(28_232) / 2 / 8 * 7
+}
+
+/// From "32768 60999".
+fn ports(range: &str) -> Option<u32> {
+    let (low, high) = range.split_once(' ')?;
+    let (low, high): (u16, u16) = (low.parse().ok()?, high.parse().ok()?);
+    Some(u32::from(high.checked_sub(low)?) + 1)
+}
+
 /// The kernel's release.
 pub(super) fn kernel() -> String {
     std::fs::read_to_string("/proc/sys/kernel/osrelease")
@@ -34,4 +49,17 @@ pub(super) fn kernel() -> String {
 /// Cores that this process may use.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(0, usize::from)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn ranges_of_ports_are_counted() {
+        assert_eq!(super::ports("32768 60999"), Some(28_232));
+        assert_eq!(super::ports("1024 65535"), Some(64_512));
+        for odd in ["", "5", "9 8", "1 65536", "a b"] {
+            assert_eq!(super::ports(odd), None, "{odd}");
+        }
+        assert!(super::connections_per_address() > 0);
+    }
 }

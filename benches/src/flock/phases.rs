@@ -131,6 +131,9 @@ impl Run<'_> {
             // Nobody got in: the rest would not either.
             ready + not >= total || (ready == 0 && not > 0)
         });
+        if self.shards.is_over() {
+            self.shards.tell(|_| Mail::Connect { clients: 0 });
+        }
         let took = progress.end(counts.established.value(), &failed(counts.failed.value()));
         if counts.established.value() == 0 {
             let reasons: Vec<String> = counts.failures().into_keys().collect();
@@ -160,7 +163,7 @@ impl Run<'_> {
     ) -> anyhow::Result<Messages> {
         let counts = &self.plan.counts;
         counts.reset_messages();
-        if self.args.rate == 0 {
+        if self.args.rate == 0 || self.shards.is_over() {
             if !name.is_empty() {
                 self.shards.wait_until(time, || false);
             }

@@ -8,6 +8,7 @@ use rookery_wire::{link, proto, tls, ws};
 
 use super::Args;
 use super::counts::Counts;
+use super::host;
 use super::target::Target;
 use super::tokens::Tokens;
 
@@ -43,7 +44,7 @@ impl Plan {
             true => None,
             false => Some(Tokens::load(args.key.as_deref(), &args.data)?),
         };
-        let addresses = target.addresses(args.addresses())?;
+        let addresses = target.addresses(args.addresses(host::connections_per_address()))?;
         let tls = match target.tls {
             true => Some(client_tls(args, &addresses)?),
             false => None,

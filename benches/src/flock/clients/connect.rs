@@ -25,7 +25,7 @@ pub(super) struct Ramp {
 
 impl Clients {
     pub(super) fn connect_until(&mut self, shard: &mut Shard<Self>, clients: u32) {
-        self.ramp.wanted = self.ramp.wanted.max(self.share.of(clients));
+        self.ramp.wanted = self.share.of(clients);
         self.connect_more(shard);
     }
 

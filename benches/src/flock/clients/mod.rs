@@ -32,7 +32,8 @@ use talk::Opening;
 
 /// What the phases ask of a shard.
 pub(super) enum Mail {
-    /// The run's clients below this number are to be connected.
+    /// The run's clients below this number are to be connected; nothing more is begun where it is lower
+    /// than before.
     Connect {
         /// Over all shards.
         clients: u32,
