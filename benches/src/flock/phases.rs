@@ -1,7 +1,9 @@
 //! The phases of a run, one after the other, on the calling thread.
 //!
-//! Warm-up, rest, ramp, rest, traffic, rest, goodbye. Memory is compared between the rests, so that what
-//! a server needs once (stores, buffers, an allocator's slack) is not counted to the connections.
+//! Warm-up, rest, ramp, rest, traffic, rest, goodbye, rest. Memory is compared between the rests, so that
+//! what a server needs once (stores, buffers, an allocator's slack) is not counted to the connections.
+//! What messages leave behind (a store holds the newest in memory) is there before and after the goodbye:
+//! the difference of these two rests is the connections' alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -90,7 +92,7 @@ impl Run<'_> {
         let warm = args.warm_up_connections();
         if warm > 0 {
             self.ramp("warm-up", warm)?;
-            self.messages("", warm, WARM_UP.min(args.duration))?;
+            self.messages("talk", warm, WARM_UP.min(args.duration))?;
         }
         let before = self.rest(server);
         let ramp = self.ramp("connect", args.connections)?;
@@ -105,9 +107,10 @@ impl Run<'_> {
         // What is lost from here on is lost to our own goodbye.
         let mut report = self.report(server, &messages);
         self.part();
+        let gone = self.rest(server);
         report.connect_seconds = ramp.as_secs_f64();
         report.connects_per_second = came as f64 / ramp.as_secs_f64().max(0.001);
-        remember(&mut report, &before, &at_rest, &after);
+        remember(&mut report, [&before, &at_rest, &after, &gone]);
         Ok(report)
     }
 
@@ -164,15 +167,12 @@ impl Run<'_> {
         let counts = &self.plan.counts;
         counts.reset_messages();
         if self.args.rate == 0 || self.shards.is_over() {
-            if !name.is_empty() {
-                self.shards.wait_until(time, || false);
-            }
+            self.shards.wait_until(time, || false);
             return Ok(Messages::default());
         }
         let pairs = self.open(clients);
         let messages = u64::from(self.args.rate) * time.as_millis() as u64 / 1_000;
-        let mut progress =
-            Progress::begin(if name.is_empty() { "warm-up" } else { name }, messages);
+        let mut progress = Progress::begin(name, messages);
         let start_ns = self.plan.clock.now_ns() + LEAD_NS;
         let (rate, time_ns) = (self.args.rate, time.as_nanos() as u64);
         let shards = self.shards.count();
@@ -308,12 +308,14 @@ impl Run<'_> {
 }
 
 /// What the rests say about memory.
-fn remember(report: &mut Report, before: &Sample, at_rest: &Sample, after: &Sample) {
+fn remember(report: &mut Report, [before, at_rest, after, gone]: [&Sample; 4]) {
     let sum = |parts: &[measure::Part]| parts.iter().map(|part| part.bytes).sum();
     report.warm_up_connections = before.connections;
     report.server_rss_before_bytes = before.server_rss;
     report.server_rss_at_rest_bytes = at_rest.server_rss;
     report.server_rss_after_traffic_bytes = after.server_rss;
+    report.server_rss_after_goodbye_bytes = gone.server_rss;
+    report.user_bytes_per_connection_given_back = measure::user_bytes(gone, after);
     report.server_user_bytes_per_connection = measure::user_bytes(before, at_rest);
     report.user_bytes_per_connection_after_traffic = measure::user_bytes(before, after);
     report.client_user_bytes_per_connection = measure::own_bytes(before, at_rest);

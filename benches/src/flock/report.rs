@@ -32,7 +32,8 @@ pub(super) struct Report {
     pub(super) talkers: u64,
     pub(super) payload_bytes: u32,
     pub(super) rate_asked: u32,
-    /// Messages that arrived, per second from the first due until the last arrived.
+    /// Messages that arrived, per second of the time asked for, or of the time that they took where it is
+    /// longer.
     pub(super) rate_done: f64,
     pub(super) traffic_seconds: f64,
     pub(super) sent: u64,
@@ -53,8 +54,12 @@ pub(super) struct Report {
     pub(super) server_rss_before_bytes: Option<u64>,
     pub(super) server_rss_at_rest_bytes: Option<u64>,
     pub(super) server_rss_after_traffic_bytes: Option<u64>,
+    pub(super) server_rss_after_goodbye_bytes: Option<u64>,
     pub(super) server_user_bytes_per_connection: Option<f64>,
+    /// With what the messages left in the server's store.
     pub(super) user_bytes_per_connection_after_traffic: Option<f64>,
+    /// Without it: what the server's memory shrank by when the connections went.
+    pub(super) user_bytes_per_connection_given_back: Option<f64>,
     pub(super) client_user_bytes_per_connection: Option<f64>,
     /// Objects in use of the caches that grew with the connections: both ends.
     pub(super) kernel_bytes_per_pair: Option<f64>,
@@ -143,12 +148,16 @@ impl Report {
         let bytes =
             |bytes: Option<f64>| bytes.map_or("-".to_owned(), |bytes| format!("{bytes:.0} B"));
         let user = (
-            self.server_user_bytes_per_connection,
-            self.user_bytes_per_connection_after_traffic,
+            bytes(self.server_user_bytes_per_connection),
+            bytes(self.user_bytes_per_connection_after_traffic),
+            bytes(self.user_bytes_per_connection_given_back),
         );
         row(
             "server, per connection",
-            format!("{} at rest, {} after traffic", bytes(user.0), bytes(user.1)),
+            format!(
+                "{} at rest, {} after traffic, {} given back at the end",
+                user.0, user.1, user.2
+            ),
         );
         row(
             "client, per connection",
