@@ -23,7 +23,7 @@ WAIT_SECONDS = 60
 def small_disk(folder):
     """A file system of 256 MiB."""
     path = folder / "small"
-    path.mkdir()
+    path.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "rookery-test", str(path)], check=True)
     yield path
     subprocess.run(["umount", "--lazy", str(path)], check=True)
@@ -133,13 +133,13 @@ def test_a_data_directory_that_is_a_file(folder):
 
 # The text, and what the message must name.
 BAD = {
-    "no TOML": ("this is not toml\n", ["line 1"]),
-    "unknown key": ("[limits]\ndevices_per_user = 3\n", ["line 2", "devices_per_user_max"]),
-    "unknown section": ("\n[limit]\nx = 1\n", ["line 2", "limits"]),
-    "a word for a number": ('[limits]\nconnections_max = "many"\n', ["line 2"]),
-    "a negative number": ("[limits]\nlogin_timeout_ms = -1\n", ["line 2"]),
-    "an address that is none": ('[listen]\ntls = ["localhost"]\n', ["line 2"]),
-    "an algorithm that is none": ('[[auth.keys]]\nalgorithm = "none"\nfile = "x"\n', ["line 2", "HS256"]),
+    "no TOML": ("this is not toml\n", ["bad.toml:1:"]),
+    "unknown key": ("[limits]\ndevices_per_user = 3\n", ["bad.toml:2:", "devices_per_user_max"]),
+    "unknown section": ("\n[limit]\nx = 1\n", ["bad.toml:2:", "limits"]),
+    "a word for a number": ('[limits]\nconnections_max = "many"\n', ["bad.toml:2:"]),
+    "a negative number": ("[limits]\nlogin_timeout_ms = -1\n", ["bad.toml:2:"]),
+    "an address that is none": ('[listen]\ntls = ["localhost"]\n', ["bad.toml:2:"]),
+    "an algorithm that is none": ('[[auth.keys]]\nalgorithm = "none"\nfile = "x"\n', ["bad.toml:2:", "HS256"]),
     "a key file that is not there": ('[[auth.keys]]\nalgorithm = "HS256"\nfile = "/nowhere/key"\n', ["/nowhere/key"]),
     "a certificate that is not there": ('[tls]\ncertificate = "/nowhere/c.pem"\nkey = "/nowhere/k.pem"\n',
                                         ["/nowhere/"]),
