@@ -24,12 +24,12 @@ fn args(addr: SocketAddr, options: &[&str]) -> Args {
 
 /// A server that runs `serve` for each connection, on a thread of its own.
 fn server(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let addr = listener.local_addr().expect("it is bound");
     let serve = Arc::new(serve);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let (serve, stream) = (Arc::clone(&serve), stream.unwrap());
+            let (serve, stream) = (Arc::clone(&serve), stream.expect("an accept"));
             std::thread::spawn(move || serve(stream));
         }
     });
@@ -46,7 +46,7 @@ fn echo(stream: TcpStream, echoed: &AtomicU64, closed: &AtomicU64, drop_after: u
         match socket.read() {
             Ok(message @ Message::Binary(_)) => {
                 if echoed.fetch_add(1, Relaxed) < drop_after {
-                    socket.send(message).unwrap();
+                    socket.send(message).expect("the client reads");
                 }
             }
             Ok(_) => {}

@@ -11,14 +11,18 @@ use serde::Serialize;
 /// How often a process is looked at while it comes to rest.
 const LOOK: Duration = Duration::from_millis(500);
 /// Looks over which the resident bytes may not change for it to count as rest. An allocator gives
-/// memory back over some ten seconds, little by little.
-const STEADY_LOOKS: usize = 6;
+/// memory back over some ten seconds, in steps that are seconds apart.
+const STEADY_LOOKS: usize = 12;
+/// ... and where the figures mean nothing anyway.
+const HASTY_LOOKS: usize = 2;
+/// Fewer connections need less memory than the allocator and the kernel take at once.
+pub(super) const CONNECTIONS_MIN: u32 = 1_000;
 /// Changes below this part of the whole are noise.
 const STEADY_PART: u64 = 400;
 /// ... or below these bytes.
 const STEADY_BYTES: u64 = 128 << 10;
 /// Longer than an allocator's decay of 10 s.
-const REST_MAX: Duration = Duration::from_secs(20);
+const REST_MAX: Duration = Duration::from_secs(30);
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -46,12 +50,19 @@ impl Sample {
         }
     }
 
-    /// Waits until the server's (else our own) memory changes no more, and looks.
-    pub(super) fn at_rest(server: Option<u32>, connections: u64, stop: &AtomicBool) -> Self {
+    /// Waits until the server's (else our own) memory changes no more, and looks; where the figures
+    /// will mean nothing, not for long.
+    pub(super) fn at_rest(
+        server: Option<u32>,
+        connections: u64,
+        hasty: bool,
+        stop: &AtomicBool,
+    ) -> Self {
+        let looks = if hasty { HASTY_LOOKS } else { STEADY_LOOKS };
         let pid = server.unwrap_or_else(std::process::id);
         let mut seen: Vec<u64> = Vec::new();
         let began = Instant::now();
-        while began.elapsed() < REST_MAX && !stop.load(Relaxed) && !is_steady(&seen) {
+        while began.elapsed() < REST_MAX && !stop.load(Relaxed) && !is_steady(&seen, looks) {
             std::thread::sleep(LOOK);
             seen.push(rss_bytes(pid).unwrap_or_default());
         }
@@ -60,14 +71,14 @@ impl Sample {
 }
 
 /// Whether the last looks saw the same.
-fn is_steady(seen: &[u64]) -> bool {
-    let Some(from) = seen.len().checked_sub(STEADY_LOOKS) else {
+fn is_steady(seen: &[u64], looks: usize) -> bool {
+    let Some(from) = seen.len().checked_sub(looks) else {
         return false;
     };
     let last = &seen[from..];
     let (least, most) = (last.iter().min(), last.iter().max());
     least.zip(most).is_some_and(|(least, most)| {
-        most - least <= (most / STEADY_PART).min(8 * STEADY_BYTES).max(STEADY_BYTES)
+        most - least <= (most / STEADY_PART).clamp(STEADY_BYTES, 8 * STEADY_BYTES)
     })
 }
 
@@ -181,11 +192,11 @@ mod tests {
     #[test]
     fn rest_is_when_nothing_changes() {
         let still = [100 << 20; STEADY_LOOKS];
-        assert!(is_steady(&still));
-        assert!(!is_steady(&still[1..]));
+        assert!(is_steady(&still, STEADY_LOOKS));
+        assert!(!is_steady(&still[1..], STEADY_LOOKS));
         let falling: Vec<u64> = (0..20).map(|n| (100 - n) << 20).collect();
-        assert!(!is_steady(&falling));
+        assert!(!is_steady(&falling, STEADY_LOOKS));
         let settled = [&falling[..], &still].concat();
-        assert!(is_steady(&settled));
+        assert!(is_steady(&settled, STEADY_LOOKS));
     }
 }

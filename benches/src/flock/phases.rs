@@ -150,9 +150,13 @@ impl Run<'_> {
     }
 
     fn rest(&self, server: Option<u32>) -> Sample {
+        let counts = &self.plan.counts;
+        let gone = counts.lost.value() + counts.parted.value();
+        let hasty = self.args.connections < measure::CONNECTIONS_MIN;
         Sample::at_rest(
             server,
-            self.established() - self.plan.counts.lost.value(),
+            self.established().saturating_sub(gone),
+            hasty,
             self.stop,
         )
     }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::measure::Part;
+use super::measure::{CONNECTIONS_MIN, Part};
 
 /// See the module. Latencies are in microseconds from the moment at which a message was due.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -183,6 +183,12 @@ impl Report {
         }
         row("slab pages", bytes(self.kernel_slab_pages_bytes_per_pair));
         row("MemFree, everything", bytes(self.host_free_bytes_per_pair));
+        if self.connections < CONNECTIONS_MIN {
+            row(
+                "",
+                format!("(fewer than {CONNECTIONS_MIN} connections: the bytes mean little)"),
+            );
+        }
         for (error, times) in &self.errors {
             row("error", format!("{times} x {error}"));
         }
