@@ -27,6 +27,9 @@ const HEADS_MAX: usize = 100_000;
 /// Records written at once: what fits a few ms, so that fan-out is not kept waiting.
 const BATCH_RECORDS_MAX: usize = 1_024;
 
+/// Records since the last rest that make another one worth its files: some 2 MiB of write buffers.
+const REST_RECORDS_MIN: u64 = 4_096;
+
 /// A record that can't be applied.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApplyError {
@@ -250,11 +253,12 @@ impl ApplierThread {
     pub(crate) fn run(mut self) {
         let ticks = tick(self.config.persist_interval);
         let mut synced = self.applier.position;
+        let mut rested = self.applier.position;
         loop {
             let mut taken = Taken::default();
             match self.work.recv_timeout(self.config.persist_interval) {
                 Ok(work) => taken.add(work),
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.rest(&synced, &mut rested),
                 Err(RecvTimeoutError::Disconnected) => taken.finish = true,
             }
             while taken.records.len() < BATCH_RECORDS_MAX && !taken.finish {
@@ -271,6 +275,20 @@ impl ApplierThread {
             if finish {
                 return;
             }
+        }
+    }
+
+    /// Nothing came for a whole interval: after a spell of traffic the store's write buffers are
+    /// given back. Small ones are not worth a file each.
+    fn rest(&self, synced: &Position, rested: &mut Position) {
+        let applied = synced.next_offset - rested.next_offset;
+        if *synced != self.applier.position || applied < REST_RECORDS_MIN {
+            return;
+        }
+        *rested = *synced;
+        if let Err(error) = self.store.rest() {
+            // What was applied is durable; the next write meets the same error and reports it.
+            tracing::warn!(%error, "the store's write buffers were not given back");
         }
     }
 

@@ -314,6 +314,26 @@ impl Store for FjallStore {
             .map_err(|e| failed("sync", &e))
     }
 
+    fn rest(&self) -> Result<(), StoreError> {
+        let tables = [
+            &self.messages,
+            &self.index,
+            &self.heads,
+            &self.members,
+            &self.lists,
+            &self.dedup,
+            &self.opens,
+            &self.meta,
+        ];
+        for table in tables {
+            // Flushed by the workers; an empty one is left alone.
+            table
+                .rotate_memtable()
+                .map_err(|e| failed("flush a table", &e))?;
+        }
+        Ok(())
+    }
+
     fn note_time(&self, now_ms: u64) {
         self.now_ms.store(now_ms, Ordering::Relaxed);
     }

@@ -144,6 +144,10 @@ pub trait Store: Send + Sync + 'static {
     /// Makes durable whatever was applied before the call.
     fn persist(&self) -> Result<(), StoreError>;
 
+    /// Writing has paused: the store may write out what it holds in memory for the next writes. What
+    /// was applied is durable already.
+    fn rest(&self) -> Result<(), StoreError>;
+
     /// Tells the store the time, by which it drops what has run out.
     fn note_time(&self, now_ms: u64);
 }
