@@ -97,11 +97,7 @@ fn one(checkout: &Checkout, screen: &Screen, target: &str) -> Result<Tally> {
         .join("release")
         .join(target);
     let mut command = checkout.command(binary);
-    command.args([
-        "-timeout=10",
-        "-rss_limit_mb=2048",
-        "-print_final_stats=1",
-    ]);
+    command.args(["-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1"]);
     command.arg(format!("-max_total_time={SECONDS}"));
     command.arg(format!(
         "-artifact_prefix={}/{target}-",
