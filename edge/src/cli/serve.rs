@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::Failure;
+use crate::auth::KeyError;
+use crate::certificate::CertificateError;
 use crate::config::{Config, ConfigError, Overrides};
 use crate::session::Mode;
 
@@ -60,5 +62,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let config = args.configuration()?;
     crate::logging::init(&config.log)?;
     let mode = if args.echo { Mode::Echo } else { Mode::Chat };
-    Ok(crate::serve::serve(&config, mode)?)
+    crate::serve::serve(&config, mode).map_err(|error| {
+        // Files that the configuration names are the operator's to mend, as `check-config` says too.
+        if error.is::<KeyError>() || error.is::<CertificateError>() {
+            Failure::usage(format!("{error:#}"))
+        } else {
+            Failure::Running(error)
+        }
+    })
 }

@@ -69,9 +69,9 @@ pub(super) fn engine(config: &Config, mode: Mode) -> rookery_shard::Config {
     rookery_shard::Config {
         listeners,
         pin: config.engine.pin,
-        // The sessions keep to half of it: the rest is for close frames and alerts, which are never
-        // refused, and for the answers to one receive.
-        send_queue_bytes_max: 2 * queue_bytes(config, mode),
+        // Fan-out keeps to a third of it and answers to two; the rest is for close frames and alerts,
+        // which are never refused, and for what one receive leads to.
+        send_queue_bytes_max: 3 * queue_bytes(config, mode),
         stop_grace_ms: u64::from(config.limits.drain_timeout_ms),
         tcp_keepalive_s: Some(config.limits.idle_timeout_ms.div_ceil(1_000)),
         ..rookery_shard::Config::for_connections(connections, config.engine.shard_count())

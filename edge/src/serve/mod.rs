@@ -3,6 +3,7 @@
 
 mod announce;
 mod compose;
+mod keeper;
 mod outlet;
 mod signals;
 
@@ -14,7 +15,7 @@ use rookery_shard::{Running, mailbox};
 use crate::certificate::{self, Certificate};
 use crate::config::Config;
 use crate::session::{Mail, Mode, Parcel, Sessions};
-use outlet::Mailboxes;
+use keeper::RouterKeeper;
 use signals::{Signal, Signals};
 
 /// Mails that may wait for one shard: a fan-out each, drained every turn.
@@ -32,10 +33,9 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
     let shards = config.engine.shard_count();
     let (postboxes, inboxes) =
         mailbox::channel(shards, MAILBOX).context("cannot make the shards' mailboxes")?;
-    let outlet = Arc::new(Mailboxes::new(postboxes.clone()));
-    let router = rookery_router::start(compose::router(config), outlet)?;
+    let mut keeper = RouterKeeper::start(compose::router(config), postboxes.clone())?;
     let engine = {
-        let (settings, router) = (Arc::clone(&settings), router.clone());
+        let (settings, router) = (Arc::clone(&settings), keeper.router().clone());
         let tls = Arc::clone(&certificate.tls);
         rookery_shard::start(compose::engine(config, mode), inboxes, move |_| {
             Sessions::new(Arc::clone(&settings), Arc::clone(&tls), router.clone())
@@ -57,11 +57,11 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
                 stopper.stop();
                 break;
             }
-            None => {}
+            None => keeper.look(),
         }
     }
     let ended = engine.join();
-    router.close();
+    keeper.router().close();
     ended?;
     tracing::info!("stopped");
     Ok(())
@@ -76,14 +76,9 @@ fn reload(config: &Config, postboxes: &mailbox::Postboxes<Mail>) {
             return;
         }
     };
-    for shard in 0..postboxes.shards() {
-        let mut mail = Mail::Certificate(Arc::clone(&certificate.tls));
-        // The mailbox of a shard under load may be full for a moment; this thread may wait.
-        while let Err(refused) = postboxes.post(shard, mail) {
-            mail = refused;
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-    }
+    keeper::tell(postboxes, || {
+        Mail::Certificate(Arc::clone(&certificate.tls))
+    });
     tracing::info!(
         fingerprint = certificate.fingerprint_text(),
         "the certificate was reloaded"

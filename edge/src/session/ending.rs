@@ -2,7 +2,8 @@
 
 use rookery_shard::{Close, ConnId, Shard};
 use rookery_wire::link::Writer;
-use rookery_wire::proto::CloseCode;
+use rookery_wire::proto::{self, CloseCode, ErrorCode};
+use rookery_wire::ws;
 
 use super::Sessions;
 use super::conn::Phase;
@@ -35,6 +36,10 @@ impl Sessions {
         let mut held = self.hold(&state);
         let mut out = shard.spare_buffer();
         let mut writer = Writer::new(held.tls.as_mut(), None, &mut out);
+        if code == CloseCode::LOGIN_LATE {
+            let late = ErrorCode::LoginLate.message(0, 0, "no Login came in time");
+            writer.message(ws::Opcode::Binary, &proto::encode(&late));
+        }
         let next = say_and_end(&mut writer, code, code.name());
         tracing::debug!(
             conn = conn.as_u64(),

@@ -35,6 +35,8 @@ use users::Users;
 pub enum Mail {
     /// From the router.
     Router(Event),
+    /// The router was started anew: requests go to this one.
+    RouterAnew(RouterHandle),
     /// New connections use this certificate.
     Certificate(Arc<tls::ServerConfig>),
 }
@@ -153,6 +155,7 @@ impl Handler for Sessions {
     fn on_mail(&mut self, shard: &mut Shard<Self>, mail: Mail) {
         match mail {
             Mail::Router(event) => self.router_event(shard, event),
+            Mail::RouterAnew(router) => self.router = router,
             Mail::Certificate(certificate) => self.certificate = certificate,
         }
     }

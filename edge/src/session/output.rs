@@ -1,11 +1,14 @@
 //! The way out that nobody asked for at this moment: answers of the router and fan-out.
 //!
-//! A client that does not read is skipped, not waited for: what does not fit into its queue is
-//! counted, and once the queue is empty it is told (Lagged) and fetches by Sync what it missed.
+//! A client that does not read is skipped in fan-out, not waited for: what does not fit into its queue
+//! is counted, and once the queue is empty it is told (Lagged) and fetches by Sync what it missed. An
+//! answer is never skipped, since its client would wait for ever; where even the rest of the queue has
+//! no room for it, the connection ends (4002) and the client asks again on the next one.
 
 use rookery_shard::{ConnId, Shard};
 use rookery_wire::link::Writer;
-use rookery_wire::{proto, ws};
+use rookery_wire::proto::{self, CloseCode};
+use rookery_wire::ws;
 
 use super::Sessions;
 use super::conn::{Conn, Phase};
@@ -17,20 +20,21 @@ fn bytes_on_the_wire(payload: usize) -> usize {
 }
 
 impl Sessions {
-    /// Sends protocol frames to a live connection, or skips it.
-    pub(super) fn send_frames(
-        &mut self,
-        shard: &mut Shard<Self>,
-        conn: ConnId,
-        frames: &[Vec<u8>],
-    ) {
-        let wanted = frames
+    /// Sends answers to a live connection.
+    pub(super) fn answer(&mut self, shard: &mut Shard<Self>, conn: ConnId, frames: &[Vec<u8>]) {
+        let Some(&mut state) = shard.conn(conn) else {
+            return;
+        };
+        if state.phase != Phase::Live {
+            return;
+        }
+        let wanted: usize = frames
             .iter()
             .map(|frame| bytes_on_the_wire(frame.len()))
             .sum();
-        let Some(state) = self.room(shard, conn, wanted, frames.len() as u64) else {
-            return;
-        };
+        if shard.queue_bytes(conn) + wanted > self.settings.answer_bytes_max() {
+            return self.close(shard, conn, CloseCode::SLOW_READER);
+        }
         self.write(shard, conn, &state, |writer| {
             for frame in frames {
                 writer.message(ws::Opcode::Binary, frame);
@@ -47,7 +51,7 @@ impl Sessions {
             let mut device = 0;
             while let Some(&conn) = self.users.connections(user_id).get(device) {
                 device += 1;
-                if let Some(state) = self.room(shard, conn, bytes_on_the_wire(framed.len()), 1) {
+                if let Some(state) = self.room(shard, conn, bytes_on_the_wire(framed.len())) {
                     self.write(shard, conn, &state, |writer| writer.raw(&[&framed]));
                 }
             }
@@ -55,15 +59,9 @@ impl Sessions {
         self.framed = framed;
     }
 
-    /// The connection, where it is live and has room for so many bytes; else they are counted as
+    /// The connection, where it is live and has room for so many bytes; else it is counted as
     /// skipped.
-    fn room(
-        &mut self,
-        shard: &mut Shard<Self>,
-        conn: ConnId,
-        bytes: usize,
-        frames: u64,
-    ) -> Option<Conn> {
+    fn room(&mut self, shard: &mut Shard<Self>, conn: ConnId, bytes: usize) -> Option<Conn> {
         let state = *shard.conn(conn)?;
         if state.phase != Phase::Live {
             return None;
@@ -77,7 +75,7 @@ impl Sessions {
             return Some(state);
         }
         let mut held = self.hold(&state);
-        held.work.skipped += frames;
+        held.work.skipped += 1;
         self.put_back(shard, conn, held);
         None
     }
@@ -115,7 +113,7 @@ impl Sessions {
         }
         if skipped > 0 {
             let lagged = proto::encode(&proto::Lagged { skipped });
-            self.send_frames(shard, conn, &[lagged]);
+            self.answer(shard, conn, &[lagged]);
         }
     }
 }

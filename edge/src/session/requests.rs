@@ -1,6 +1,6 @@
 //! Frames: a login first, then requests for the router, and what the router answers.
 
-use rookery_router::{Caller, Event, Request};
+use rookery_router::{Caller, Event, Health, Request};
 use rookery_shard::{ConnId, Shard};
 use rookery_wire::link::Writer;
 use rookery_wire::proto::{self, ClientFrame, CloseCode, ErrorCode};
@@ -111,11 +111,11 @@ impl Sessions {
             conn: conn.as_u64(),
         };
         if self.router.submit(caller, request).is_err() {
-            let busy = ErrorCode::Overloaded.message(
-                request_id,
-                BUSY_RETRY_MS,
-                "the router's queue is full",
-            );
+            let (code, why) = match self.router.health() {
+                Health::StoreFailed => (ErrorCode::Unavailable, "the store is opened again"),
+                _ => (ErrorCode::Overloaded, "the router's queue is full"),
+            };
+            let busy = code.message(request_id, BUSY_RETRY_MS, why);
             writer.message(ws::Opcode::Binary, &proto::encode(&busy));
         }
     }
@@ -129,7 +129,7 @@ impl Sessions {
                     .conn(conn)
                     .is_some_and(|state| state.user_id == to.user_id);
                 if still_theirs {
-                    self.send_frames(shard, conn, &frames);
+                    self.answer(shard, conn, &frames);
                 }
             }
             Event::Fanout { frame, users } => self.fan_out(shard, &frame, &users),

@@ -61,4 +61,10 @@ impl Settings {
     pub(crate) fn queue_bytes_pause(&self) -> usize {
         self.queue_bytes_max / 4
     }
+
+    /// Bytes queued for a connection above which not even an answer is added: as much again as
+    /// fan-out may fill.
+    pub(crate) fn answer_bytes_max(&self) -> usize {
+        2 * self.queue_bytes_max
+    }
 }
