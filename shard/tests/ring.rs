@@ -8,8 +8,8 @@ mod kit;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 use kit::{ECHO, FLOOD, GOODBYE, HOLD, LATER, Mail, OVERFLOW, PANIC, WANDER, config, serve};
 use rookery_shard::{Cause, Config, StartError, mailbox, start};
@@ -170,25 +170,10 @@ fn half_close_gets_its_answer_and_reset_its_errno() {
     server.stop().unwrap();
 }
 
-/// Closes with a RST (SO_LINGER of 0).
-#[allow(unsafe_code, reason = "the standard library has no stable set_linger")]
+/// Closes with a RST.
 fn reset(stream: TcpStream) {
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    let len = size_of_val(&linger) as libc::socklen_t;
-    // SAFETY: the pointer is to a live linger of the length given.
-    let result = unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            len,
-        )
-    };
-    assert_eq!(result, 0);
+    let linger = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    linger.unwrap();
 }
 
 #[test]

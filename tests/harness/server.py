@@ -46,12 +46,13 @@ def die_with_parent() -> None:
 class Server:
     """One server process and its data directory. The same object may be started again."""
 
-    def __init__(self, data: Path, *, shards: int = 2, echo: bool = False, config: str = "",
+    def __init__(self, data: Path, *, address: str = "127.0.0.1", shards: int = 2, echo: bool = False, config: str = "",
                  key: bytes | None = None) -> None:
         """`key` signs login tokens (HS256); without it the server makes a development key."""
         self.data = data
         self.tls_port = free_port()
         self.plain_port = free_port()
+        self.address = address
         self.shards = shards
         self.echo = echo
         self.key = key
@@ -71,8 +72,8 @@ class Server:
     def launch(self) -> None:
         """Starts the process."""
         self.data.mkdir(parents=True, exist_ok=True)
-        command = [BINARY, "serve", "--data", str(self.data), "--listen", f"127.0.0.1:{self.tls_port}",
-                   "--listen-plain", f"127.0.0.1:{self.plain_port}", "--shards", str(self.shards)]
+        command = [BINARY, "serve", "--data", str(self.data), "--listen", f"{self.address}:{self.tls_port}",
+                   "--listen-plain", f"{self.address}:{self.plain_port}", "--shards", str(self.shards)]
         command += ["--echo"] if self.echo else []
         if self.config:
             file = self.data.parent / f"{self.data.name}.toml"

@@ -3,38 +3,17 @@
 //! `cargo run --release -p rookery-wire --example tls_cost`
 //!
 //! Both ends of a handshake run on one thread, so a handshake here is a server's and a client's.
-#![allow(unsafe_code, reason = "a counting allocator has to be a GlobalAlloc")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rookery_wire::tls::{
     ClientConfig, Handshake, Offer, Opened, Progress, ServerConfig, Session, Suite, Tickets, Verify,
 };
 
-struct Counting;
-
-static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to `System` unchanged; only sizes are counted beside it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE_BYTES.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        LIVE_BYTES.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
+// It counts what is allocated, by size class. (What aws-lc takes from the C library is not in it.)
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -93,13 +72,13 @@ fn report(
     // Also fills what the libraries allocate once.
     let (mut last, mut peer) = shake(server, client)?;
     let mut held = Vec::with_capacity(SESSIONS);
-    let before = LIVE_BYTES.load(Ordering::Relaxed);
+    let before = allocated()?;
     let began = cpu()?;
     for _ in 0..SESSIONS {
         held.push(shake(server, client)?.0);
     }
     let rate = SESSIONS as f64 / (cpu()? - began).as_secs_f64();
-    let heap = LIVE_BYTES.load(Ordering::Relaxed).saturating_sub(before) / SESSIONS;
+    let heap = allocated()?.saturating_sub(before) / SESSIONS;
     let (seal_ns, open_ns) = records(&mut peer, &mut last)?;
     println!(
         "{name:32} tickets {tickets:?}: heap {heap} B + {} B inline, \
@@ -107,6 +86,12 @@ fn report(
         size_of::<Session>()
     );
     Ok(())
+}
+
+/// Bytes that the process has allocated and not freed.
+fn allocated() -> Result<usize, Failure> {
+    tikv_jemalloc_ctl::epoch::advance().map_err(|error| error.to_string())?;
+    Ok(tikv_jemalloc_ctl::stats::allocated::read().map_err(|error| error.to_string())?)
 }
 
 /// CPU time of this thread so far, so that a busy machine does not spoil the figures. The kernel

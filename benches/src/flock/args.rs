@@ -3,6 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// How long the clients of the warm-up talk.
+const WARM_UP: Duration = Duration::from_secs(3);
+/// Messages per second of a warm-up whose number is asked for.
+const WARM_UP_RATE: u32 = 5_000;
+
 const EXAMPLES: &str = "\
 Examples:
   rookery flock wss://127.0.0.1:8443 --connections 1000 --rate 100
@@ -15,7 +20,8 @@ pairs; `rtt` is from there to the other client of the pair, so it holds the dura
 is to the sender's acknowledgement. With --echo `rtt` is until the echo.
 
 Many connections to a loopback server go to 127.0.0.1, 127.0.0.2, ... (12,350 to each with the kernel's
-default range of ports, see sysctl/90-rookery-density.conf): it must listen on 0.0.0.0. Exit code 1: a connection failed or was lost, or a message did not arrive (but --tolerate).";
+default range of ports, see sysctl/90-rookery-density.conf): it must listen on 0.0.0.0.
+Exit code 1: a connection failed or was lost, or a message did not arrive (but --tolerate).";
 
 /// The options of `flock`.
 #[derive(clap::Args, Clone, Debug)]
@@ -55,6 +61,10 @@ pub struct Args {
     /// of the others is measured [default: a tenth of all, at most 2,000]
     #[arg(long, value_name = "N")]
     pub warm_up: Option<u32>,
+    /// Messages of the warm-up, at 5,000/s: enough to go once around the server's bounded queues, whose
+    /// memory is taken as it is first used [default: 3 seconds at --rate]
+    #[arg(long, value_name = "N")]
+    pub warm_up_messages: Option<u32>,
     /// The server's data directory, with the development key that signs logins
     #[arg(
         long,
@@ -94,6 +104,17 @@ impl Args {
     pub(super) fn addresses(&self, per_address: u32) -> u8 {
         let automatic = self.connections.div_ceil(per_address.max(1)).min(250) as u8;
         self.spread.unwrap_or(automatic)
+    }
+
+    /// The warm-up's messages: their rate, and for how long.
+    pub(super) fn warm_up_traffic(&self) -> (u32, Duration) {
+        match self.warm_up_messages {
+            Some(messages) => {
+                let ms = u64::from(messages) * 1_000 / u64::from(WARM_UP_RATE);
+                (WARM_UP_RATE, Duration::from_millis(ms))
+            }
+            None => (self.rate, WARM_UP.min(self.duration)),
+        }
     }
 
     /// Connections of the warm-up: whole pairs, fewer than all.

@@ -22,8 +22,6 @@ use super::shards::Shards;
 use super::tally::Tally;
 use super::{host, server};
 
-/// How long the clients of the warm-up talk.
-const WARM_UP: Duration = Duration::from_secs(3);
 /// A ramp ends by itself (every connect has a timeout); this is for a server that makes each wait.
 const RAMP_MAX: Duration = Duration::from_secs(3_600);
 /// Opening the conversations: a durable write each.
@@ -92,13 +90,13 @@ impl Run<'_> {
         let warm = args.warm_up_connections();
         if warm > 0 {
             self.ramp("warm-up", warm)?;
-            self.messages("talk", warm, WARM_UP.min(args.duration))?;
+            self.messages("talk", warm, args.warm_up_traffic())?;
         }
         let before = self.rest(server);
         let ramp = self.ramp("connect", args.connections)?;
         let came = self.established() - before.connections;
         let at_rest = self.rest(server);
-        let messages = self.messages("traffic", args.connections, args.duration)?;
+        let messages = self.messages("traffic", args.connections, (args.rate, args.duration))?;
         let after = if args.rate > 0 {
             self.rest(server)
         } else {
@@ -166,19 +164,19 @@ impl Run<'_> {
         &self,
         name: &'static str,
         clients: u32,
-        time: Duration,
+        (rate, time): (u32, Duration),
     ) -> anyhow::Result<Messages> {
         let counts = &self.plan.counts;
         counts.reset_messages();
-        if self.args.rate == 0 || self.shards.is_over() {
+        if rate == 0 || self.shards.is_over() {
             self.shards.wait_until(time, || false);
             return Ok(Messages::default());
         }
         let pairs = self.open(clients);
-        let messages = u64::from(self.args.rate) * time.as_millis() as u64 / 1_000;
+        let messages = u64::from(rate) * time.as_millis() as u64 / 1_000;
         let mut progress = Progress::begin(name, messages);
         let start_ns = self.plan.clock.now_ns() + LEAD_NS;
-        let (rate, time_ns) = (self.args.rate, time.as_nanos() as u64);
+        let time_ns = time.as_nanos() as u64;
         let shards = self.shards.count();
         self.shards
             .tell(|shard| Mail::Traffic(Schedule::new(start_ns, rate, time_ns, shard, shards)));

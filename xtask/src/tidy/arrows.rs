@@ -4,7 +4,10 @@ use super::{File, Finding};
 
 /// Package folder and what it may depend on; `edge` and `xtask` stand on top and are not listed.
 const FLOORS: [(&str, &[&str]); 5] = [
-    ("benches", &["rookery-shard", "rookery-wire"]),
+    (
+        "benches",
+        &["rookery-shard", "rookery-tuning", "rookery-wire"],
+    ),
     ("router", &["rookery-wire"]),
     ("shard", &[]),
     ("tuning", &[]),
