@@ -173,6 +173,14 @@ class Server:
         status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
         return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024
 
+    def rss_bytes_over(self, *, seconds: int) -> list[int]:
+        """Resident memory, twice a second."""
+        seen = []
+        for _ in range(2 * seconds):
+            time.sleep(0.5)
+            seen.append(self.rss_bytes())
+        return seen
+
     # -- how to talk to it --------------------------------------------------------------------
 
     @property

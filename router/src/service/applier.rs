@@ -27,8 +27,11 @@ const HEADS_MAX: usize = 100_000;
 /// Records written at once: what fits a few ms, so that fan-out is not kept waiting.
 const BATCH_RECORDS_MAX: usize = 1_024;
 
-/// Records since the last rest that make another one worth its files: some 2 MiB of write buffers.
-const REST_RECORDS_MIN: u64 = 4_096;
+/// Bytes of write buffers that make a rest worth its files.
+const REST_BYTES_MIN: u64 = 2 << 20;
+
+/// What the rows of a record take there besides its body: four keys, four skip list nodes.
+const ROWS_BYTES: u64 = 512;
 
 /// A record that can't be applied.
 #[derive(Debug, thiserror::Error)]
@@ -222,6 +225,8 @@ pub(crate) struct ApplierThread {
     pub(crate) counters: Arc<Counters>,
     pub(crate) store_failed: Arc<AtomicBool>,
     pub(crate) config: Config,
+    /// About what the store holds in memory since it last rested.
+    pub(crate) buffered_bytes: u64,
 }
 
 /// What was taken off the queue.
@@ -253,12 +258,11 @@ impl ApplierThread {
     pub(crate) fn run(mut self) {
         let ticks = tick(self.config.persist_interval);
         let mut synced = self.applier.position;
-        let mut rested = self.applier.position;
         loop {
             let mut taken = Taken::default();
             match self.work.recv_timeout(self.config.persist_interval) {
                 Ok(work) => taken.add(work),
-                Err(RecvTimeoutError::Timeout) => self.rest(&synced, &mut rested),
+                Err(RecvTimeoutError::Timeout) => self.rest(&synced),
                 Err(RecvTimeoutError::Disconnected) => taken.finish = true,
             }
             while taken.records.len() < BATCH_RECORDS_MAX && !taken.finish {
@@ -280,12 +284,11 @@ impl ApplierThread {
 
     /// Nothing came for a whole interval: after a spell of traffic the store's write buffers are
     /// given back. Small ones are not worth a file each.
-    fn rest(&self, synced: &Position, rested: &mut Position) {
-        let applied = synced.next_offset - rested.next_offset;
-        if *synced != self.applier.position || applied < REST_RECORDS_MIN {
+    fn rest(&mut self, synced: &Position) {
+        if *synced != self.applier.position || self.buffered_bytes < REST_BYTES_MIN {
             return;
         }
-        *rested = *synced;
+        self.buffered_bytes = 0;
         if let Err(error) = self.store.rest() {
             // What was applied is durable; the next write meets the same error and reports it.
             tracing::warn!(%error, "the store's write buffers were not given back");
@@ -322,6 +325,7 @@ impl ApplierThread {
         self.progress
             .resolve(applied.records + failed, applied.bytes + failed_bytes);
         self.counters.applied.add(applied.records);
+        self.buffered_bytes += applied.bytes as u64 + ROWS_BYTES * applied.records;
         for post in &applied.posts {
             self.fan_out(post);
         }

@@ -160,6 +160,7 @@ impl Parts {
             counters: Arc::clone(&self.counters),
             store_failed: Arc::clone(&self.store_failed),
             config: self.config.clone(),
+            buffered_bytes: 0,
         }
     }
 
