@@ -24,11 +24,12 @@ MEMORY_SLACK = 12 << 20
 
 
 class Deaf(RawSession):
-    """A session whose kernel buffer is small, so that the server's queue is what fills."""
+    """A session whose kernel buffer is small, so that the server's queue is what fills; but larger than
+    loopback's segments of 64 KiB, or the window opens by the seconds of the persist timer only."""
 
     def __init__(self, server, user: int, device: int) -> None:
         super().__init__(server, user, device, tls=False)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
 
 
 async def nobody_to_wait_for(conversation: int, sent: int) -> None:
