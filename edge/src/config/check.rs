@@ -43,7 +43,7 @@ fn listeners(config: &Config, found: &mut Vec<(Key, String)>) {
 
 fn limits(config: &Config, found: &mut Vec<(Key, String)>) {
     let limits = &config.limits;
-    let ranges: [(&'static str, u32, u32, u32, &str); 10] = [
+    let ranges: [(&'static str, u32, u32, u32, &str); 11] = [
         (
             "connections_max",
             limits.connections_max,
@@ -92,6 +92,13 @@ fn limits(config: &Config, found: &mut Vec<(Key, String)>) {
             1_000,
             7_200_000,
             "ms",
+        ),
+        (
+            "pings_per_second_max",
+            limits.pings_per_second_max,
+            1,
+            1_000_000,
+            "pings",
         ),
         (
             "reconnect_jitter_ms",

@@ -114,6 +114,9 @@ pub struct Limits {
     pub heartbeat_interval_ms: u32,
     /// A connection that sent nothing for this long is closed.
     pub idle_timeout_ms: u32,
+    /// Pings that a shard sends per second, at most; where its connections need more, both times above
+    /// stretch.
+    pub pings_per_second_max: u32,
     /// Clients wait a random time up to this before they connect again.
     pub reconnect_jitter_ms: u32,
     /// Bytes that may wait for a client that reads slowly.
@@ -227,6 +230,7 @@ impl Default for Limits {
             login_timeout_ms: 8_000,
             heartbeat_interval_ms: 30_000,
             idle_timeout_ms: 75_000,
+            pings_per_second_max: 2_000,
             reconnect_jitter_ms: 5_000,
             send_queue_bytes_max: 1 << 20,
             drain_timeout_ms: 10_000,

@@ -6,7 +6,7 @@ use rookery_wire::{link, proto, ws};
 use crate::auth::Verifier;
 use crate::auth::resume::ResumeKey;
 use crate::config::{Config, LogWriter};
-use crate::session::{Mode, Settings, Transport};
+use crate::session::{self, Heartbeat, Mode, Settings, Transport};
 
 /// Bytes that may wait for a client of the echo mode: some of the largest messages that the
 /// conformance suites send.
@@ -41,12 +41,19 @@ pub(super) fn settings(
         resume: ResumeKey::open(&config.data)?,
         devices_max: usize::from(limits.devices_per_user_max),
         login_timeout_ms: limits.login_timeout_ms,
-        heartbeat_ms: limits.heartbeat_interval_ms,
-        idle_timeout_ms: limits.idle_timeout_ms,
+        heartbeat: heartbeat(config),
         reconnect_jitter_ms: limits.reconnect_jitter_ms,
         page_messages_max: limits.page_messages_max,
         queue_bytes_max: queue_bytes(config, mode),
     })
+}
+
+fn heartbeat(config: &Config) -> Heartbeat {
+    Heartbeat {
+        interval_ms: config.limits.heartbeat_interval_ms,
+        idle_timeout_ms: config.limits.idle_timeout_ms,
+        pings_per_second_max: config.limits.pings_per_second_max,
+    }
 }
 
 fn queue_bytes(config: &Config, mode: Mode) -> usize {
@@ -59,6 +66,7 @@ fn queue_bytes(config: &Config, mode: Mode) -> usize {
 /// What the engine is started with.
 pub(super) fn engine(config: &Config, mode: Mode) -> rookery_shard::Config {
     let connections = u64::from(config.limits.connections_max);
+    let per_shard = connections as usize / usize::from(config.engine.shard_count().max(1));
     let listeners = config
         .listen
         .tls
@@ -73,7 +81,7 @@ pub(super) fn engine(config: &Config, mode: Mode) -> rookery_shard::Config {
         // which are never refused, and for what one receive leads to.
         send_queue_bytes_max: 3 * queue_bytes(config, mode),
         stop_grace_ms: u64::from(config.limits.drain_timeout_ms),
-        tcp_keepalive_s: Some(config.limits.idle_timeout_ms.div_ceil(1_000)),
+        tcp_keepalive_s: Some(session::tcp_keepalive_s(heartbeat(config), per_shard)),
         ..rookery_shard::Config::for_connections(connections, config.engine.shard_count())
     }
 }

@@ -20,7 +20,8 @@ impl Sessions {
     /// The first deadline of a live connection lies somewhere in the second half of the heartbeat
     /// interval, by a hash of the connection: those that logged in together do not stay in step.
     pub(super) fn begin_heartbeats(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
-        let half_ms = u64::from(self.settings.heartbeat_ms / 2).max(1);
+        let heartbeat = self.settings.heartbeat.stretched(shard.live());
+        let half_ms = u64::from(heartbeat.interval_ms / 2).max(1);
         let spread = conn.as_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         let in_ms = half_ms + spread % half_ms;
         let at_ns = shard.now().mono_ns + in_ms * 1_000_000;
@@ -60,8 +61,9 @@ impl Sessions {
             return self.close(shard, conn, CloseCode::TOKEN_EXPIRED);
         }
         let silent_ms = u64::from(seconds(now.mono_ns).saturating_sub(state.heard_s)) * 1_000;
-        let heartbeat_ms = u64::from(self.settings.heartbeat_ms);
-        let idle_ms = u64::from(self.settings.idle_timeout_ms);
+        let heartbeat = self.settings.heartbeat.stretched(shard.live());
+        let heartbeat_ms = u64::from(heartbeat.interval_ms);
+        let idle_ms = u64::from(heartbeat.idle_timeout_ms);
         if silent_ms >= idle_ms {
             return self.close(shard, conn, CloseCode::HEARTBEAT_MISSED);
         }

@@ -115,7 +115,7 @@ impl Sessions {
             resume_token: resume_token.to_vec(),
             server_time_ms: now_ms,
             expires_at_ms,
-            heartbeat_interval_ms: settings.heartbeat_ms,
+            heartbeat_interval_ms: settings.heartbeat.stretched(shard.live()).interval_ms,
             reconnect_jitter_ms: settings.reconnect_jitter_ms,
             payload_bytes_max: settings.frames.payload_bytes_max as u32,
             page_messages_max: settings.page_messages_max,

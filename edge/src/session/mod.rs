@@ -11,6 +11,7 @@
 mod conn;
 mod deadlines;
 mod ending;
+mod heartbeat;
 mod input;
 mod login;
 mod output;
@@ -27,6 +28,8 @@ use rookery_wire::link::Link;
 use rookery_wire::tls;
 
 use conn::{Conn, Phase, Place};
+pub use heartbeat::Heartbeat;
+pub(crate) use heartbeat::tcp_keepalive_s;
 pub use owner::owner;
 pub use settings::{Mode, Settings, Transport};
 use users::Users;

@@ -4,6 +4,7 @@ use rookery_wire::{link, proto};
 
 use crate::auth::Verifier;
 use crate::auth::resume::ResumeKey;
+use crate::session::Heartbeat;
 
 /// How the bytes of a listener's connections travel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,10 +44,8 @@ pub struct Settings {
     pub devices_max: usize,
     /// From accept to a verified login.
     pub login_timeout_ms: u32,
-    /// How often a client says something, at least.
-    pub heartbeat_ms: u32,
-    /// Nothing for so long: the connection is closed.
-    pub idle_timeout_ms: u32,
+    /// How often a client says something.
+    pub heartbeat: Heartbeat,
     /// Told to clients.
     pub reconnect_jitter_ms: u32,
     /// Told to clients.
