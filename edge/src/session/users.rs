@@ -1,37 +1,83 @@
 //! Which connections a user has on this shard. A user belongs to one shard, so this is all of them.
 //!
 //! Nearly every user has one device online, so the common case is one map entry and no allocation.
+//! The map is in many parts: a map that holds a million users takes some 90 ms to grow, and everybody on
+//! the shard waits meanwhile; a part of it takes a fraction of one.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use rookery_shard::ConnId;
 
+/// Parts of the map: four thousand users in each at a million.
+const PARTS: usize = 256;
+
+/// Mixes a user id: one wide multiplication, folded. Ids come from signed tokens, not from strangers,
+/// and this is not the hash that chooses the shard, of which all users here share some bits.
+#[derive(Clone, Copy, Default)]
+struct UserHasher(u64);
+
+impl Hasher for UserHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(self.0 ^ u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        let wide = u128::from(value ^ 0x2d35_8dcc_aa6c_78a5) * 0x8bb8_4b93_962e_acc9;
+        self.0 = (wide >> 64) as u64 ^ wide as u64;
+    }
+}
+
+type Part = HashMap<u64, ConnId, BuildHasherDefault<UserHasher>>;
+
 /// See the module.
-#[derive(Default)]
 pub(crate) struct Users {
-    /// Users with one connection.
-    single: HashMap<u64, ConnId>,
+    /// Users with one connection, in parts by the middle bits of the hash (a part uses the others).
+    single: Box<[Part]>,
     /// Users with two or more, oldest first.
     several: HashMap<u64, Vec<ConnId>>,
 }
 
+impl Default for Users {
+    fn default() -> Self {
+        Self {
+            single: (0..PARTS).map(|_| Part::default()).collect(),
+            several: HashMap::new(),
+        }
+    }
+}
+
 impl Users {
+    fn part(&self, user_id: u64) -> usize {
+        let mut hasher = UserHasher::default();
+        hasher.write_u64(user_id);
+        (hasher.finish() >> 32) as usize % PARTS
+    }
+
     /// Adds a connection as the user's newest.
     pub(crate) fn add(&mut self, user_id: u64, conn: ConnId) {
+        let part = self.part(user_id);
         if let Some(list) = self.several.get_mut(&user_id) {
             list.push(conn);
-        } else if let Some(first) = self.single.remove(&user_id) {
+        } else if let Some(first) = self.single[part].remove(&user_id) {
             self.several.insert(user_id, vec![first, conn]);
         } else {
-            self.single.insert(user_id, conn);
+            self.single[part].insert(user_id, conn);
         }
     }
 
     /// Forgets a connection.
     pub(crate) fn remove(&mut self, user_id: u64, conn: ConnId) {
-        if self.single.get(&user_id) == Some(&conn) {
-            self.single.remove(&user_id);
-            self.shrink();
+        let part = self.part(user_id);
+        if self.single[part].get(&user_id) == Some(&conn) {
+            self.single[part].remove(&user_id);
+            shrink(&mut self.single[part]);
             return;
         }
         let Some(list) = self.several.get_mut(&user_id) else {
@@ -40,29 +86,52 @@ impl Users {
         list.retain(|&other| other != conn);
         if let [last] = list[..] {
             self.several.remove(&user_id);
-            self.single.insert(user_id, last);
+            self.single[part].insert(user_id, last);
         }
     }
 
     /// The user's connections, oldest first.
     pub(crate) fn connections(&self, user_id: u64) -> &[ConnId] {
-        match self.single.get(&user_id) {
+        match self.single[self.part(user_id)].get(&user_id) {
             Some(conn) => std::slice::from_ref(conn),
             None => self.several.get(&user_id).map_or(&[], Vec::as_slice),
         }
     }
+}
 
-    /// Gives memory back after many users left; the hysteresis keeps this off the ordinary path.
-    fn shrink(&mut self) {
-        if self.single.capacity() > 4096 && self.single.len() < self.single.capacity() / 8 {
-            self.single.shrink_to(self.single.capacity() / 4);
-        }
+/// Gives memory back after many users left; the hysteresis keeps this off the ordinary path.
+fn shrink(part: &mut Part) {
+    if part.capacity() > 64 && part.len() < part.capacity() / 8 {
+        part.shrink_to(part.capacity() / 4);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_parts_fill_evenly_and_give_memory_back() {
+        let mut users = Users::default();
+        // Those of one shard of two, as everywhere where this map is used.
+        let here = |user: &u64| crate::session::owner(*user, 2) == 0;
+        let conn = ConnId::from_u64;
+        (1..=400_000)
+            .filter(here)
+            .for_each(|user| users.add(user, conn(user)));
+        let sizes = || users.single.iter().map(Part::len);
+        let (least, most) = (sizes().min(), sizes().max());
+        let even = 200_000 / PARTS;
+        assert!(
+            least > Some(even * 8 / 10) && most < Some(even * 12 / 10),
+            "{least:?} to {most:?}"
+        );
+        (1..=400_000)
+            .filter(here)
+            .for_each(|user| users.remove(user, conn(user)));
+        let left: usize = users.single.iter().map(Part::capacity).sum();
+        assert!(left <= PARTS * 64, "{left} places are kept for nobody");
+    }
 
     #[test]
     fn one_user_with_several_devices() {
