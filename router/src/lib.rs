@@ -6,6 +6,7 @@
 
 pub mod admission;
 mod api;
+mod bell;
 pub mod bucket;
 mod generations;
 pub mod hlc;

@@ -15,7 +15,7 @@ use super::share::Share;
 /// Orders and ticks that may wait for a shard; a tick that finds no room is not missed.
 const MAILBOX: usize = 64;
 /// A message is sent at most this late by our own doing.
-const TICK: Duration = Duration::from_millis(1);
+const TICK: Duration = Duration::from_micros(200);
 /// How often somebody looks while nothing is due.
 const LOOK: Duration = Duration::from_millis(50);
 

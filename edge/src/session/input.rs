@@ -97,7 +97,9 @@ impl Sessions {
         let work = state.work.index().and_then(|at| self.work.lend(at));
         Held {
             tls,
-            work: work.unwrap_or_else(|| Work::new(Link::open())),
+            work: work
+                .or_else(|| self.spare_work.take())
+                .unwrap_or_else(|| Work::new(Link::open())),
         }
     }
 

@@ -233,7 +233,7 @@ impl Log for CommitLog {
 
     fn set_watermark(&self, offset: Offset) {
         self.shared.watermark.fetch_max(offset.0, Ordering::AcqRel);
-        self.shared.queue.wake();
+        self.shared.queue.bell().ring();
     }
 
     fn end(&self) -> Offset {
@@ -265,7 +265,7 @@ impl Log for CommitLog {
 
     fn close(&self) -> Result<(), LogError> {
         self.shared.closing.store(true, Ordering::Release);
-        self.shared.queue.wake();
+        self.shared.queue.bell().ring();
         let thread = self
             .thread
             .lock()

@@ -1,14 +1,12 @@
-//! Between the feeders and the log's thread: a bounded queue, and a wake that costs a system call
-//! only when the thread sleeps. Feeders never block; the log's thread parks when there is nothing.
+//! Between the feeders and the log's thread: a bounded queue and a bell. Feeders never block; the log's
+//! thread parks when there is nothing.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use std::thread::Thread;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 
 use super::api::{AppendError, Ticket};
+use crate::bell::Bell;
 
 /// An append that waits for its commit.
 #[derive(Debug)]
@@ -30,8 +28,7 @@ pub(crate) struct Queue {
     /// means that no entry is in the queue or on its way into it.
     held: AtomicUsize,
     bytes_max: usize,
-    sleeping: AtomicBool,
-    thread: OnceLock<Thread>,
+    bell: Bell,
 }
 
 impl Queue {
@@ -40,8 +37,7 @@ impl Queue {
             entries: ArrayQueue::new(records_max),
             held: AtomicUsize::new(0),
             bytes_max: bytes_max.saturating_add(ENTRY_BYTES).min(CLOSED >> 1),
-            sleeping: AtomicBool::new(false),
-            thread: OnceLock::new(),
+            bell: Bell::default(),
         }
     }
 
@@ -60,40 +56,13 @@ impl Queue {
             self.held.fetch_sub(bytes, Ordering::AcqRel);
             return Err(error);
         }
-        self.wake();
+        self.bell.ring();
         Ok(())
     }
 
-    /// Makes the log's thread look around. The fence pairs with the one in [`sleep`](Self::sleep):
-    /// either the thread sees what was done before the wake, or the waker sees that it sleeps.
-    pub(crate) fn wake(&self) {
-        fence(Ordering::SeqCst);
-        if self.sleeping.load(Ordering::Relaxed)
-            && self.sleeping.swap(false, Ordering::AcqRel)
-            && let Some(thread) = self.thread.get()
-        {
-            thread.unpark();
-        }
-    }
-
-    /// The calling thread is the one to wake.
-    pub(crate) fn serve(&self) {
-        // A queue has one log thread in its life; a second call would be without effect.
-        drop(self.thread.set(std::thread::current()));
-    }
-
-    /// Sleeps until a wake, unless `ready` says that there is something to do; at most so long. May
-    /// return early.
-    pub(crate) fn sleep(&self, at_most: Option<Duration>, ready: impl FnOnce() -> bool) {
-        self.sleeping.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        if !ready() {
-            match at_most {
-                Some(time) => std::thread::park_timeout(time),
-                None => std::thread::park(),
-            }
-        }
-        self.sleeping.store(false, Ordering::Relaxed);
+    /// What the log's thread sleeps on.
+    pub(crate) fn bell(&self) -> &Bell {
+        &self.bell
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -116,7 +116,7 @@ impl Service {
     /// Runs until the handle closes. A panic, of the sink or of the writer's library, ends it in
     /// good order: every ticket is answered, later appends are refused, and `close` tells.
     pub(crate) fn run(mut self) -> Result<(), String> {
-        self.shared.queue.serve();
+        self.shared.queue.bell().serve();
         let ended = catch_unwind(AssertUnwindSafe(|| self.serve()));
         self.shared.queue.close();
         if let Some(fill) = self.fill.take() {
@@ -178,7 +178,7 @@ impl Service {
             .chain(self.fill.as_ref().map(|_| self.options.retry_full))
             .min();
         let shared = &self.shared;
-        shared.queue.sleep(wait, || {
+        shared.queue.bell().sleep(wait, || {
             // A held batch waits for its segment, not for more records.
             (self.pending.is_empty() && !shared.queue.is_empty())
                 || (self.pending.is_empty() && shared.closing.load(Ordering::Acquire))
@@ -332,7 +332,7 @@ impl Service {
                         false => ControlFlow::Continue(()),
                     });
                 *out.lock().unwrap_or_else(PoisonError::into_inner) = Some(filled);
-                shared.queue.wake();
+                shared.queue.bell().ring();
             })?;
         Ok(Fill {
             slot,

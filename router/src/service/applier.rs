@@ -6,10 +6,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, tick};
+use crossbeam::channel::{RecvTimeoutError, tick};
 use rookery_wire::proto;
 
 use super::audience::{Audience, Audiences};
+use super::channel::Receiver;
 use super::config::Config;
 use super::counters::Counters;
 use super::outbox::Outbox;

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, tick};
+use crossbeam::channel::{RecvTimeoutError, Sender, TrySendError, tick};
 use rookery_wire::proto;
 
+use super::channel::Receiver;
 use super::config::Config;
 use super::counters::Counters;
 use super::outbox::Outbox;

@@ -7,6 +7,7 @@
 
 mod applier;
 mod audience;
+mod channel;
 pub mod clock;
 pub mod config;
 pub mod counters;
@@ -26,10 +27,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
-use crossbeam::channel::Sender;
-
 use crate::api::{Caller, Outlet, Request};
 use crate::log::{Log, LogError, Sink};
+use channel::Sender;
 use config::Config;
 use counters::{Counters, Health};
 use error::StartError;
@@ -56,7 +56,7 @@ pub struct RouterHandle {
 /// The ways in. Gone once the router closes; the queues end then.
 struct Doors {
     writes: Sender<(Caller, Write)>,
-    reads: Sender<(Caller, Read)>,
+    reads: crossbeam::channel::Sender<(Caller, Read)>,
 }
 
 /// The threads, and what goes with them.

@@ -6,9 +6,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crossbeam::channel::Sender;
 use rookery_wire::proto;
 
+use super::channel::Sender;
 use super::counters::Counters;
 use super::intake::refusal_of;
 use super::outbox::Outbox;

@@ -6,9 +6,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
-use crossbeam::channel::{Receiver, Sender, bounded};
-
 use super::applier::{Applier, ApplierThread};
+use super::channel::{Receiver, Sender, bounded};
 use super::config::Config;
 use super::counters::Counters;
 use super::error::StartError;
@@ -116,7 +115,8 @@ impl Parts {
         lock: File,
     ) -> Result<RouterHandle, StartError> {
         let (writes, to_admit) = bounded::<(Caller, Write)>(self.config.intake_queue_max);
-        let (reads, to_read) = bounded::<(Caller, Read)>(self.config.read_queue_max);
+        let (reads, to_read) =
+            crossbeam::channel::bounded::<(Caller, Read)>(self.config.read_queue_max);
         let applier = self.applier(position, to_apply);
         let intake = self.intake(position, reads.clone());
         let threads = Threads {
@@ -164,7 +164,11 @@ impl Parts {
         }
     }
 
-    fn intake(&self, position: Position, reads: Sender<(Caller, Read)>) -> Intake {
+    fn intake(
+        &self,
+        position: Position,
+        reads: crossbeam::channel::Sender<(Caller, Read)>,
+    ) -> Intake {
         Intake {
             store: Arc::clone(&self.store),
             log: Arc::clone(&self.log),
