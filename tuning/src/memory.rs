@@ -21,6 +21,10 @@ pub struct Memory {
     pub slab_reclaimable: u64,
     /// Kernel stacks and page tables.
     pub stacks_and_page_tables: u64,
+    /// Of these, the page tables.
+    pub page_tables: u64,
+    /// Pages of vmalloc areas, a ring's file table among them.
+    pub vmalloc: u64,
 }
 
 impl Memory {
@@ -40,6 +44,8 @@ impl Memory {
             slab: field("Slab")?,
             slab_reclaimable: field("SReclaimable")?,
             stacks_and_page_tables: field("KernelStack")?.saturating_add(field("PageTables")?),
+            page_tables: field("PageTables")?,
+            vmalloc: field("VmallocUsed")?,
         })
     }
 }
@@ -50,13 +56,14 @@ mod tests {
 
     #[test]
     fn the_fields_are_read() {
-        let text = "MemTotal: 10 kB\nMemFree: 5 kB\nMemAvailable: 7 kB\nSlab: 3 kB\nSReclaimable: 2 kB\nKernelStack: 1 kB\nPageTables: 4 kB\n";
+        let text = "MemTotal: 10 kB\nMemFree: 5 kB\nMemAvailable: 7 kB\nSlab: 3 kB\nSReclaimable: 2 kB\nKernelStack: 1 kB\nPageTables: 4 kB\nVmallocUsed: 6 kB\n";
         let memory = Memory::parse(text).unwrap();
         assert_eq!(
             (memory.total, memory.free, memory.slab),
             (10_240, 5_120, 3_072)
         );
         assert_eq!(memory.stacks_and_page_tables, 5_120);
+        assert_eq!((memory.page_tables, memory.vmalloc), (4_096, 6_144));
         for missing in ["MemFree", "Slab", "PageTables"] {
             assert_eq!(Memory::parse(&text.replace(missing, "Other")), None);
         }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::bail;
+
 /// How long the clients of the warm-up talk.
 const WARM_UP: Duration = Duration::from_secs(3);
 /// Messages per second of a warm-up whose number is asked for.
@@ -21,6 +23,8 @@ is to the sender's acknowledgement. With --echo `rtt` is until the echo.
 
 Many connections to a loopback server go to 127.0.0.1, 127.0.0.2, ... (12,350 to each with the kernel's
 default range of ports, see sysctl/90-rookery-density.conf): it must listen on 0.0.0.0.
+With --stages, --rates and --storm one run measures several sizes and rates and a storm of reconnects;
+`cargo xtask density` makes a page with plots of it.
 Exit code 1: a connection failed or was lost, or a message did not arrive (but --tolerate).";
 
 /// The options of `flock`.
@@ -39,6 +43,32 @@ pub struct Args {
     /// How long messages flow: 20s, 5m
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = humantime::parse_duration)]
     pub duration: Duration,
+    /// Sizes at which the ramp stops to measure, ascending and below --connections, comma-separated
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub stages: Vec<u32>,
+    /// Messages per second to measure at each stage and at the full size, one after the other,
+    /// comma-separated
+    #[arg(long, value_name = "R,...", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub rates: Vec<u32>,
+    /// How long messages flow at each of --rates; half of it the server is measured without any
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = humantime::parse_duration)]
+    pub stage_duration: Duration,
+    /// At the end cut off all connections but --established ones, which go on talking, and let them
+    /// connect again as fast as they can
+    #[arg(long)]
+    pub storm: bool,
+    /// Connections that live through the storm
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(2..))]
+    pub established: u32,
+    /// Messages per second of the established ones in the storm
+    #[arg(long, value_name = "R", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub storm_rate: u32,
+    /// Handshakes and logins under way at one time in the storm
+    #[arg(long, value_name = "N", default_value_t = 4_096, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub storm_window: u32,
+    /// How long the established ones are measured before the storm, and after it
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub storm_calm: Duration,
     /// Write the report to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -117,15 +147,50 @@ impl Args {
         }
     }
 
+    /// The first size at which is measured.
+    fn smallest(&self) -> u32 {
+        self.stages.first().copied().unwrap_or(self.connections)
+    }
+
+    /// Every size at which is measured, the full one last.
+    pub(super) fn sizes(&self) -> Vec<u32> {
+        let sizes = self.stages.iter().chain([&self.connections]);
+        sizes.copied().collect()
+    }
+
+    /// What clap cannot see: options that do not go together.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        if !self.sizes().is_sorted_by(|a, b| a < b) {
+            bail!(
+                "--stages must ascend and stay below --connections ({})",
+                self.connections
+            );
+        }
+        if !self.stages.is_empty() && self.warm_up_connections() >= self.smallest() {
+            bail!(
+                "--warm-up must be less than the first of --stages ({})",
+                self.smallest()
+            );
+        }
+        if self.storm && self.established >= self.connections {
+            bail!(
+                "--established must be less than --connections ({}), or nobody is left to cut off",
+                self.connections
+            );
+        }
+        Ok(())
+    }
+
     /// Connections of the warm-up: whole pairs, fewer than all.
     pub(super) fn warm_up_connections(&self) -> u32 {
-        let wanted = self.warm_up.unwrap_or((self.connections / 10).min(2_000));
+        let wanted = self.warm_up.unwrap_or((self.smallest() / 10).min(2_000));
         wanted.min(self.connections) & !1
     }
 
-    /// Pairs of clients that talk, where so many are connected: at least one where there is a pair.
-    pub(super) fn talking_pairs(&self, connected: u32) -> u32 {
-        let automatic = self.rate.saturating_mul(2).max(1_000);
+    /// Pairs of clients that talk at this rate, where so many are connected: at least one where there is a
+    /// pair. The same number at each stage, so that only what is held differs.
+    pub(super) fn talking_pairs(&self, connected: u32, rate: u32) -> u32 {
+        let automatic = rate.saturating_mul(2).max(1_000).min(self.smallest());
         (self.talkers.unwrap_or(automatic).min(connected) / 2).max(1)
     }
 }
@@ -160,11 +225,36 @@ mod tests {
             let args = args(&["--connections", connections]).unwrap();
             assert_eq!(args.addresses(25_000), addresses, "{connections}");
             assert_eq!(args.warm_up_connections(), warm_up, "{connections}");
-            assert_eq!(args.talking_pairs(args.connections), pairs, "{connections}");
+            let talking = args.talking_pairs(args.connections, args.rate);
+            assert_eq!(talking, pairs, "{connections}");
         }
         let args = args(&["--rate", "2000", "--connections", "100000"]).unwrap();
-        assert_eq!(args.talking_pairs(100_000), 2_000);
-        assert_eq!(args.talking_pairs(3), 1);
+        assert_eq!(args.talking_pairs(100_000, 2_000), 2_000);
+        assert_eq!(args.talking_pairs(3, 2_000), 1);
+    }
+
+    #[test]
+    fn stages_talk_with_as_many_as_the_first_holds() {
+        let args = args(&["--connections", "9000", "--stages", "600,3000"]).unwrap();
+        args.check().unwrap();
+        assert_eq!(args.sizes(), [600, 3_000, 9_000]);
+        assert_eq!(args.warm_up_connections(), 60);
+        assert_eq!(args.talking_pairs(600, 10_000), 300);
+        assert_eq!(args.talking_pairs(9_000, 10_000), 300);
+    }
+
+    #[test]
+    fn options_that_do_not_go_together_are_refused() {
+        let wrong: &[(&[&str], &str)] = &[
+            (&["--stages", "10,5"], "ascend"),
+            (&["--stages", "1000"], "below --connections"),
+            (&["--stages", "100", "--warm-up", "100"], "--warm-up"),
+            (&["--storm", "--established", "1000"], "--established"),
+        ];
+        for (options, part) in wrong {
+            let error = args(options).unwrap().check().unwrap_err().to_string();
+            assert!(error.contains(part), "{options:?}: {error}");
+        }
     }
 
     #[test]
@@ -181,6 +271,10 @@ mod tests {
             &["--talkers", "0"],
             &["--first-user", "0"],
             &["--connect-window", "0"],
+            &["--stages", "10,x"],
+            &["--rates", "0"],
+            &["--established", "1"],
+            &["--storm-window", "0"],
             &["--ca", "f", "--insecure"],
         ];
         for options in wrong {

@@ -18,6 +18,12 @@ pub(super) struct Counts {
     pub(super) lost: Count,
     /// Ended because we asked.
     pub(super) parted: Count,
+    /// Ended because we cut them off, in the storm.
+    pub(super) cut: Count,
+    /// Ready once more after they were cut off.
+    pub(super) reconnected: Count,
+    /// Attempts of the storm that failed and are made again.
+    pub(super) tried_again: Count,
     /// Conversations opened.
     pub(super) opened: Count,
     /// Messages handed to a connection.
@@ -50,6 +56,13 @@ impl Count {
 }
 
 impl Counts {
+    /// Connections that are ready.
+    pub(super) fn live(&self) -> u64 {
+        let came = self.established.value() + self.reconnected.value();
+        let went = self.lost.value() + self.parted.value() + self.cut.value();
+        came.saturating_sub(went)
+    }
+
     /// Before messages flow anew.
     pub(super) fn reset_messages(&self) {
         for count in [

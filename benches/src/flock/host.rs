@@ -18,8 +18,13 @@ const SYSCTLS: [&str; 8] = [
 ];
 
 /// Their values, where this kernel has them.
-pub(super) fn sysctls() -> BTreeMap<&'static str, String> {
-    let value = |key| Some((key, sysctl::read(Path::new(sysctl::ROOT), key).ok()?));
+pub(super) fn sysctls() -> BTreeMap<String, String> {
+    let value = |key: &str| {
+        Some((
+            key.to_owned(),
+            sysctl::read(Path::new(sysctl::ROOT), key).ok()?,
+        ))
+    };
     SYSCTLS.into_iter().filter_map(value).collect()
 }
 

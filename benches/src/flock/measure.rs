@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rookery_tuning::memory::Memory;
 use rookery_tuning::process::rss_bytes;
 use rookery_tuning::slab::Snapshot;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How often a process is looked at while it comes to rest.
 const LOOK: Duration = Duration::from_millis(500);
@@ -87,11 +87,6 @@ pub(super) fn user_bytes(before: &Sample, after: &Sample) -> Option<f64> {
     per(before, after, |sample| sample.server_rss)
 }
 
-/// The same for our own end.
-pub(super) fn own_bytes(before: &Sample, after: &Sample) -> Option<f64> {
-    per(before, after, |sample| Some(sample.own_rss))
-}
-
 /// By what MemFree shrank, everything included: both ends, both processes.
 pub(super) fn host_bytes(before: &Sample, after: &Sample) -> Option<f64> {
     per(before, after, |sample| {
@@ -107,6 +102,20 @@ pub(super) fn slab_bytes(before: &Sample, after: &Sample) -> Option<f64> {
     })
 }
 
+/// By what the page tables of all processes grew.
+pub(super) fn page_table_bytes(before: &Sample, after: &Sample) -> Option<f64> {
+    per(before, after, |sample| {
+        sample.memory.map(|memory| memory.page_tables)
+    })
+}
+
+/// By what the kernel's vmalloc areas grew; file tables are there before the connections.
+pub(super) fn vmalloc_bytes(before: &Sample, after: &Sample) -> Option<f64> {
+    per(before, after, |sample| {
+        sample.memory.map(|memory| memory.vmalloc)
+    })
+}
+
 fn per(before: &Sample, after: &Sample, of: impl Fn(&Sample) -> Option<u64>) -> Option<f64> {
     let connections = after
         .connections
@@ -116,14 +125,14 @@ fn per(before: &Sample, after: &Sample, of: impl Fn(&Sample) -> Option<u64>) -> 
 }
 
 /// One kernel cache's part of a connection (both ends, where both are on this host).
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Part {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Part {
     /// The cache.
-    pub(super) cache: String,
+    pub(crate) cache: String,
     /// Its objects per connection.
-    pub(super) objects: f64,
+    pub(crate) objects: f64,
     /// Their bytes per connection.
-    pub(super) bytes: f64,
+    pub(crate) bytes: f64,
 }
 
 /// Caches that gained fewer objects per connection are the host's other work.

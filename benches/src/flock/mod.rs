@@ -4,22 +4,29 @@
 //! `run` goes through phases (`phases`) on the calling thread; the clients (`clients`) live on shards
 //! and only do what the phases ask. `measure` looks at the host, `report` tells.
 
+mod account;
 mod args;
 mod clients;
 mod counts;
 mod host;
 mod measure;
+mod meter;
 mod phases;
 mod plan;
 mod progress;
+mod record;
 mod report;
 mod schedule;
 mod server;
 mod shards;
 mod share;
+mod stages;
+mod storm;
 mod tally;
 mod target;
+mod timeline;
 mod tokens;
+mod traffic;
 
 pub use args::Args;
 
@@ -30,6 +37,7 @@ use anyhow::{Context as _, bail};
 /// # Errors
 /// The server cannot be reached or refuses; or, without `--tolerate`, a connection or a message was lost.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    args.check()?;
     let report = phases::run(args)?;
     if let Some(path) = &args.json {
         let json = serde_json::to_vec_pretty(&report).context("the report as JSON")?;

@@ -3,72 +3,82 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::measure::{CONNECTIONS_MIN, Part};
+use super::record::{Point, Stage, Storm, Traffic};
 
 /// See the module. Latencies are in microseconds from the moment at which a message was due.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Report {
-    pub(super) version: &'static str,
-    pub(super) command: Vec<String>,
-    pub(super) url: String,
-    pub(super) mode: &'static str,
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) version: String,
+    pub(crate) command: Vec<String>,
+    pub(crate) url: String,
+    pub(crate) mode: String,
     /// What `rtt` and `ack` are in this mode.
-    pub(super) rtt_is: &'static str,
-    pub(super) kernel: String,
-    pub(super) cores: usize,
-    pub(super) sysctls: BTreeMap<&'static str, String>,
-    pub(super) interrupted: bool,
+    pub(crate) rtt_is: String,
+    pub(crate) kernel: String,
+    pub(crate) cores: usize,
+    pub(crate) sysctls: BTreeMap<String, String>,
+    pub(crate) interrupted: bool,
 
-    pub(super) connections: u32,
-    pub(super) established: u64,
-    pub(super) failed: u64,
-    pub(super) lost: u64,
-    pub(super) connect_seconds: f64,
-    pub(super) connects_per_second: f64,
-    pub(super) errors: BTreeMap<String, u64>,
+    pub(crate) connections: u32,
+    pub(crate) established: u64,
+    pub(crate) failed: u64,
+    pub(crate) lost: u64,
+    pub(crate) connect_seconds: f64,
+    pub(crate) connects_per_second: f64,
+    pub(crate) errors: BTreeMap<String, u64>,
 
-    pub(super) talkers: u64,
-    pub(super) payload_bytes: u32,
-    pub(super) rate_asked: u32,
+    pub(crate) talkers: u64,
+    pub(crate) payload_bytes: u32,
+    pub(crate) rate_asked: u32,
     /// Messages that arrived, per second of the time asked for, or of the time that they took where it is
     /// longer.
-    pub(super) rate_done: f64,
-    pub(super) traffic_seconds: f64,
-    pub(super) sent: u64,
-    pub(super) unsent: u64,
-    pub(super) acked: u64,
-    pub(super) delivered: u64,
-    pub(super) rtt_p50_us: Option<u64>,
-    pub(super) rtt_p99_us: Option<u64>,
-    pub(super) rtt_p999_us: Option<u64>,
-    pub(super) rtt_max_us: Option<u64>,
-    pub(super) ack_p50_us: Option<u64>,
-    pub(super) ack_p99_us: Option<u64>,
-    pub(super) ack_max_us: Option<u64>,
+    pub(crate) rate_done: f64,
+    pub(crate) traffic_seconds: f64,
+    pub(crate) sent: u64,
+    pub(crate) unsent: u64,
+    pub(crate) acked: u64,
+    pub(crate) delivered: u64,
+    pub(crate) rtt_p50_us: Option<u64>,
+    pub(crate) rtt_p99_us: Option<u64>,
+    pub(crate) rtt_p999_us: Option<u64>,
+    pub(crate) rtt_max_us: Option<u64>,
+    pub(crate) ack_p50_us: Option<u64>,
+    pub(crate) ack_p99_us: Option<u64>,
+    pub(crate) ack_max_us: Option<u64>,
 
-    pub(super) server_pid: Option<u32>,
+    pub(crate) server_pid: Option<u32>,
     /// The memory figures are differences between this many connections and all.
-    pub(super) warm_up_connections: u64,
-    pub(super) server_rss_before_bytes: Option<u64>,
-    pub(super) server_rss_at_rest_bytes: Option<u64>,
-    pub(super) server_rss_after_traffic_bytes: Option<u64>,
-    pub(super) server_rss_after_goodbye_bytes: Option<u64>,
-    pub(super) server_user_bytes_per_connection: Option<f64>,
+    pub(crate) warm_up_connections: u64,
+    pub(crate) server_rss_before_bytes: Option<u64>,
+    pub(crate) server_rss_at_rest_bytes: Option<u64>,
+    pub(crate) server_rss_after_traffic_bytes: Option<u64>,
+    pub(crate) server_rss_after_storm_bytes: Option<u64>,
+    pub(crate) server_rss_after_goodbye_bytes: Option<u64>,
+    pub(crate) server_user_bytes_per_connection: Option<f64>,
     /// With what the messages left in the server's store.
-    pub(super) user_bytes_per_connection_after_traffic: Option<f64>,
+    pub(crate) user_bytes_per_connection_after_traffic: Option<f64>,
+    pub(crate) user_bytes_per_connection_after_storm: Option<f64>,
     /// Without it: what the server's memory shrank by when the connections went.
-    pub(super) user_bytes_per_connection_given_back: Option<f64>,
-    pub(super) client_user_bytes_per_connection: Option<f64>,
+    pub(crate) user_bytes_per_connection_given_back: Option<f64>,
+    pub(crate) client_user_bytes_per_connection: Option<f64>,
     /// Objects in use of the caches that grew with the connections: both ends.
-    pub(super) kernel_bytes_per_pair: Option<f64>,
-    pub(super) kernel_bytes_per_pair_after_traffic: Option<f64>,
-    pub(super) kernel_parts: Vec<Part>,
+    pub(crate) kernel_bytes_per_pair: Option<f64>,
+    pub(crate) kernel_bytes_per_pair_after_traffic: Option<f64>,
+    pub(crate) kernel_parts: Vec<Part>,
     /// All slab pages, half-empty ones and the host's other work included.
-    pub(super) kernel_slab_pages_bytes_per_pair: Option<f64>,
+    pub(crate) kernel_slab_pages_bytes_per_pair: Option<f64>,
     /// By what MemFree shrank: both ends, kernel and user space, and the host's other work.
-    pub(super) host_free_bytes_per_pair: Option<f64>,
+    pub(crate) host_free_bytes_per_pair: Option<f64>,
+
+    /// One for each size at which was measured, the full one last.
+    pub(crate) stages: Vec<Stage>,
+    /// The traffic whose main figures stand above.
+    pub(crate) traffic: Traffic,
+    pub(crate) storm: Option<Storm>,
+    pub(crate) time_line: Vec<Point>,
 }
 
 impl Report {
@@ -97,7 +107,76 @@ impl Report {
                 self.delivered, self.sent
             ));
         }
+        faults.extend(self.stage_faults());
+        faults.extend(self.storm.iter().flat_map(storm_faults));
         faults
+    }
+
+    /// The stages and the storm, where there were any.
+    fn more_rows(&self, row: &mut impl FnMut(&str, String)) {
+        for stage in self.stages.iter().filter(|stage| !stage.traffic.is_empty()) {
+            for traffic in &stage.traffic {
+                let us = traffic.rtt.as_ref().map(|rtt| (rtt.p50_us, rtt.p99_us));
+                let (p50, p99) = us.unwrap_or_default();
+                let cpu = stage
+                    .idle_cpu
+                    .as_ref()
+                    .and_then(|idle| traffic.net_us(idle));
+                let cpu = cpu.map_or("-".to_owned(), |us| format!("{us:.1} us"));
+                row(
+                    &format!("at {}", stage.connections),
+                    format!(
+                        "{:.0}/s: p50 {p50} us  p99 {p99} us, server {cpu} of processor each",
+                        traffic.rate_done
+                    ),
+                );
+            }
+        }
+        let Some(storm) = &self.storm else { return };
+        row(
+            "storm",
+            format!(
+                "{} cut off, {} came back ({:.0}/s), {} tries more, {} of {} established lost",
+                storm.cut,
+                storm.reconnected,
+                storm.per_second().unwrap_or_default(),
+                storm.tried_again,
+                storm.lost,
+                storm.established
+            ),
+        );
+        for phase in &storm.phases {
+            let us = phase
+                .rtt
+                .as_ref()
+                .map(|rtt| (rtt.p50_us, rtt.p99_us, rtt.max_us));
+            let (p50, p99, max) = us.unwrap_or_default();
+            row(
+                &format!("  {}", phase.name),
+                format!(
+                    "{:.1} s: p50 {p50} us  p99 {p99} us  max {max} us",
+                    phase.seconds
+                ),
+            );
+        }
+    }
+
+    fn stage_faults(&self) -> Vec<String> {
+        let traffic = |stage: &Stage| {
+            let at = stage.connections;
+            let missing = |traffic: &&Traffic| traffic.delivered < traffic.sent + traffic.unsent;
+            let told = |traffic: &Traffic| {
+                format!(
+                    "{} of {} messages arrived at {at} connections and {}/s",
+                    traffic.delivered,
+                    traffic.sent + traffic.unsent,
+                    traffic.rate_asked
+                )
+            };
+            let faults = stage.traffic.iter().filter(missing).map(told);
+            faults.collect::<Vec<_>>()
+        };
+        self.stages.iter().flat_map(traffic).collect()
     }
 
     /// For people.
@@ -189,11 +268,31 @@ impl Report {
                 format!("(fewer than {CONNECTIONS_MIN} connections: the bytes mean little)"),
             );
         }
+        self.more_rows(&mut row);
         for (error, times) in &self.errors {
             row("error", format!("{times} x {error}"));
         }
         table
     }
+}
+
+/// What is wrong with a storm.
+fn storm_faults(storm: &Storm) -> Vec<String> {
+    let mut faults = Vec::new();
+    if storm.reconnected < storm.cut {
+        faults.push(format!(
+            "{} of {} connections came back from the storm",
+            storm.reconnected, storm.cut
+        ));
+    }
+    if storm.delivered < storm.sent + storm.unsent {
+        faults.push(format!(
+            "{} of {} messages arrived in the storm",
+            storm.delivered,
+            storm.sent + storm.unsent
+        ));
+    }
+    faults
 }
 
 #[cfg(test)]
@@ -235,6 +334,45 @@ mod tests {
                     ..good()
                 },
                 "4 of 5 messages arrived",
+            ),
+            (
+                Report {
+                    stages: vec![Stage {
+                        connections: 7,
+                        traffic: vec![Traffic {
+                            rate_asked: 3,
+                            sent: 9,
+                            delivered: 8,
+                            ..Traffic::default()
+                        }],
+                        ..Stage::default()
+                    }],
+                    ..good()
+                },
+                "8 of 9 messages arrived at 7 connections and 3/s",
+            ),
+            (
+                Report {
+                    storm: Some(Storm {
+                        cut: 3,
+                        reconnected: 2,
+                        ..Storm::default()
+                    }),
+                    ..good()
+                },
+                "2 of 3 connections came back from the storm",
+            ),
+            (
+                Report {
+                    storm: Some(Storm {
+                        sent: 2,
+                        unsent: 1,
+                        delivered: 2,
+                        ..Storm::default()
+                    }),
+                    ..good()
+                },
+                "2 of 3 messages arrived in the storm",
             ),
         ];
         for (report, fault) in faults {

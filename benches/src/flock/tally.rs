@@ -57,6 +57,15 @@ impl Tally {
         (self.start_ns..=now_ns).contains(&due_ns)
     }
 
+    /// What came so far; the same run goes on with empty histograms.
+    pub(super) fn take(&mut self) -> Self {
+        let empty = Self {
+            last_ns: self.last_ns,
+            ..Self::since(self.start_ns)
+        };
+        std::mem::replace(self, empty)
+    }
+
     /// Adds another shard's.
     pub(super) fn merge(&mut self, other: &Self) {
         // Same bounds by construction, so that neither addition can fail.
@@ -69,6 +78,17 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::Tally;
+
+    #[test]
+    fn what_was_taken_is_not_told_again() {
+        let mut tally = Tally::since(1_000);
+        assert!(tally.arrived(1_000, 9_000));
+        assert_eq!(tally.take().rtt.len(), 1);
+        assert_eq!((tally.rtt.len(), tally.last_ns), (0, 9_000));
+        assert!(!tally.arrived(999, 9_000), "still of an earlier run");
+        assert!(tally.arrived(2_000, 10_000));
+        assert_eq!(tally.take().rtt.len(), 1);
+    }
 
     #[test]
     fn only_this_runs_messages_count() {

@@ -13,6 +13,8 @@ pub(in crate::flock) enum Phase {
     Live,
     /// We asked the server to close, and await its answer.
     Parting,
+    /// We cut it off without a word.
+    Cut,
     /// Counted and told; the engine closes it.
     Ended,
 }

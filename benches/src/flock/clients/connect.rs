@@ -5,7 +5,7 @@ use rookery_wire::link::Link;
 use rookery_wire::tls;
 use rookery_wire::ws::upgrade::ClientRequest;
 
-use super::conn::{Phase, Place};
+use super::conn::{Conn, Phase, Place};
 use super::{Clients, input};
 use crate::flock::schedule::scatter;
 
@@ -13,14 +13,32 @@ use crate::flock::schedule::scatter;
 const READY_TIMEOUT_NS: u64 = 60_000_000_000;
 
 /// How far the ramp has come, in clients of this shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ramp {
+    /// Under way at one time.
+    window: u32,
     /// Asked for.
     wanted: u32,
     /// Begun.
     begun: u32,
     /// Begun, and neither ready nor failed.
     under_way: u32,
+}
+
+impl Ramp {
+    /// Nobody is there, and so many come at one time.
+    pub(super) fn with_window(window: u32) -> Self {
+        Self {
+            window,
+            wanted: 0,
+            begun: 0,
+            under_way: 0,
+        }
+    }
+
+    pub(super) fn set_window(&mut self, window: u32) {
+        self.window = window;
+    }
 }
 
 impl Clients {
@@ -30,20 +48,32 @@ impl Clients {
     }
 
     /// Fills the window.
-    fn connect_more(&mut self, shard: &mut Shard<Self>) {
-        while self.ramp.begun < self.ramp.wanted && self.ramp.under_way < self.plan.window {
-            let local = self.ramp.begun;
-            self.ramp.begun += 1;
+    pub(super) fn connect_more(&mut self, shard: &mut Shard<Self>) {
+        while self.ramp.under_way < self.ramp.window
+            && let Some(local) = self.next_client(shard.now().mono_ns)
+        {
             self.ramp.under_way += 1;
-            self.roster.push(None);
             let addresses = &self.plan.addresses;
             let nth = self.share.global(local) as usize % addresses.len();
             shard.connect(addresses[nth], u64::from(local));
         }
     }
 
+    /// Who is to connect: those that never did, then those of the storm.
+    fn next_client(&mut self, now_ns: u64) -> Option<u32> {
+        if self.ramp.begun < self.ramp.wanted {
+            self.roster.push(None);
+            self.ramp.begun += 1;
+            return Some(self.ramp.begun - 1);
+        }
+        self.next_again(now_ns)
+    }
+
     /// TCP stands: the first bytes of TLS, or of the upgrade.
     pub(super) fn begin(&mut self, shard: &mut Shard<Self>, conn: ConnId, local: u32) {
+        if let Some(state) = shard.conn(conn) {
+            state.local = local;
+        }
         let mut out = shard.spare_buffer();
         let plan = &self.plan;
         let handshake = match &plan.tls {
@@ -65,7 +95,6 @@ impl Clients {
         let link = Place::at(self.links.insert(Box::new(link)));
         let now_ns = shard.now().mono_ns;
         if let Some(state) = shard.conn(conn) {
-            state.local = local;
             state.link = link;
         }
         shard.set_deadline(conn, Some(now_ns + READY_TIMEOUT_NS));
@@ -85,7 +114,10 @@ impl Clients {
         if let Some(entry) = self.roster.get_mut(local) {
             *entry = Some(conn);
         }
-        self.plan.counts.established.add_one();
+        match self.again {
+            Some(_) => self.plan.counts.reconnected.add_one(),
+            None => self.plan.counts.established.add_one(),
+        }
         self.ramp.under_way = self.ramp.under_way.saturating_sub(1);
         self.connect_more(shard);
     }
@@ -95,32 +127,37 @@ impl Clients {
         let Some(state) = shard.conn(conn) else {
             return;
         };
-        let was = std::mem::replace(&mut state.phase, Phase::Ended);
+        let was = *state;
+        state.phase = Phase::Ended;
         shard.close(conn, Close::Flush);
-        self.count_end(shard, was, reason);
+        self.count_end(shard, &was, reason);
     }
 
     /// The engine says that a connection is gone.
-    pub(super) fn count_closed(&mut self, shard: &mut Shard<Self>, was: Phase, cause: Cause) {
-        self.count_end(shard, was, &input::explain(was, cause, self.plan.is_echo()));
+    pub(super) fn count_closed(&mut self, shard: &mut Shard<Self>, was: &Conn, cause: Cause) {
+        let reason = input::explain(was.phase, cause, self.plan.is_echo());
+        self.count_end(shard, was, &reason);
     }
 
-    fn count_end(&mut self, shard: &mut Shard<Self>, was: Phase, reason: &str) {
-        match was {
-            Phase::Opening | Phase::Login => self.count_failed(shard, reason),
+    fn count_end(&mut self, shard: &mut Shard<Self>, was: &Conn, reason: &str) {
+        match was.phase {
+            Phase::Opening | Phase::Login => self.count_failed(shard, was.local, reason),
             Phase::Live => {
                 self.plan.counts.lost.add_one();
                 self.plan.counts.note(&format!("lost: {reason}"));
             }
             Phase::Parting => self.parted(),
+            Phase::Cut => self.was_cut(was.local),
             Phase::Ended => {}
         }
     }
 
     /// A client that never became ready.
-    pub(super) fn count_failed(&mut self, shard: &mut Shard<Self>, reason: &str) {
+    pub(super) fn count_failed(&mut self, shard: &mut Shard<Self>, local: u32, reason: &str) {
         self.plan.counts.note(reason);
-        self.plan.counts.failed.add_one();
+        if !self.refused_again(shard, local) {
+            self.plan.counts.failed.add_one();
+        }
         self.ramp.under_way = self.ramp.under_way.saturating_sub(1);
         self.connect_more(shard);
     }

@@ -2,7 +2,8 @@
 //!
 //! [`Clients`] is the engine's handler; the thread that runs the phases tells it by [`Mail`] what is to
 //! be done, and ticks. It has no timers of its own. `connect` ramps up, `input` takes bytes, `chat`
-//! reads protocol frames, `talk` opens conversations and sends what is due, `part` says goodbye.
+//! reads protocol frames, `talk` opens conversations and sends what is due, `storm` cuts off and comes
+//! back, `part` says goodbye.
 //!
 //! Invariant: at rest a client owns its [`conn::Conn`] in the slot table, its TLS session in `tls` and
 //! its entry in the roster, and nothing else.
@@ -12,6 +13,7 @@ mod conn;
 mod connect;
 mod input;
 mod part;
+mod storm;
 mod talk;
 
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use super::tally::Tally;
 use conn::{Conn, Phase};
 use connect::Ramp;
 use part::Parting;
+use storm::{Again, Cutting};
 use talk::Opening;
 
 /// What the phases ask of a shard.
@@ -49,8 +52,22 @@ pub(super) enum Mail {
     Traffic(Schedule),
     /// Time has passed: send what is due.
     Tick,
+    /// Send nothing more; what is under way may arrive.
+    Hush,
+    /// Tell the latencies since the last time, and go on.
+    TellSoFar(Sender<Tally>),
     /// Send nothing more, and tell the latencies.
     Tell(Sender<Tally>),
+    /// Cut off every client that does not talk.
+    Cut {
+        /// Told when all are gone.
+        done: Sender<()>,
+    },
+    /// Those that were cut off connect again.
+    Again {
+        /// Of this shard, under way at one time.
+        window: u32,
+    },
     /// Every client says goodbye.
     Part {
         /// Told when all have gone.
@@ -71,6 +88,9 @@ pub(super) struct Clients {
     opening: Opening,
     schedule: Option<Schedule>,
     tally: Option<Tally>,
+    cutting: Cutting,
+    /// None before the storm.
+    again: Option<Again>,
     parting: Parting,
 }
 
@@ -79,16 +99,18 @@ impl Clients {
     pub(super) fn new(plan: Arc<Plan>, share: Share) -> Self {
         let seed = plan.clock.now_ns() ^ u64::from(share.shard) << 56;
         Self {
+            ramp: Ramp::with_window(plan.window),
             plan,
             share,
             masks: Masks::new(seed),
             tls: Arena::default(),
             links: Arena::default(),
             roster: Vec::new(),
-            ramp: Ramp::default(),
             opening: Opening::default(),
             schedule: None,
             tally: None,
+            cutting: Cutting::default(),
+            again: None,
             parting: Parting::default(),
         }
     }
@@ -103,6 +125,8 @@ impl Clients {
     fn tick(&mut self, shard: &mut Shard<Self>) {
         self.open_more(shard);
         self.send_due(shard);
+        self.cut_more(shard);
+        self.connect_more(shard);
         self.part_more(shard);
     }
 }
@@ -120,8 +144,8 @@ impl Handler for Clients {
         }
     }
 
-    fn on_connect_failed(&mut self, shard: &mut Shard<Self>, _: u64, errno: i32) {
-        self.count_failed(shard, &connect::explain(errno));
+    fn on_connect_failed(&mut self, shard: &mut Shard<Self>, token: u64, errno: i32) {
+        self.count_failed(shard, token as u32, &connect::explain(errno));
     }
 
     fn on_bytes(&mut self, shard: &mut Shard<Self>, conn: ConnId, bytes: &mut [u8]) {
@@ -140,7 +164,11 @@ impl Handler for Clients {
             Mail::Open { pairs, done } => self.open_pairs(shard, pairs, done),
             Mail::Traffic(schedule) => self.begin_traffic(schedule),
             Mail::Tick => self.tick(shard),
+            Mail::Hush => self.hush(),
+            Mail::TellSoFar(to) => self.tell_so_far(&to),
             Mail::Tell(to) => self.tell(&to),
+            Mail::Cut { done } => self.begin_cutting(shard, done),
+            Mail::Again { window } => self.begin_again(shard, window),
             Mail::Part { done } => self.begin_parting(shard, done),
         }
     }
@@ -160,7 +188,7 @@ impl Handler for Clients {
         if let Some(at) = state.link.index() {
             self.links.remove(at);
         }
-        self.count_closed(shard, state.phase, cause);
+        self.count_closed(shard, &state, cause);
     }
 
     fn on_turn_end(&mut self, _: &mut Shard<Self>) {}

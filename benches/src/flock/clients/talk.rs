@@ -31,6 +31,7 @@ struct Pair {
 /// The pairs that talk.
 #[derive(Debug, Default)]
 pub(super) struct Opening {
+    /// Ascending.
     pairs: Vec<Pair>,
     /// To be asked for, as indices into `pairs`.
     waiting: VecDeque<u32>,
@@ -38,6 +39,14 @@ pub(super) struct Opening {
     asked: usize,
     /// Told when neither is left.
     done: Option<Sender<()>>,
+}
+
+impl Opening {
+    /// Whether a client is of a pair that talks.
+    pub(super) fn talks(&self, local: u32) -> bool {
+        let pair = |pair: &Pair| pair.local;
+        self.pairs.binary_search_by_key(&(local & !1), pair).is_ok()
+    }
 }
 
 impl Clients {
@@ -209,6 +218,19 @@ impl Clients {
         self.say(shard, conn, state.tls, |to| {
             to.message(ws::Opcode::Binary, &frame)
         })
+    }
+
+    /// Ends the traffic; what is under way still counts.
+    pub(super) fn hush(&mut self) {
+        self.schedule = None;
+    }
+
+    /// Tells what was measured since the last time.
+    pub(super) fn tell_so_far(&mut self, to: &Sender<Tally>) {
+        if let Some(tally) = &mut self.tally {
+            // The phases may have given up.
+            let _ = to.send(tally.take());
+        }
     }
 
     /// Ends the traffic and tells what was measured.
