@@ -1,3 +1,5 @@
-//! What measures Rookery: [`flock`], the load generator behind `rookery flock`.
+//! The load generator [`flock`], whose clients live on the same engine as the server, and the [`report`]
+//! that is made of a run.
 
 pub mod flock;
+pub mod report;

@@ -38,6 +38,17 @@ impl Checkout {
         self.target.join("release/rookery")
     }
 
+    /// Data of a density run's server, gone afterwards. On a real disk: the commit log writes around the
+    /// page cache, which memory file systems do not allow, and memory is what is measured.
+    pub(crate) fn density(&self) -> PathBuf {
+        self.target.join("density")
+    }
+
+    /// A path as a command at the root may name it.
+    pub(crate) fn relative<'a>(&self, path: &'a Path) -> &'a Path {
+        path.strip_prefix(&self.root).unwrap_or(path)
+    }
+
     /// Full output of each step.
     pub(crate) fn logs(&self) -> PathBuf {
         self.target.join("xtask")

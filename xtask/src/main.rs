@@ -1,9 +1,10 @@
-//! Project chores, run as `cargo xtask <chore>`: tests with foreign clients, lint, house rules, tools.
+//! Project chores, run as `cargo xtask <chore>`: tests with foreign clients, density runs, lint, house rules, tools.
 //!
 //! Nothing here is part of the product. A chore works on a fresh machine: what it needs and does not
 //! find it installs into `.tools/` of the checkout (Debian packages by apt-get), and says so.
 
 mod checkout;
+mod density;
 mod lint;
 mod process;
 mod screen;
@@ -30,6 +31,8 @@ struct Arguments {
 enum Chore {
     /// Run the tests in groups: our own in Rust, then foreign clients against the built server.
     Test(test::Options),
+    /// Hold many connections on this host, measure them, and write the report.
+    Density(density::Options),
     /// Formatting, clippy with warnings denied, and `tidy`.
     Lint,
     /// The house rules that no compiler checks.
@@ -54,6 +57,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let screen = Screen::new();
     match &arguments.chore {
         Chore::Test(options) => test::run(&checkout, &screen, options),
+        Chore::Density(options) => density::run(&checkout, &screen, options),
         Chore::Lint => lint::run(&checkout, &screen),
         Chore::Tidy => tidy::run(&checkout, &screen),
         Chore::Tools => tools::run(&checkout, &screen),

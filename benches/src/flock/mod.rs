@@ -14,7 +14,7 @@ mod meter;
 mod phases;
 mod plan;
 mod progress;
-mod record;
+pub(crate) mod record;
 mod report;
 mod schedule;
 mod server;
@@ -29,6 +29,7 @@ mod tokens;
 mod traffic;
 
 pub use args::Args;
+pub(crate) use report::Report;
 
 use anyhow::{Context as _, bail};
 

@@ -1,33 +1,59 @@
-//! The group `density`: 100,000 connections need kernel parameters that a fresh host does not have.
-//! They are set from `sysctl/` for as long as the group runs, and put back.
+//! The group `density`: 100,000 connections held against the memory budget by the Python harness, then the
+//! short form of `cargo xtask density`, whose gates are the cases. Both need kernel parameters that a
+//! fresh host does not have: they are set from `sysctl/` for as long as each runs, and put back.
 
-use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
-use rookery_tuning::profile;
-use rookery_tuning::sysctl::{Applied, ROOT};
+use anyhow::Result;
 
 use super::group::Group;
 use super::pytest;
 use super::tally::Tally;
 use crate::checkout::Checkout;
+use crate::density::{self, Options, Output, Parameters};
 use crate::screen::Screen;
 
-const PROFILE: &str = "sysctl/90-rookery-density.conf";
+/// Two to three minutes; a hang, not a slow machine, should meet it.
+const LIMIT: Duration = Duration::from_secs(8 * 60);
 
 pub(super) fn run(checkout: &Checkout, screen: &Screen) -> Result<Tally> {
-    let text = std::fs::read_to_string(checkout.root().join(PROFILE)).context(PROFILE)?;
-    let settings = profile::parse(&text).context(PROFILE)?;
-    let applied =
-        Applied::apply(Path::new(ROOT), &settings).context("set the kernel parameters")?;
-    let changed = applied.changed().len();
+    let parameters = Parameters::set(checkout)?;
+    let note = parameters.note();
     let tally = pytest::run(checkout, screen, Group::Density, &["test_density.py"]);
-    applied
-        .restore()
-        .context("put the kernel parameters back")?;
+    parameters.put_back()?;
     let mut tally = tally?;
-    tally.notes.push(format!(
-        "{changed} kernel parameters were set for it ({PROFILE}) and are put back"
-    ));
+    tally.notes.push(note);
+    tally.add(short_run(checkout, screen)?);
+    Ok(tally)
+}
+
+/// One case for each gate.
+fn short_run(checkout: &Checkout, screen: &Screen) -> Result<Tally> {
+    let out: PathBuf = checkout.logs().join("density");
+    let step = screen.step("density");
+    let measured = density::measure(
+        checkout,
+        &Options::short(out.clone()),
+        &Output::Log(&step, LIMIT),
+    );
+    step.end();
+    let measured = measured?;
+    density::write(checkout, &measured, &out)?;
+    let mut tally = Tally::default();
+    for gate in measured.gates() {
+        match gate.held {
+            true => tally.passed += 1,
+            false => tally.add(Tally::failure(format!("{}: {}", gate.name, gate.found))),
+        }
+    }
+    for goal in measured.goals() {
+        tally.notes.push(format!(
+            "{}: {} ({})",
+            goal.figure,
+            goal.reached,
+            goal.verdict()
+        ));
+    }
     Ok(tally)
 }
