@@ -122,6 +122,68 @@ fn fifty_clients_talk_to_an_echo_server() {
 }
 
 #[test]
+fn a_run_of_stages_ends_in_a_storm_that_all_come_back_from() {
+    let server = echo_server(u64::MAX);
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("out.json");
+    let options = "--echo --connections 60 --stages 20,40 --rates 50,100 --stage-duration 200ms --rate 0 \
+                   --duration 0s --storm --established 10 --storm-rate 100 --storm-calm 300ms \
+                   --storm-window 8 --shards 2 --json";
+    let options: Vec<&str> = options
+        .split_whitespace()
+        .chain([json.to_str().unwrap()])
+        .collect();
+    flock::run(&args(server.addr, &options)).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let stages = report["stages"].as_array().unwrap();
+    let sizes: Vec<_> = stages
+        .iter()
+        .map(|stage| stage["connections"].as_u64().unwrap())
+        .collect();
+    assert_eq!(sizes, [20, 40, 60]);
+    for stage in stages {
+        let traffic = stage["traffic"].as_array().unwrap();
+        let delivered: Vec<_> = traffic
+            .iter()
+            .map(|rate| rate["delivered"].as_u64().unwrap())
+            .collect();
+        assert_eq!(delivered, [10, 20], "{stage}");
+        assert!(traffic[1]["rtt"]["p50_us"].as_u64().unwrap() > 0);
+    }
+    let storm = &report["storm"];
+    let number = |field: &str| {
+        storm[field]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no {field}"))
+    };
+    assert_eq!(
+        (number("established"), number("cut"), number("reconnected")),
+        (10, 50, 50)
+    );
+    assert_eq!((number("lost"), number("unsent")), (0, 0));
+    assert!(
+        number("sent") >= 60 && number("delivered") == number("sent"),
+        "{storm}"
+    );
+    let parts: Vec<_> = storm["phases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|part| part["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(parts, ["before", "disconnect", "reconnect", "after"]);
+    assert_eq!(
+        (&report["established"], &report["lost"]),
+        (&60.into(), &0.into())
+    );
+    assert_eq!(
+        server.closed.load(Relaxed),
+        60,
+        "who was cut off says no goodbye"
+    );
+}
+
+#[test]
 fn a_message_that_does_not_come_back_is_a_failure() {
     let server = echo_server(90);
     let options = [

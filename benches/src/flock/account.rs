@@ -86,7 +86,12 @@ pub(super) fn remember(report: &mut Report, stages: &Stages, rests: &Rests<'_>) 
     report.server_rss_after_goodbye_bytes = rests.gone.server_rss;
     report.user_bytes_per_connection_given_back = measure::user_bytes(rests.gone, rests.last);
     if let Some(stage) = stages.told.last() {
-        report.server_user_bytes_per_connection = stage.server_user_bytes;
+        // Memory of the warm-up that the server gives back late makes the connections of a ramp look
+        // cheaper than they are: the larger of the two counts.
+        report.server_user_bytes_per_connection = stage
+            .server_user_bytes
+            .zip(stage.ramp_user_bytes)
+            .map(|(all, last)| all.max(last));
         report.client_user_bytes_per_connection = stage.client_user_bytes;
     }
     report.user_bytes_per_connection_after_traffic = report

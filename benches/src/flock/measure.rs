@@ -57,6 +57,7 @@ impl Sample {
         connections: u64,
         hasty: bool,
         stop: &AtomicBool,
+        mut look: impl FnMut(u64),
     ) -> Self {
         let looks = if hasty { HASTY_LOOKS } else { STEADY_LOOKS };
         let pid = server.unwrap_or_else(std::process::id);
@@ -64,7 +65,9 @@ impl Sample {
         let began = Instant::now();
         while began.elapsed() < REST_MAX && !stop.load(Relaxed) && !is_steady(&seen, looks) {
             std::thread::sleep(LOOK);
-            seen.push(rss_bytes(pid).unwrap_or_default());
+            let rss = rss_bytes(pid).unwrap_or_default();
+            seen.push(rss);
+            look(rss);
         }
         Self::take(server, connections)
     }

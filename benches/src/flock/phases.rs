@@ -168,7 +168,14 @@ impl Run<'_> {
     /// Waits until nothing changes, and looks.
     pub(super) fn rest(&self) -> Sample {
         let hasty = self.args.connections < measure::CONNECTIONS_MIN;
-        Sample::at_rest(self.server, self.plan.counts.live(), hasty, self.stop)
+        let mib = |rss: u64| format!("the server has {:.1} MiB", rss as f64 / f64::from(1 << 20));
+        let live = self.plan.counts.live();
+        let mut progress = Progress::begin("rest", 0);
+        let sample = Sample::at_rest(self.server, live, hasty, self.stop, |rss| {
+            progress.at(0, &mib(rss));
+        });
+        progress.end(0, &sample.server_rss.map(mib).unwrap_or_default());
+        sample
     }
 
     /// Every client says goodbye. What takes too long is cut off by the end of the engine.

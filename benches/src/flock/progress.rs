@@ -19,7 +19,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Begins a phase of so many steps.
+    /// Begins a phase of so many steps; 0 where it only takes its time.
     pub(super) fn begin(name: &'static str, total: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let form = "{prefix:>10} [{bar:32}] {pos}/{len} {per_sec} ETA {eta} {msg}";
@@ -69,6 +69,9 @@ impl Progress {
         let seconds = self.began.elapsed().as_secs_f64();
         let rate = done as f64 / seconds.max(0.001);
         let Self { name, total, .. } = self;
+        if *total == 0 {
+            return eprintln!("{name:>10} {seconds:.1} s {more}");
+        }
         eprintln!("{name:>10} {done}/{total} in {seconds:.1} s ({rate:.0}/s) {more}");
     }
 }

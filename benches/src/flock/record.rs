@@ -171,6 +171,8 @@ pub(crate) struct Stage {
     /// ramps so far, without what messages between them left behind.
     pub(crate) server_user_bytes: Option<f64>,
     pub(crate) client_user_bytes: Option<f64>,
+    /// The same of this ramp alone.
+    pub(crate) ramp_user_bytes: Option<f64>,
     /// Objects of the kernel's caches for both ends.
     pub(crate) kernel_parts: Vec<Part>,
     pub(crate) page_table_bytes: Option<f64>,

@@ -57,6 +57,7 @@ pub(crate) struct Report {
     pub(crate) server_rss_after_traffic_bytes: Option<u64>,
     pub(crate) server_rss_after_storm_bytes: Option<u64>,
     pub(crate) server_rss_after_goodbye_bytes: Option<u64>,
+    /// Over all ramps, or over the last one where it took more.
     pub(crate) server_user_bytes_per_connection: Option<f64>,
     /// With what the messages left in the server's store.
     pub(crate) user_bytes_per_connection_after_traffic: Option<f64>,

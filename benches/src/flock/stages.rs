@@ -48,6 +48,7 @@ impl Run<'_> {
             at_rest = self.rest();
             grown.add(&last, &at_rest);
             grown.tell(&mut stage);
+            stage.ramp_user_bytes = measure::user_bytes(&last, &at_rest);
             stage.rest = Memory::of(&at_rest);
             stage.kernel_parts = measure::kernel_parts(before, &at_rest).unwrap_or_default();
             stage.page_table_bytes = measure::page_table_bytes(before, &at_rest);

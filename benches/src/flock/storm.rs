@@ -54,7 +54,8 @@ impl Run<'_> {
                 ..Storm::default()
             },
         };
-        watch.part("before", args.storm_calm, 0, || false)?;
+        let talk = u64::from(rate) * args.storm_calm.as_millis() as u64 / 1_000;
+        watch.part("before", args.storm_calm, talk, || false)?;
 
         let to_cut = wanted.saturating_sub(established);
         let (tell, told) = std::sync::mpsc::channel();
@@ -72,7 +73,8 @@ impl Run<'_> {
         watch.part("reconnect", RECONNECT_MAX, cut, || {
             counts.reconnected.value() >= cut
         })?;
-        watch.part("after", args.storm_calm, 0, || false)?;
+        let talk = counts.delivered.value() + talk;
+        watch.part("after", args.storm_calm, talk, || false)?;
         let mut storm = watch.end()?;
         storm.lost = counts.lost.value() - lost_before;
         Ok(storm)
@@ -92,7 +94,7 @@ impl Watch<'_, '_> {
         let steps = || match name {
             "disconnect" => counts.cut.value(),
             "reconnect" => counts.reconnected.value(),
-            _ => 0,
+            _ => counts.delivered.value(),
         };
         let meters = Meters::start(self.run.server);
         let began = Instant::now();

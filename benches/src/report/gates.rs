@@ -90,7 +90,8 @@ fn memory(flock: &Flock) -> Vec<Gate> {
     };
     let at_most = |name: &str, value: Option<f64>, most: f64| {
         let found = value.map_or("not measured".to_owned(), |value| format!("{value:.0} B"));
-        let held = value.is_some_and(|value| value <= most);
+        // Nothing or less says that so few connections cannot be seen beside the process's own memory.
+        let held = value.is_some_and(|value| value > 0.0 && value <= most);
         gate(format!("{name} at most {most:.0} B"), found, held)
     };
     let back = flock
@@ -115,7 +116,7 @@ fn memory(flock: &Flock) -> Vec<Gate> {
             back.map_or("not measured".to_owned(), |(back, of)| {
                 format!("{back:.0} B of {of:.0} B")
             }),
-            back.is_some_and(|(back, of)| back >= GIVEN_BACK_PART * of),
+            back.is_some_and(|(back, of)| of > 0.0 && back >= GIVEN_BACK_PART * of),
         ),
     ];
     if flock.rate_asked > 0 {
@@ -215,11 +216,15 @@ mod tests {
     fn each_gate_can_fail() {
         assert_eq!(failed(&good()), [""; 0]);
         type Spoil = fn(&mut Flock);
-        let cases: [(Spoil, &str); 12] = [
+        let cases: [(Spoil, &str); 13] = [
             (|run| run.established = 9, "every connection"),
             (|run| run.lost = 1, "every connection"),
             (|run| run.traffic.delivered = 99, "all messages arrived"),
             (|run| run.traffic.rate_done = 9.0, "all messages arrived"),
+            (
+                |run| run.server_user_bytes_per_connection = Some(-5.0),
+                "user space at rest",
+            ),
             (
                 |run| run.server_user_bytes_per_connection = None,
                 "user space at rest",

@@ -14,6 +14,8 @@ const FULL_HOLD_S: f64 = 600.0;
 const ROUND_TRIP_AT: u64 = 1_000_000;
 const SMALLEST: u64 = 10_000;
 const RATE: u32 = 10_000;
+/// With fewer connections an allocator's steps are as large as what is measured.
+const MEMORY_AT_LEAST: u64 = 20_000;
 
 /// One goal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,9 +142,13 @@ fn held(flock: &Flock) -> Said {
 
 fn user(flock: &Flock, at_most: f64) -> Said {
     match flock.server_user_bytes_per_connection {
-        Some(reached) => (bytes(reached), Some(reached <= at_most)),
+        Some(reached) => (bytes(reached), enough(flock).then_some(reached <= at_most)),
         None => missing(),
     }
+}
+
+fn enough(flock: &Flock) -> bool {
+    flock.established >= MEMORY_AT_LEAST
 }
 
 /// Half of what the kernel holds for a pair: both ends are the same engine, at rest in the same way.
@@ -161,7 +167,7 @@ fn whole(flock: &Flock) -> Said {
         bytes(user),
         bytes(kernel)
     );
-    (reached, Some(times <= 1.15))
+    (reached, enough(flock).then_some(times <= 1.15))
 }
 
 fn round_trip(flock: &Flock) -> Said {

@@ -115,7 +115,7 @@ fn sizes(stages: &[Stage]) -> Markup {
         table {
             tr {
                 th.n { "connections" } th.n { "made per second" } th.n { "server CPU each" }
-                th.n { "server, user space" } th.n { "client, user space" } th.n { "kernel, both ends" }
+                th.n { "server, user space" } th.n { "of this ramp alone" } th.n { "client, user space" } th.n { "kernel, both ends" }
                 th.n { "MemFree" } th.n { "server CPU at rest" }
             }
             @for stage in stages {
@@ -124,6 +124,7 @@ fn sizes(stages: &[Stage]) -> Markup {
                     td.n { (format!("{:.0}", stage.ramp.per_second())) }
                     td.n { (or_dash(stage.ramp.server_us_each(), ms)) }
                     td.n { (or_dash(stage.server_user_bytes, bytes)) }
+                    td.n { (or_dash(stage.ramp_user_bytes, bytes)) }
                     td.n { (or_dash(stage.client_user_bytes, bytes)) }
                     td.n { (bytes(stage.kernel_parts.iter().map(|part| part.bytes).sum())) }
                     td.n { (or_dash(stage.host_free_bytes, bytes)) }

@@ -22,7 +22,8 @@ pub(super) fn plots(flock: &Flock) -> anyhow::Result<Vec<Plot>> {
                 .traffic
                 .iter()
                 .find(|traffic| traffic.rate_asked == rate)?;
-            Some((short(stage.connections as f64), traffic.rtt.as_ref()?))
+            let name = format!("{} connections", short(stage.connections as f64));
+            Some((name, traffic.rtt.as_ref()?))
         });
         let title = format!(
             "Round trip at {} messages per second",

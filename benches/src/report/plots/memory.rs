@@ -132,6 +132,7 @@ fn objects(stages: &[Stage]) -> Vec<Layer> {
 /// Stacked bars, one for each size, with their sum on top.
 fn bars(sizes: &[String], layers: &[Layer]) -> anyhow::Result<String> {
     let sum = |nth: usize| layers.iter().map(|layer| layer.bytes[nth]).sum::<f64>();
+    let last = sizes.len().saturating_sub(1);
     let most = (0..sizes.len()).map(sum).fold(1.0, f64::max);
     svg(|area| {
         let (plot, legend) = area.split_horizontally(640);
@@ -139,7 +140,7 @@ fn bars(sizes: &[String], layers: &[Layer]) -> anyhow::Result<String> {
             .margin(12)
             .x_label_area_size(46)
             .y_label_area_size(72)
-            .build_cartesian_2d((0..sizes.len()).into_segmented(), 0.0..most * 1.12)?;
+            .build_cartesian_2d((0..last).into_segmented(), 0.0..most * 1.12)?;
         chart
             .configure_mesh()
             .disable_x_mesh()
@@ -183,7 +184,6 @@ fn bars(sizes: &[String], layers: &[Layer]) -> anyhow::Result<String> {
             )])?;
         }
         // As they are stacked: the topmost first.
-        let last = sizes.len().saturating_sub(1);
         let names: Vec<(String, usize)> = layers
             .iter()
             .enumerate()

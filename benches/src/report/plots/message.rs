@@ -6,6 +6,15 @@ use crate::flock::Report as Flock;
 use crate::flock::record::{Stage, Traffic};
 use crate::report::figures::{count, short};
 
+/// Marks of 1, 2 and 5 only: between them there is no room on a logarithmic axis.
+fn sparse(value: f64) -> String {
+    let leading = value / 10_f64.powf(value.log10().floor());
+    match leading.round() as u32 {
+        1 | 2 | 5 => short(value),
+        _ => String::new(),
+    }
+}
+
 pub(super) fn plots(flock: &Flock) -> anyhow::Result<Option<Plot>> {
     let mut rates: Vec<u32> = flock
         .stages
@@ -45,7 +54,7 @@ pub(super) fn plots(flock: &Flock) -> anyhow::Result<Option<Plot>> {
     let x = Axis::around(
         "connections held",
         true,
-        short,
+        sparse,
         values().map(|point| point.0),
     );
     let y = Axis::around(
