@@ -8,7 +8,11 @@ use anyhow::bail;
 /// How long the clients of the warm-up talk.
 const WARM_UP: Duration = Duration::from_secs(3);
 /// Messages per second of a warm-up whose number is asked for.
-const WARM_UP_RATE: u32 = 5_000;
+const WARM_UP_RATE: u32 = 10_000;
+/// The second spell of such a warm-up, and the pause before it: what the first spell left in a store's
+/// write buffers is given back as the store rests again after the second.
+const SECOND_SPELL: u32 = 5_000;
+const SPELLS_APART: Duration = Duration::from_secs(5);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -69,6 +73,9 @@ pub struct Args {
     /// How long the established ones are measured before the storm, and after it
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     pub storm_calm: Duration,
+    /// Look at memory after the storm only, not after the traffic too: shorter
+    #[arg(long, requires = "storm")]
+    pub join_rests: bool,
     /// Write the report to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -91,7 +98,7 @@ pub struct Args {
     /// of the others is measured [default: a tenth of all, at most 2,000]
     #[arg(long, value_name = "N")]
     pub warm_up: Option<u32>,
-    /// Messages of the warm-up, at 5,000/s: enough to go once around the server's bounded queues, whose
+    /// Messages of the warm-up, at 10,000/s: enough to go once around the server's bounded queues, whose
     /// memory is taken as it is first used [default: 3 seconds at --rate]
     #[arg(long, value_name = "N")]
     pub warm_up_messages: Option<u32>,
@@ -136,14 +143,18 @@ impl Args {
         self.spread.unwrap_or(automatic)
     }
 
-    /// The warm-up's messages: their rate, and for how long.
-    pub(super) fn warm_up_traffic(&self) -> (u32, Duration) {
+    /// The spells of the warm-up's messages: their rate, for how long, and the pause after it.
+    pub(super) fn warm_up_traffic(&self) -> Vec<(u32, Duration, Duration)> {
+        let time = |messages: u32| {
+            Duration::from_millis(u64::from(messages) * 1_000 / u64::from(WARM_UP_RATE))
+        };
         match self.warm_up_messages {
-            Some(messages) => {
-                let ms = u64::from(messages) * 1_000 / u64::from(WARM_UP_RATE);
-                (WARM_UP_RATE, Duration::from_millis(ms))
-            }
-            None => (self.rate, WARM_UP.min(self.duration)),
+            Some(messages) if messages > SECOND_SPELL => vec![
+                (WARM_UP_RATE, time(messages - SECOND_SPELL), SPELLS_APART),
+                (WARM_UP_RATE, time(SECOND_SPELL), Duration::ZERO),
+            ],
+            Some(messages) => vec![(WARM_UP_RATE, time(messages), Duration::ZERO)],
+            None => vec![(self.rate, WARM_UP.min(self.duration), Duration::ZERO)],
         }
     }
 
@@ -199,7 +210,7 @@ impl Args {
 mod tests {
     use clap::Parser;
 
-    use super::Args;
+    use super::*;
 
     #[derive(Parser)]
     struct Line {
@@ -231,6 +242,22 @@ mod tests {
         let args = args(&["--rate", "2000", "--connections", "100000"]).unwrap();
         assert_eq!(args.talking_pairs(100_000, 2_000), 2_000);
         assert_eq!(args.talking_pairs(3, 2_000), 1);
+    }
+
+    #[test]
+    fn a_long_warm_up_comes_in_two_spells() {
+        let spells = args(&["--warm-up-messages", "80000"])
+            .unwrap()
+            .warm_up_traffic();
+        let ms: Vec<u128> = spells.iter().map(|(_, time, _)| time.as_millis()).collect();
+        assert_eq!(ms, [7_500, 500]);
+        let spells = args(&["--warm-up-messages", "4000"])
+            .unwrap()
+            .warm_up_traffic();
+        assert_eq!(
+            spells,
+            [(WARM_UP_RATE, Duration::from_millis(400), Duration::ZERO)]
+        );
     }
 
     #[test]

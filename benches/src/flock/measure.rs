@@ -50,12 +50,13 @@ impl Sample {
         }
     }
 
-    /// Waits until the server's (else our own) memory changes no more, and looks; where the figures
-    /// will mean nothing, not for long.
+    /// Waits until the server's (else our own) memory changes no more, but at least for this time, and
+    /// looks; where the figures will mean nothing, not for long.
     pub(super) fn at_rest(
         server: Option<u32>,
         connections: u64,
         hasty: bool,
+        least: Duration,
         stop: &AtomicBool,
         mut look: impl FnMut(u64),
     ) -> Self {
@@ -63,7 +64,12 @@ impl Sample {
         let pid = server.unwrap_or_else(std::process::id);
         let mut seen: Vec<u64> = Vec::new();
         let began = Instant::now();
-        while began.elapsed() < REST_MAX && !stop.load(Relaxed) && !is_steady(&seen, looks) {
+        let is_settled =
+            |seen: &[u64], elapsed: Duration| is_steady(seen, looks) && (hasty || elapsed >= least);
+        while began.elapsed() < REST_MAX
+            && !stop.load(Relaxed)
+            && !is_settled(&seen, began.elapsed())
+        {
             std::thread::sleep(LOOK);
             let rss = rss_bytes(pid).unwrap_or_default();
             seen.push(rss);

@@ -6,7 +6,7 @@
 //! the difference of these two rests is the connections' alone. The ramp may stop to measure (`stages`),
 //! and before the goodbye there may be a storm (`storm`).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -31,6 +31,10 @@ const RAMP_MAX: Duration = Duration::from_secs(3_600);
 /// Goodbyes: this, and a second more for each so many clients.
 const PARTING_MAX: Duration = Duration::from_secs(120);
 const PARTING_PER_SECOND_MIN: u32 = 2_000;
+/// Messages after which the server's store gives write buffers back once traffic pauses: 2 MiB of them.
+const STORE_RESTS_AFTER: u64 = 2_500;
+/// Until it has: two of its intervals of 2 s, and the allocator's decay of 10 s.
+const STORE_REST: Duration = Duration::from_secs(15);
 
 /// Runs all phases.
 pub(super) fn run(args: &Args) -> anyhow::Result<Report> {
@@ -51,6 +55,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Report> {
         stop: &stop,
         server,
         line: RefCell::new(TimeLine::begin(server)),
+        messages_since_rest: Cell::new(0),
     };
     let report = run.all();
     shards.end()?;
@@ -76,6 +81,8 @@ pub(super) struct Run<'a> {
     /// The server's process, where it is on this host.
     pub(super) server: Option<u32>,
     pub(super) line: RefCell<TimeLine>,
+    /// Sent since the last rest that waited for a store to rest too.
+    pub(super) messages_since_rest: Cell<u64>,
 }
 
 impl Run<'_> {
@@ -84,24 +91,28 @@ impl Run<'_> {
         let warm = args.warm_up_connections();
         if warm > 0 {
             self.ramp("warm-up", warm)?;
-            self.messages("talk", warm, args.warm_up_traffic())?;
+            for (rate, time, pause) in args.warm_up_traffic() {
+                self.messages("talk", warm, (rate, time))?;
+                self.shards.wait_until(pause, || false);
+            }
         }
         let before = self.rest();
         let stages = self.stages(&before)?;
         let traffic = self.messages("traffic", args.connections, (args.rate, args.duration))?;
-        let after = if args.rate > 0 {
-            self.rest()
-        } else {
-            Sample::take(self.server, self.plan.counts.live())
+        let after = match (args.rate > 0, args.join_rests) {
+            (true, true) => None,
+            (true, false) => Some(self.rest()),
+            (false, _) => Some(Sample::take(self.server, self.plan.counts.live())),
         };
         let storm = match args.storm && !self.shards.is_over() {
             true => Some(self.storm()?),
             false => None,
         };
-        let last = match &storm {
-            Some(_) => self.rest(),
-            None => after.clone(),
+        let last = match (&storm, &after) {
+            (None, Some(after)) => after.clone(),
+            _ => self.rest(),
         };
+        let after = after.unwrap_or_else(|| last.clone());
         // What is lost from here on is lost to our own goodbye.
         let mut report = account::report(self, &traffic);
         self.part();
@@ -167,11 +178,19 @@ impl Run<'_> {
 
     /// Waits until nothing changes, and looks.
     pub(super) fn rest(&self) -> Sample {
+        // Fewer messages are too few for a store to rest after them.
+        let least = match self.messages_since_rest.get() > STORE_RESTS_AFTER {
+            true => STORE_REST,
+            false => Duration::ZERO,
+        };
+        if !least.is_zero() {
+            self.messages_since_rest.set(0);
+        }
         let hasty = self.args.connections < measure::CONNECTIONS_MIN;
         let mib = |rss: u64| format!("the server has {:.1} MiB", rss as f64 / f64::from(1 << 20));
         let live = self.plan.counts.live();
         let mut progress = Progress::begin("rest", 0);
-        let sample = Sample::at_rest(self.server, live, hasty, self.stop, |rss| {
+        let sample = Sample::at_rest(self.server, live, hasty, least, self.stop, |rss| {
             progress.at(0, &mib(rss));
         });
         progress.end(0, &sample.server_rss.map(mib).unwrap_or_default());

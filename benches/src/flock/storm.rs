@@ -155,6 +155,7 @@ impl Watch<'_, '_> {
         let all_there = || counts.delivered.value() >= counts.sent.value();
         self.run.shards.tick_until(STRAGGLERS_MAX, all_there);
         self.run.latencies(self.start_ns, Mail::Tell)?;
+        self.run.note_messages(counts.sent.value());
         Ok(Storm {
             cut: counts.cut.value(),
             reconnected: counts.reconnected.value(),

@@ -53,6 +53,7 @@ impl Run<'_> {
         let tally = self.latencies(start_ns, Mail::Tell)?;
         let (sent, delivered) = (counts.sent.value(), counts.delivered.value());
         progress.end(sent, &format!("{delivered} arrived"));
+        self.note_messages(sent);
         let seconds = (tally.last_ns - start_ns) as f64 / 1e9;
         Ok(Traffic {
             rate_asked: rate,
@@ -68,6 +69,12 @@ impl Run<'_> {
             server_cpu,
             own_cpu,
         })
+    }
+
+    /// The next rest waits for the store too, once there were enough.
+    pub(super) fn note_messages(&self, sent: u64) {
+        let since = self.messages_since_rest.get();
+        self.messages_since_rest.set(since + sent);
     }
 
     /// Opens the conversations of so many pairs. How many talk.

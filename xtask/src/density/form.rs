@@ -36,6 +36,8 @@ pub(super) struct Form {
     pub(super) hold: Duration,
     /// The established ones alone, before and after the storm.
     pub(super) calm: Duration,
+    /// Memory is looked at after the storm only, not after the traffic too.
+    pub(super) join_rests: bool,
     /// The server's, and the idle time after which it gives a connection up.
     pub(super) heartbeat_ms: u32,
     /// The command that makes it again.
@@ -80,10 +82,11 @@ impl Form {
             } else {
                 vec![1_000, 10_000]
             },
-            stage_time: seconds(4, 8, 15),
+            stage_time: seconds(2, 8, 15),
             rate,
-            hold: options.hold.unwrap_or(seconds(8, 20, 600)),
+            hold: options.hold.unwrap_or(seconds(5, 20, 600)),
             calm: seconds(4, 8, 20),
+            join_rests: quick,
             heartbeat_ms: (connections / (HEARTBEATS_PER_SECOND / 1_000))
                 .clamp(HEARTBEAT_MS_MIN, 3_600_000),
             command: command(options),
@@ -147,6 +150,9 @@ impl Form {
         add("--warm-up-messages", "80000".to_owned());
         add("--storm-calm", time(self.calm));
         options.push("--storm".to_owned());
+        if self.join_rests {
+            options.push("--join-rests".to_owned());
+        }
         options
     }
 }
