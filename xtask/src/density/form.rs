@@ -15,11 +15,6 @@ const QUICK_MAX: u32 = 50_000;
 const FULL_MIN: u32 = 500_000;
 /// Both ends of a TLS connection, kernel and user space.
 const PAIR_BYTES: u64 = 9_000;
-/// Heartbeats of the whole host per second. As it ships (one each 30 s), two million connections would
-/// send 67,000 a second, which is more than two cores; a real deployment spreads its clients' own traffic
-/// over the interval, which counts as life.
-const HEARTBEATS_PER_SECOND: u32 = 5_000;
-const HEARTBEAT_MS_MIN: u32 = 30_000;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +33,6 @@ pub(super) struct Form {
     pub(super) calm: Duration,
     /// Memory is looked at after the storm only, not after the traffic too.
     pub(super) join_rests: bool,
-    /// The server's, and the idle time after which it gives a connection up.
-    pub(super) heartbeat_ms: u32,
     /// The command that makes it again.
     pub(super) command: String,
 }
@@ -87,8 +80,6 @@ impl Form {
             hold: options.hold.unwrap_or(seconds(5, 20, 600)),
             calm: seconds(4, 8, 20),
             join_rests: quick,
-            heartbeat_ms: (connections / (HEARTBEATS_PER_SECOND / 1_000))
-                .clamp(HEARTBEAT_MS_MIN, 3_600_000),
             command: command(options),
         })
     }
@@ -111,16 +102,7 @@ impl Form {
     pub(super) fn server_config(&self) -> String {
         // Room for connections of the storm that come while dead ones are still being closed.
         let room = (self.connections / 20).max(5_000);
-        let mut config = format!("[limits]\nconnections_max = {}\n", self.connections + room);
-        if self.heartbeat_ms > HEARTBEAT_MS_MIN {
-            let idle_ms = self.heartbeat_ms / 2 * 5;
-            config += &format!(
-                "heartbeat_interval_ms = {}\nidle_timeout_ms = {}\n",
-                self.heartbeat_ms,
-                idle_ms.min(7_200_000)
-            );
-        }
-        config
+        format!("[limits]\nconnections_max = {}\n", self.connections + room)
     }
 
     /// The load generator's options, without the URL and the files.
@@ -148,6 +130,8 @@ impl Form {
         add("--duration", time(self.hold));
         // Once around the longest of the router's queues, so that what they take is there before.
         add("--warm-up-messages", "80000".to_owned());
+        // Both ends hand over batches: with more under way the cores are never without work.
+        add("--connect-window", "1024".to_owned());
         add("--storm-calm", time(self.calm));
         options.push("--storm".to_owned());
         if self.join_rests {
@@ -207,9 +191,7 @@ mod tests {
         let full = Form::of(&options(2_000_000)).unwrap();
         assert_eq!(full.stages, SIZES);
         assert_eq!((full.hold, full.rate), (Duration::from_secs(600), 10_000));
-        assert_eq!(full.heartbeat_ms, 400_000);
-        assert!(full.server_config().contains("idle_timeout_ms = 1000000"));
-        assert!(!quick.server_config().contains("heartbeat"));
+        assert!(full.server_config().contains("connections_max = 2100000"));
     }
 
     #[test]

@@ -28,19 +28,42 @@ pub(crate) enum Output<'a> {
 
 /// Signals do not end this program while a run is on: the host is to be put back first.
 pub(super) struct Interrupts {
+    interrupt: Arc<AtomicBool>,
     terminate: Arc<AtomicBool>,
+    over: Arc<AtomicBool>,
 }
 
 impl Interrupts {
-    /// From now on.
+    /// From now on, until this is dropped.
     pub(super) fn heed() -> Result<Self> {
-        let terminate = Arc::new(AtomicBool::new(false));
-        // A terminal sends SIGINT to the load generator too, which ends its phases early and reports.
-        let interrupt = Arc::new(AtomicBool::new(false));
+        let flag = || Arc::new(AtomicBool::new(false));
+        let (interrupt, terminate, over) = (flag(), flag(), flag());
         for (signal, flag) in [(SIGINT, &interrupt), (SIGTERM, &terminate)] {
-            signal_hook::flag::register(signal, Arc::clone(flag)).context("listen for signals")?;
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&over))
+                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(flag)))
+                .context("listen for signals")?;
         }
-        Ok(Self { terminate })
+        Ok(Self {
+            interrupt,
+            terminate,
+            over,
+        })
+    }
+
+    /// What was held back takes its effect: the end of this program.
+    pub(super) fn give_in(&self) {
+        for (signal, flag) in [(SIGINT, &self.interrupt), (SIGTERM, &self.terminate)] {
+            if flag.load(Relaxed) {
+                // Does not return, but for a signal that has no default, which these two have.
+                signal_hook::low_level::emulate_default_handler(signal).ok();
+            }
+        }
+    }
+}
+
+impl Drop for Interrupts {
+    fn drop(&mut self) {
+        self.over.store(true, Relaxed);
     }
 }
 
@@ -106,6 +129,7 @@ fn on_terminal(command: &mut Command, interrupts: &Interrupts) -> Result<Option<
         if let Some(status) = child.try_wait()? {
             return Ok((!status.success()).then(|| status.to_string()));
         }
+        // A terminal sends SIGINT to the load generator too.
         if interrupts.terminate.load(Relaxed) && !passed_on {
             passed_on = true;
             terminate(&child);

@@ -138,6 +138,10 @@ pub(crate) fn measure(
     let measured = with_parameters(checkout, &form, output, &interrupts, &parameters);
     // Whatever became of the run.
     parameters.put_back()?;
+    // An interrupted run on a terminal has its report; as one of many tests it ends them all.
+    if matches!(output, Output::Log(..)) {
+        interrupts.give_in();
+    }
     measured
 }
 
