@@ -41,10 +41,10 @@ pub enum Side {
 #[allow(missing_docs)]
 #[derive(Debug)]
 pub enum Op {
-    /// Multishot accept on a listener, each connection straight into the ring's file table. Every
-    /// completion's result is the slot index; one without `more` has ended it.
+    /// Accepts one connection of a listener, straight into the ring's file table. Result: the slot
+    /// index. [`Driver::take_peer`] tells where it comes from.
     Accept { ring: u16, listener: u16 },
-    /// Ends the multishot accept with that tag.
+    /// Ends the accept with that tag. The accept's own completion comes too.
     CancelAccept { ring: u16, accept: Tag },
     /// A new TCP socket straight into the ring's file table. Result: the slot index.
     Socket { ring: u16, ipv6: bool },
@@ -150,6 +150,9 @@ pub trait Driver {
     /// Submits what is queued and appends what has completed, waiting for at most `wait_ns` (0: not at
     /// all) for something to complete or for a wake from another thread.
     fn turn(&mut self, wait_ns: u64, completions: &mut Vec<Completion>);
+    /// Where the connection that this accept brought comes from. To be called once for each completed
+    /// accept, whatever its result: the address is kept until then.
+    fn take_peer(&mut self, ring: u16, accept: Tag) -> Option<SocketAddr>;
     /// The received bytes.
     fn bytes(&mut self, buffer: &RecvBuffer) -> &mut [u8];
     /// Gives a buffer back to its ring.

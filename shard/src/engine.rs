@@ -100,8 +100,9 @@ impl<D: Driver, H: Handler> Engine<D, H> {
     pub fn turn(&mut self) -> Progress {
         self.reap();
         self.shard.now = self.driver.now();
+        let again = std::mem::take(&mut self.shard.again);
         let work = self.run();
-        if !work.is_none() {
+        if again || !work.is_none() {
             self.handler.on_turn_end(&mut self.shard);
         }
         self.shard.deliver_parcels();
@@ -167,6 +168,7 @@ impl<D: Driver, H: Handler> Engine<D, H> {
         let shard = &self.shard;
         // The first turn arms the accepts.
         if shard.counters.turns == 0
+            || shard.again
             || self.is_called()
             || !shard.dirty.is_empty()
             || !shard.failures.is_empty()

@@ -3,6 +3,8 @@
 //! The engine calls down into nobody: it hands bytes and events to a [`Handler`], and the handler
 //! answers by calling methods of [`Shard`], which only queue work. Nothing here blocks.
 
+use std::net::SocketAddr;
+
 use crate::{ConnId, Shard};
 
 /// Where an open connection came from.
@@ -12,6 +14,8 @@ pub enum Origin {
     Accepted {
         /// Index into the configured listeners.
         listener: u16,
+        /// The client's address, as the kernel has it (IPv4 on an IPv6 listener is mapped).
+        peer: SocketAddr,
     },
     /// Connected by [`Shard::connect`]; the token is the caller's.
     Connected {
@@ -91,7 +95,8 @@ pub trait Handler: Sized {
     /// opened or arrived and did not depart.
     fn on_closed(&mut self, shard: &mut Shard<Self>, conn: ConnId, state: Self::Conn, cause: Cause);
 
-    /// The end of a turn in which something happened: the place to flush batched work.
+    /// The end of a turn in which something happened, or which [`Shard::turn_again`] asked for: the
+    /// place to flush batched work.
     fn on_turn_end(&mut self, shard: &mut Shard<Self>);
 
     /// The shard was asked to stop. Close connections (politely) here; the shard ends when none is

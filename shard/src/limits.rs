@@ -40,7 +40,7 @@ pub const RECV_BUFFERS_MAX: u16 = 32_768;
 pub const SQ_ENTRIES: u32 = 256;
 
 /// Entries of a ring's completion queue. It is emptied after each system call, which adds at most
-/// [`SQ_ENTRIES`] and a burst of accepts; the kernel sizes the ring's poll hash by it (128 chains).
+/// [`SQ_ENTRIES`] and what of the polls and accepts became due; the kernel sizes the ring's poll hash by it (128 chains).
 pub const CQ_ENTRIES: u32 = 4_096;
 
 /// Completions taken in one turn. The rest stay in the rings: a turn is bounded.
@@ -95,7 +95,11 @@ pub const STOP_FORCE_MS: u64 = 2_000;
 /// What the kernel clamps to net.core.somaxconn anyway.
 pub const BACKLOG: u32 = 65_535;
 
-/// An accept moves on to the ring with the most room after this many connections.
+/// Accepts that are armed on a listener at one time, on all rings of a shard: what one turn takes from
+/// a backlog. At some 15 us each, a shard in a storm spends a millisecond on them.
+pub const ACCEPTS_MAX: u32 = 64;
+
+/// A listener moves on to the ring with the most room after this many connections.
 pub const ACCEPT_ROTATE: u32 = 256;
 
 /// Slots of a ring that accepts leave free for moves and for accepts already on their way.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::driver::{Now, Op, Tag};
 use crate::fabric::{Envelope, Fabric};
+use crate::limits::ACCEPTS_MAX;
 use crate::mailbox::Postboxes;
 use crate::outgoing::{Outgoing, Spare};
 use crate::slot::state::Event;
@@ -82,6 +83,8 @@ pub struct Shard<H: Handler> {
     pub(crate) spare: Spare,
     pub(crate) live: usize,
     pub(crate) stopping: bool,
+    pub(crate) accept_budget: u32,
+    pub(crate) again: bool,
     pub(crate) failures: VecDeque<Failure>,
     /// Connects that wait for their turn; then sockets that are being made, by the engine's token;
     /// then connects under way, by slot index.
@@ -131,6 +134,8 @@ impl<H: Handler> Shard<H> {
             spare: Spare::default(),
             live: 0,
             stopping: false,
+            accept_budget: ACCEPTS_MAX,
+            again: false,
             failures: VecDeque::new(),
             wanted: VecDeque::new(),
             sockets: HashMap::new(),
@@ -309,6 +314,18 @@ impl<H: Handler> Shard<H> {
         };
         self.rings[usize::from(ring)].used += 1;
         self.wanted.push_back(Connecting { addr, ring, token });
+    }
+
+    /// How many accepts may be armed on each listener, from the end of this turn on; at most
+    /// [`ACCEPTS_MAX`], which it also is at the start. Who comes above it waits in the listener's
+    /// backlog. Accepts that are armed already stay, unless it is 0 for some milliseconds.
+    pub fn set_accept_budget(&mut self, accepts: u32) {
+        self.accept_budget = accepts.min(ACCEPTS_MAX);
+    }
+
+    /// Work is left over: the next turn begins at once, and ends with `on_turn_end` whatever comes.
+    pub fn turn_again(&mut self) {
+        self.again = true;
     }
 
     /// Connections of the handler here: opened or arrived, and neither closed nor departed.

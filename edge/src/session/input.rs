@@ -30,7 +30,7 @@ impl Sessions {
     pub(super) fn open(&mut self, shard: &mut Shard<Self>, conn: ConnId, origin: Origin) {
         let now_ns = shard.now().mono_ns;
         let transport = match origin {
-            Origin::Accepted { listener } => self
+            Origin::Accepted { listener, .. } => self
                 .settings
                 .listeners
                 .get(usize::from(listener))

@@ -1,7 +1,8 @@
-//! Multishot accept as io_uring has it.
+//! Accept into the file table as io_uring has it.
 //!
 //! A connection is taken from the backlog before the table is asked for a slot: where there is none,
-//! the connection is lost with the ENFILE that ends the accept (io_fixed_fd_install puts the file).
+//! the connection is lost with the ENFILE that is the accept's result (io_fixed_fd_install puts the
+//! file).
 
 use libc::{ECONNABORTED, EINTR, EMFILE, ENFILE};
 
@@ -9,16 +10,14 @@ use super::checks::Count;
 use super::driver::SimDriver;
 use super::kernel::Kernel;
 use super::net::SHARD;
-use super::ring::{Accepting, Mark, Ring, blank};
+use super::ring::{Accepting, Mark, Ring};
 
 /// How an accept stands after a look at its listener.
 enum Accepted {
     /// Nobody waits.
     Waits,
-    /// It took one and goes on.
-    More,
-    /// It is over.
-    Ended,
+    /// It is over: it took that connection, or none.
+    Ended(Option<u32>),
 }
 
 impl SimDriver {
@@ -34,9 +33,10 @@ impl SimDriver {
                 let accept = ring.accepts[at];
                 match accept_one(&mut kernel, self.shard, ring, accept) {
                     Accepted::Waits => at += 1,
-                    Accepted::More => {}
-                    Accepted::Ended => {
+                    Accepted::Ended(link) => {
                         ring.accepts.remove(at);
+                        let from = link.map(|link| kernel.links[link as usize].peer);
+                        self.peers.insert(accept.tag.0, from);
                     }
                 }
             }
@@ -57,17 +57,16 @@ fn accept_one(kernel: &mut Kernel, shard: u16, ring: &mut Ring, accept: Acceptin
     if kernel.strikes(|rates| rates.no_files, Count::AcceptNoFile) {
         let errno = if kernel.rng.one_in(2) { ENFILE } else { EMFILE };
         ring.post(accept.tag, -errno, Mark::None);
-        return Accepted::Ended;
+        return Accepted::Ended(None);
     }
-    let ends = kernel.strikes(|rates| rates.accept_ends, Count::AcceptEnded);
-    if ends && kernel.rng.one_in(2) {
+    if kernel.strikes(|rates| rates.accept_ends, Count::AcceptEnded) {
         let errno = if kernel.rng.one_in(2) {
             ECONNABORTED
         } else {
             EINTR
         };
         ring.post(accept.tag, -errno, Mark::None);
-        return Accepted::Ended;
+        return Accepted::Ended(None);
     }
     kernel.ports[port].backlogs[listener].pop_front();
     let Some(index) = ring.free_slot(&mut kernel.rng) else {
@@ -75,17 +74,11 @@ fn accept_one(kernel: &mut Kernel, shard: u16, ring: &mut Ring, accept: Acceptin
         kernel.links[link as usize].excused = true;
         kernel.close(link, SHARD);
         ring.post(accept.tag, -ENFILE, Mark::None);
-        return Accepted::Ended;
+        return Accepted::Ended(None);
     };
     kernel.checks.count(Count::Accepted);
     kernel.links[link as usize].refs = 1;
     ring.slots[index as usize].file = Some(link);
-    let mut completion = blank(ring.number(), accept.tag, index as i32);
-    completion.more = !ends;
-    ring.post_full(completion, Mark::Given(index));
-    if ends {
-        Accepted::Ended
-    } else {
-        Accepted::More
-    }
+    ring.post(accept.tag, index as i32, Mark::Given(index));
+    Accepted::Ended(Some(link))
 }

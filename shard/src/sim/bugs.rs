@@ -5,6 +5,7 @@
 //! in the loop. A simulator that does not notice them would not notice ours.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use libc::EAGAIN;
 
@@ -46,13 +47,15 @@ pub enum Bug {
     IgnoresEof,
     /// An accept that ended is not armed again.
     ForgetsAccept,
+    /// A connection is said to come from where the one before it came from.
+    ConfusesPeers,
     /// Time is taken to run a tenth faster than it does.
     HurriesTimers,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 16] = [
+    pub const ALL: [Bug; 17] = [
         Bug::ForgetsToPoll,
         Bug::ForgetsToPollForRoom,
         Bug::ResendsFromStart,
@@ -68,6 +71,7 @@ impl Bug {
         Bug::LosesByte,
         Bug::IgnoresEof,
         Bug::ForgetsAccept,
+        Bug::ConfusesPeers,
         Bug::HurriesTimers,
     ];
 }
@@ -90,6 +94,7 @@ pub(super) struct Faulty {
     /// Sends and polls of which the loop has already heard.
     answered: BTreeSet<u64>,
     accepts: BTreeSet<(u16, u16)>,
+    last_peer: Option<SocketAddr>,
     count: u64,
 }
 
@@ -105,6 +110,7 @@ impl Faulty {
             marked: BTreeSet::new(),
             answered: BTreeSet::new(),
             accepts: BTreeSet::new(),
+            last_peer: None,
             count: 0,
         }
     }
@@ -331,6 +337,15 @@ impl Driver for Faulty {
             completions.extend(answer);
         }
         completions.append(&mut self.forged);
+    }
+
+    fn take_peer(&mut self, ring: u16, accept: Tag) -> Option<SocketAddr> {
+        let peer = self.below.take_peer(ring, accept)?;
+        let before = self.last_peer.replace(peer);
+        match self.bug {
+            Bug::ConfusesPeers => before.or(Some(peer)),
+            _ => Some(peer),
+        }
     }
 
     fn bytes(&mut self, buffer: &RecvBuffer) -> &mut [u8] {

@@ -44,8 +44,14 @@ named! {
         CloseInFlight = "close with something in flight on the slot",
         /// What is in flight on the old slot would take the new owner's bytes.
         MoveInFlight = "move with a receive or send in flight on the slot",
-        /// One accept per ring and listener.
-        TwoAccepts = "two accepts of a ring on a listener",
+        /// Accepts are bounded.
+        TooManyAccepts = "more accepts armed on a listener than allowed",
+        /// An accept's address is asked for once ...
+        AddressTwice = "address of an accept asked for twice",
+        /// ... and always.
+        AddressKept = "address of an accept never asked for",
+        /// A connection comes from where the loop says.
+        WrongAddress = "connection said to come from another address",
         /// A send has something to send.
         BadSend = "send of nothing or from beyond the end",
         /// A buffer that the kernel owns is not the loop's to give back or to read.
@@ -100,6 +106,7 @@ named! {
         AcceptFull = "ENFILE on accept, table full",
         AcceptNoFile = "ENFILE on accept, host full",
         AcceptEnded = "accepts ended for no reason",
+        AcceptShut = "turns that let nobody in",
         AcceptCancelled = "accepts cancelled",
         Accepted = "connections accepted",
         BacklogFull = "connections refused, backlog full",

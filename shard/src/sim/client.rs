@@ -1,6 +1,7 @@
 //! What a connection is to the simulated echo server, and how its requests are taken from the stream.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use super::frame::{Command, Frame};
 use crate::Close;
@@ -8,6 +9,8 @@ use crate::Close;
 /// What a connection is to the echo server.
 #[derive(Debug, Default)]
 pub(super) struct Client {
+    /// Where it comes from, where a shard accepted it.
+    pub(super) from: Option<SocketAddr>,
     /// The client, once its first request has come.
     pub(super) peer: Option<u32>,
     pub(super) next_seq: u32,

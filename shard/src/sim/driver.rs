@@ -6,14 +6,17 @@
 //! `turn` never blocks: the scheduler remembers how long the loop wanted to wait.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
 use super::checks::{Check, Count};
 use super::kernel::{Event, Kernel, TaskWork};
+use super::ops::PORT_BASE;
 use super::ring::{Kind, Mark, Ring};
 use super::rng::mix;
 use crate::driver::{Completion, Driver, Interest, Now, Op, RecvBuffer, SlotRef, Tag};
+use crate::limits::ACCEPTS_MAX;
 
 /// An operation that waits for its turn.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub(super) struct SimDriver {
     pub(super) kernel: Rc<RefCell<Kernel>>,
     pub(super) rings: Vec<Ring>,
     queue: VecDeque<Queued>,
+    /// Where accepts' connections come from, by tag, until the loop asks; and accepts that brought none.
+    pub(super) peers: BTreeMap<u64, Option<u32>>,
     wants_until_ns: u64,
     idle: bool,
 }
@@ -52,6 +57,7 @@ impl SimDriver {
             kernel,
             rings,
             queue: VecDeque::new(),
+            peers: BTreeMap::new(),
             wants_until_ns: 0,
             idle: false,
         }
@@ -66,6 +72,10 @@ impl SimDriver {
     /// The loop ended: nothing may be left, and the rings go.
     pub(super) fn check_empty(&self) {
         let kernel = &mut *self.kernel.borrow_mut();
+        let kept = self.peers.len();
+        kernel.checks.hold(kept == 0, Check::AddressKept, || {
+            format!("shard {}: {kept}", self.shard)
+        });
         for ring in &self.rings {
             ring.check_empty(self.shard, &mut kernel.checks);
             for index in ring.unreaped_files() {
@@ -101,12 +111,12 @@ impl SimDriver {
             Op::Close { slot } => (slot, Kind::Close),
             Op::Accept { ring, listener } => {
                 let armed = &self.rings[usize::from(*ring)].accepts;
-                let twice = armed.iter().any(|accept| accept.listener == *listener);
-                let queued = self.queue.iter().any(|queued| {
+                let armed = armed.iter().filter(|accept| accept.listener == *listener);
+                let queued = self.queue.iter().filter(|queued| {
                     matches!(queued.op, Op::Accept { ring: r, listener: l } if (r, l) == (*ring, *listener))
                 });
-                let twice = twice || queued;
-                return checks.hold(!twice, Check::TwoAccepts, || format!("{op:?}"));
+                let few = armed.count() + queued.count() < ACCEPTS_MAX as usize;
+                return checks.hold(few, Check::TooManyAccepts, || format!("{op:?}"));
             }
             Op::CancelAccept { .. } | Op::CancelPoll { .. } | Op::Socket { .. } => return,
         };
@@ -272,6 +282,15 @@ impl Driver for SimDriver {
         self.idle = completions.len() == before && wait_ns > 0;
     }
 
+    fn take_peer(&mut self, _: u16, accept: Tag) -> Option<SocketAddr> {
+        let from = self.peers.remove(&accept.0);
+        let checks = &mut self.kernel.borrow_mut().checks;
+        checks.hold(from.is_some(), Check::AddressTwice, || {
+            format!("{accept:x?} has no address any more")
+        });
+        from.flatten().map(addr_of)
+    }
+
     fn bytes(&mut self, buffer: &RecvBuffer) -> &mut [u8] {
         let checks = &mut self.kernel.borrow_mut().checks;
         self.rings[usize::from(buffer.ring)].bytes(buffer, checks)
@@ -284,6 +303,16 @@ impl Driver for SimDriver {
             .note(mix(u64::from(buffer.id)), u64::from(buffer.len));
         self.rings[usize::from(buffer.ring)].recycle(&buffer, &mut kernel.checks);
     }
+}
+
+/// The address of a peer.
+pub(super) fn addr_of(peer: u32) -> SocketAddr {
+    let ip = if peer.is_multiple_of(2) {
+        IpAddr::V4(Ipv4Addr::LOCALHOST)
+    } else {
+        IpAddr::V6(Ipv6Addr::LOCALHOST)
+    };
+    SocketAddr::new(ip, PORT_BASE + peer as u16)
 }
 
 /// An operation without the bytes of a send.

@@ -91,6 +91,7 @@ impl SimDriver {
             return ring.post(tag, -ENOENT, Mark::None);
         };
         ring.accepts.remove(at);
+        self.peers.insert(accept.0, None);
         self.kernel
             .borrow_mut()
             .checks

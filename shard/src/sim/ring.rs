@@ -60,7 +60,7 @@ struct Buffer {
     bytes: Vec<u8>,
 }
 
-/// A multishot accept.
+/// An armed accept.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Accepting {
     /// Its tag.
@@ -126,11 +126,6 @@ impl Ring {
             polls: Vec::new(),
             connects: Vec::new(),
         }
-    }
-
-    /// Which of the shard's it is.
-    pub(super) fn number(&self) -> u16 {
-        self.number
     }
 
     /// A free slot, of any number or the lowest, as the kernel's hint happens to stand.

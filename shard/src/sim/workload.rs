@@ -3,16 +3,15 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
 use super::account::{Account, Tally};
 use super::checks::{Check, Count};
 use super::client::Client;
+use super::driver::addr_of;
 use super::frame::{Command, Frame};
 use super::kernel::{Event, Kernel, Line};
-use super::ops::PORT_BASE;
-use crate::limits::TICK_SHIFT;
+use crate::limits::{ACCEPTS_MAX, TICK_SHIFT};
 use crate::{Cause, Close, ConnId, Handler, Origin, SendError, Shard};
 
 /// A message between shards, or from outside.
@@ -42,6 +41,7 @@ pub(super) struct Echo {
     /// Paused by mail, to be resumed by the next one.
     paused: Vec<ConnId>,
     stopped: bool,
+    accepts: u32,
 }
 
 impl Echo {
@@ -53,6 +53,7 @@ impl Echo {
             kernel,
             tally,
             connecting: BTreeSet::new(),
+            accepts: ACCEPTS_MAX,
             batch: Vec::new(),
             paused: Vec::new(),
             stopped: false,
@@ -182,16 +183,24 @@ impl Echo {
     }
 
     fn connect(&mut self, shard: &mut Shard<Self>, peer: u32) {
-        let ip = if peer.is_multiple_of(2) {
-            IpAddr::from(Ipv4Addr::LOCALHOST)
-        } else {
-            IpAddr::from(Ipv6Addr::LOCALHOST)
-        };
         self.connecting.insert(u64::from(peer));
-        shard.connect(
-            SocketAddr::new(ip, PORT_BASE + peer as u16),
-            u64::from(peer),
-        );
+        shard.connect(addr_of(peer), u64::from(peer));
+    }
+
+    /// Accepts many, few or none for a while.
+    fn choose_budget(&mut self, shard: &mut Shard<Self>) {
+        {
+            let rng = &mut self.kernel.borrow_mut().rng;
+            if rng.one_in(8) {
+                self.accepts = [0, 0, 1, 3, ACCEPTS_MAX][rng.index(5)];
+            }
+        }
+        shard.set_accept_budget(self.accepts);
+        if self.accepts == 0 {
+            // Nobody else would open it again.
+            shard.turn_again();
+            self.account.count(Count::AcceptShut);
+        }
     }
 
     fn resume_paused(&mut self, shard: &mut Shard<Self>) {
@@ -208,11 +217,14 @@ impl Handler for Echo {
     type Parcel = Client;
     type Mail = Mail;
 
-    fn on_open(&mut self, _: &mut Shard<Self>, conn: ConnId, origin: Origin) {
+    fn on_open(&mut self, shard: &mut Shard<Self>, conn: ConnId, origin: Origin) {
         self.account.begin(conn, "opened");
         let asked = match origin {
             Origin::Connected { token } => self.connecting.remove(&token),
-            Origin::Accepted { listener } => {
+            Origin::Accepted { listener, peer } => {
+                if let Some(client) = shard.conn(conn) {
+                    client.from = Some(peer);
+                }
                 let port = &self.kernel.borrow().ports[usize::from(self.shard)];
                 usize::from(listener) < port.backlogs.len()
             }
@@ -249,6 +261,12 @@ impl Handler for Echo {
             self.account.fail(Check::RequestDiffers, why);
             Vec::new()
         });
+        if let (Some(from), Some(peer)) = (client.from, client.peer)
+            && from != addr_of(peer)
+        {
+            let detail = format!("{conn:?} of peer {peer} comes from {from}");
+            self.account.fail(Check::WrongAddress, detail);
+        }
         // The bytes are the handler's to change, and nobody reads them after it.
         bytes.fill(0xee);
         let late = client.peer.is_some_and(Client::answered_late);
@@ -390,6 +408,7 @@ impl Handler for Echo {
                 self.send_waiting(shard, conn);
             }
         }
+        self.choose_budget(shard);
         self.account.pester(shard);
         self.account.compare(shard);
     }

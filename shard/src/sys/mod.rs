@@ -1,6 +1,7 @@
 //! The kernel: every `unsafe` block of the project stands in one of these files.
 #![allow(unsafe_code)]
 
+mod accepts;
 mod buffers;
 pub(crate) mod clock;
 pub(crate) mod eventfd;

@@ -17,11 +17,7 @@ const OPCODES: [(u8, &str, &str); 11] = [
     (opcode::Close::CODE, "CLOSE of direct descriptors", "5.15"),
     (opcode::Shutdown::CODE, "SHUTDOWN", "5.11"),
     (opcode::AsyncCancel::CODE, "ASYNC_CANCEL", "5.5"),
-    (
-        opcode::AcceptMulti::CODE,
-        "ACCEPT, multishot and direct",
-        "5.19",
-    ),
+    (opcode::Accept::CODE, "ACCEPT, direct", "5.19"),
     (opcode::Socket::CODE, "SOCKET, direct", "5.19"),
     (opcode::MsgRingSendFd::CODE, "MSG_RING SEND_FD", "6.0"),
     (opcode::SetSockOpt::CODE, "URING_CMD", "5.19"),

@@ -3,20 +3,24 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{IoUring, cqueue, opcode, types};
 
+use super::accepts::Accepts;
 use super::buffers::{Buffers, GROUP};
 use super::sockaddr::SockAddr;
 use super::uring::RingFds;
 use crate::driver::{Completion, Interest, Op, RecvBuffer, Side, Tag};
 use crate::limits::{CQ_ENTRIES, SQ_ENTRIES};
 
-/// Operations of the driver's own; their completions end here.
+/// Operations of the driver's own; their completions end here. No tag of the engine's is one.
 const OWN: u64 = 15 << 60;
+/// Accepts, by the number of their place: the tag is there.
+const ACCEPT: u64 = OWN | 1 << 32;
 
 /// Enters of one ring in a turn: the kernel runs some twenty completions' work per enter.
 const ENTERS_MAX: u32 = 64;
@@ -56,6 +60,8 @@ pub(super) struct Ring {
         reason = "the kernel reads them where they are: they must not move"
     )]
     addrs: Vec<Box<SockAddr>>,
+    /// Accepts in flight, and the peers' addresses.
+    accepts: Accepts,
     /// Entries for which the submission queue had no room.
     waiting: VecDeque<Entry>,
     buffers: Buffers,
@@ -94,6 +100,7 @@ impl Ring {
             recv_bytes,
             sends: HashMap::default(),
             addrs: Vec::new(),
+            accepts: Accepts::default(),
             waiting: VecDeque::new(),
             buffers,
         })
@@ -105,19 +112,32 @@ impl Ring {
 
     /// Queues an operation.
     pub(super) fn queue(&mut self, tag: Tag, op: Op, listeners: &[RawFd], fds: &Arc<RingFds>) {
+        let user_data = match op {
+            Op::Accept { .. } => None,
+            _ => Some(tag.0),
+        };
         let entry = self.entry(tag, op, listeners, fds);
-        self.push(entry.user_data(tag.0));
+        self.push(match user_data {
+            Some(own) => entry.user_data(own),
+            None => entry,
+        });
     }
 
     fn entry(&mut self, tag: Tag, op: Op, listeners: &[RawFd], fds: &RingFds) -> Entry {
         match op {
             Op::Accept { listener, .. } => {
                 let fd = listeners.get(usize::from(listener)).copied().unwrap_or(-1);
-                opcode::AcceptMulti::new(types::Fd(fd))
-                    .allocate_file_index(true)
+                let (place, target) = self.accepts.begin(tag);
+                opcode::Accept::new(types::Fd(fd), target.addr, target.len)
+                    .file_index(Some(types::DestinationSlot::auto_target()))
                     .build()
+                    .user_data(ACCEPT | u64::from(place))
             }
-            Op::CancelAccept { accept, .. } => opcode::AsyncCancel::new(accept.0).build(),
+            Op::CancelAccept { accept, .. } => {
+                // One that is over is at no place: the kernel finds nothing to cancel.
+                let place = self.accepts.place(accept).unwrap_or(u32::MAX);
+                opcode::AsyncCancel::new(ACCEPT | u64::from(place)).build()
+            }
             Op::CancelPoll { poll, .. } => opcode::AsyncCancel::new(poll.0).build(),
             Op::Socket { ipv6, .. } => {
                 let family = if ipv6 { libc::AF_INET6 } else { libc::AF_INET };
@@ -192,8 +212,8 @@ impl Ring {
 
     fn fits(&mut self, entry: &Entry) -> bool {
         // SAFETY: what an entry points to lives until its completion: a send's bytes in `sends`, a
-        // receive's in `buffers`, a socket option in a static, and a connect's address in `addrs`
-        // until the kernel has copied it, at submission.
+        // receive's in `buffers`, a socket option in a static, an accept's address in
+        // `accepts`, and a connect's in `addrs` until the kernel has copied it, at submission.
         unsafe { self.uring.submission().push(entry).is_ok() }
     }
 
@@ -255,8 +275,10 @@ impl Ring {
             let Some(entry) = self.uring.completion().next() else {
                 break;
             };
-            if entry.user_data() != OWN {
+            if entry.user_data() & OWN != OWN {
                 out.push(self.completion(&entry));
+            } else if entry.user_data() != OWN {
+                out.extend(self.accepted(&entry));
             }
         }
     }
@@ -283,6 +305,24 @@ impl Ring {
             buffer,
             sent,
         }
+    }
+
+    /// An accept's end, with the tag that the engine gave it.
+    fn accepted(&self, entry: &cqueue::Entry) -> Option<Completion> {
+        let tag = self.accepts.tag(entry.user_data() as u32)?;
+        Some(Completion {
+            tag,
+            ring: self.number,
+            result: entry.result(),
+            more: false,
+            nonempty: false,
+            buffer: None,
+            sent: None,
+        })
+    }
+
+    pub(super) fn take_peer(&mut self, accept: Tag) -> Option<SocketAddr> {
+        self.accepts.take(accept)
     }
 
     pub(super) fn bytes(&mut self, buffer: &RecvBuffer) -> &mut [u8] {

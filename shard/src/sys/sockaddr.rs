@@ -1,6 +1,6 @@
 //! A socket address as the kernel reads it.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// A sockaddr_in or sockaddr_in6.
 pub(crate) enum SockAddr {
@@ -44,5 +44,24 @@ impl SockAddr {
             SockAddr::V6(addr) => size_of_val(addr),
         };
         len as libc::socklen_t
+    }
+}
+
+/// The address that the kernel wrote; `None` for a family that is neither.
+pub(crate) fn read(name: &libc::sockaddr_in6) -> Option<SocketAddr> {
+    match i32::from(name.sin6_family) {
+        libc::AF_INET => {
+            // SAFETY: sockaddr_in is the smaller one, of the same alignment, and any bytes are one.
+            let name = unsafe { std::ptr::from_ref(name).cast::<libc::sockaddr_in>().read() };
+            let ip = Ipv4Addr::from(name.sin_addr.s_addr.to_ne_bytes());
+            Some((ip, u16::from_be(name.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            let ip = Ipv6Addr::from(name.sin6_addr.s6_addr);
+            let port = u16::from_be(name.sin6_port);
+            let (flow, scope) = (name.sin6_flowinfo, name.sin6_scope_id);
+            Some(SocketAddrV6::new(ip, port, flow, scope).into())
+        }
+        _ => None,
     }
 }

@@ -5,7 +5,7 @@
 //! the rings by their descriptors only ([`RingFds`]), as targets of moved connections.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering, fence};
@@ -147,6 +147,10 @@ impl Driver for Uring {
             self.sleep(wait_ns);
             self.turn_rings(completions);
         }
+    }
+
+    fn take_peer(&mut self, ring: u16, accept: Tag) -> Option<SocketAddr> {
+        self.rings.get_mut(usize::from(ring))?.take_peer(accept)
     }
 
     fn bytes(&mut self, buffer: &RecvBuffer) -> &mut [u8] {

@@ -20,6 +20,8 @@ pub(crate) const OVERFLOW: u8 = b'o';
 pub(crate) const WANDER: u8 = b'w';
 /// Answers "bye" and closes, whatever comes behind.
 pub(crate) const GOODBYE: u8 = b'g';
+/// Answers the address that the engine says it comes from.
+pub(crate) const WHENCE: u8 = b'a';
 /// Panics.
 pub(crate) const PANIC: u8 = b'p';
 /// Says "late" after 50 ms.
@@ -30,6 +32,7 @@ pub(crate) const HOLD: u8 = b'h';
 #[derive(Default)]
 pub(crate) struct Conn {
     mode: u8,
+    from: Option<SocketAddr>,
     /// Bytes that are still to be produced.
     owed: usize,
     /// Messages that a client-side connection has still to get.
@@ -54,12 +57,16 @@ pub(crate) struct Seen {
 pub(crate) enum Mail {
     /// Connect there.
     Connect(SocketAddr, u64),
+    /// Accept so many and no more, at each look.
+    Accepts(u32),
     /// Only count it.
     Count,
 }
 
 pub(crate) struct Peer {
     pub(crate) seen: Arc<Seen>,
+    /// Accepts that are left.
+    pub(crate) accepts: Option<u32>,
 }
 
 fn count(counter: &AtomicU64) {
@@ -119,6 +126,12 @@ impl Peer {
                 let at = shard.now().mono_ns + 50_000_000;
                 shard.set_deadline(conn, Some(at));
             }
+            WHENCE => {
+                let from = shard.conn(conn).and_then(|c| c.from);
+                let text = from.map(|from| from.to_string()).unwrap_or_default();
+                shard.send(conn, text.into_bytes()).unwrap();
+                shard.close(conn, Close::Flush);
+            }
             PANIC => panic!("asked to panic"),
             other => panic!("no such mode: {other}"),
         }
@@ -132,6 +145,13 @@ impl Handler for Peer {
 
     fn on_open(&mut self, shard: &mut Shard<Self>, conn: ConnId, origin: Origin) {
         count(&self.seen.opened);
+        if let Origin::Accepted { peer, .. } = origin {
+            shard.conn(conn).unwrap().from = Some(peer);
+            if let Some(left) = self.accepts.as_mut() {
+                *left = left.saturating_sub(1);
+                shard.set_accept_budget(*left);
+            }
+        }
         if let Origin::Connected { token } = origin {
             let c = shard.conn(conn).unwrap();
             c.token = token;
@@ -183,6 +203,10 @@ impl Handler for Peer {
     fn on_mail(&mut self, shard: &mut Shard<Self>, mail: Mail) {
         match mail {
             Mail::Connect(addr, token) => shard.connect(addr, token),
+            Mail::Accepts(accepts) => {
+                self.accepts = Some(accepts);
+                shard.set_accept_budget(accepts);
+            }
             Mail::Count => count(&self.seen.mails),
         }
     }
@@ -239,6 +263,7 @@ pub(crate) fn serve(config: Config) -> Server {
     let own = Arc::clone(&seen);
     let running = start(config, inboxes, move |_| Peer {
         seen: Arc::clone(&own),
+        accepts: None,
     })
     .unwrap_or_else(|error| panic!("{error}"));
     Server {
