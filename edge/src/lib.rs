@@ -3,6 +3,7 @@
 //! Configuration, certificates, login verification, logging, the command line and the terminal
 //! client. Nothing below this crate knows of it. The binary `rookery` is `cli::run` and an allocator.
 
+pub mod admission;
 pub mod auth;
 pub mod certificate;
 pub mod chat;

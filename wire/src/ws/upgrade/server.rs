@@ -13,6 +13,9 @@ pub struct Server {
     pub paths: &'static [&'static str],
     /// The subprotocol that a client must offer; `None` takes every client and agrees to none.
     pub subprotocol: Option<&'static str>,
+    /// It takes nobody now: requests that it would accept are refused with 503, and told to come
+    /// again after so many seconds.
+    pub retry_after_s: Option<u32>,
 }
 
 /// An acceptable request.
@@ -27,12 +30,14 @@ impl Server {
     pub const CHAT: Self = Self {
         paths: &["/", "/v1"],
         subprotocol: Some(crate::proto::SUBPROTOCOL),
+        retry_after_s: None,
     };
 
     /// An endpoint that echoes, for conformance suites and load generators.
     pub const ECHO: Self = Self {
         paths: &["/"],
         subprotocol: None,
+        retry_after_s: None,
     };
 
     /// Reads a request at the front of `bytes` and tells the length of its head; `None` where it
@@ -86,10 +91,14 @@ impl Server {
             .ok_or(HttpError::BadRequest(
                 "Sec-WebSocket-Key is not 16 bytes in base64",
             ))?;
-        Ok(Request {
+        let request = Request {
             accept: accept_of(key),
             subprotocol: self.agree(headers)?,
-        })
+        };
+        match self.retry_after_s {
+            Some(retry_after_s) => Err(HttpError::Unavailable { retry_after_s }),
+            None => Ok(request),
+        }
     }
 
     /// Section 4.2.2: one of the offered subprotocols, compared with case.
