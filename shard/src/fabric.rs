@@ -89,6 +89,13 @@ impl<P> Fabric<P> {
         self.ports.iter().map(of).collect()
     }
 
+    /// Free slots of a shard, as last published.
+    pub(crate) fn free_slots_of(&self, shard: u16) -> u64 {
+        let port = &self.ports[usize::from(shard)];
+        let free = port.free.iter().map(|free| free.load(Ordering::Relaxed));
+        free.map(u64::from).sum()
+    }
+
     pub(crate) fn publish(&self, shard: u16, counters: &Counters) {
         self.ports[usize::from(shard)].counters.publish(counters);
     }

@@ -328,6 +328,25 @@ impl<H: Handler> Shard<H> {
         self.again = true;
     }
 
+    /// Slots of all rings.
+    pub fn slots(&self) -> u64 {
+        u64::from(self.slots_per_ring) * self.rings.len() as u64
+    }
+
+    /// Slots that are free.
+    pub fn free_slots(&self) -> u64 {
+        self.rings.iter().map(|ring| u64::from(ring.free())).sum()
+    }
+
+    /// The shard with the most free slots and how many those are, as each published at the end of its
+    /// last turn.
+    pub fn roomiest(&self) -> (u16, u64) {
+        (0..self.shards())
+            .map(|shard| (shard, self.fabric.free_slots_of(shard)))
+            .max_by_key(|(_, free)| *free)
+            .unwrap_or((self.id, 0))
+    }
+
     /// Connections of the handler here: opened or arrived, and neither closed nor departed.
     pub fn live(&self) -> usize {
         self.live

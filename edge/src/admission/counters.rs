@@ -44,7 +44,7 @@ counters! {
 }
 
 /// Adds one.
-pub(super) fn add_one(counter: &AtomicU64) {
+pub(crate) fn add_one(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
 }
 

@@ -58,7 +58,7 @@ impl<T: Copy> Lobby<T> {
     }
 
     /// Takes out who is next, and since when it has waited.
-    pub fn next(&mut self) -> Option<(T, u64)> {
+    pub fn take_next(&mut self) -> Option<(T, u64)> {
         self.served = self.served.wrapping_add(1);
         let order = if self.served.is_multiple_of(REFUSED_SHARE) {
             [Class::Refused, Class::Begun, Class::Fresh]
@@ -110,13 +110,13 @@ mod tests {
             lobby.enter(200 + number, Class::Refused, 0);
         }
         let first: Vec<u32> = (0..80)
-            .filter_map(|_| lobby.next())
+            .filter_map(|_| lobby.take_next())
             .map(|(n, _)| n)
             .collect();
         assert_eq!(first.iter().filter(|n| **n >= 200).count(), 10);
         assert_eq!(first.iter().filter(|n| **n < 100).count(), 0);
         assert_eq!(lobby.len(), 220);
-        let rest = std::iter::from_fn(|| lobby.next()).count();
+        let rest = std::iter::from_fn(|| lobby.take_next()).count();
         assert_eq!((rest, lobby.is_empty()), (220, true));
     }
 

@@ -7,10 +7,10 @@
 
 /// Kernel bytes of a TCP connection at rest with one oneshot poll armed, in a ring's file table:
 /// measured on Linux 6.18 from /proc/slabinfo (TCP 2,521, inode 862, poll 265, ...).
-pub const KERNEL_CONNECTION_BYTES: u64 = 4_165;
+pub(super) const KERNEL_CONNECTION_BYTES: u64 = 4_165;
 
 /// User bytes of a handshake under way: rustls, its input and output, the request's head, rounded up.
-pub const HANDSHAKE_BYTES: u64 = 16 << 10;
+pub(super) const HANDSHAKE_BYTES: u64 = 16 << 10;
 
 /// What was seen at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

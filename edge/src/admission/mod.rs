@@ -15,11 +15,14 @@ mod pace;
 mod rates;
 mod seat;
 
+pub use addresses::LIMIT_MAX as CONNECTIONS_PER_ADDRESS_MAX;
+pub(crate) use counters::add_one;
 pub use counters::{Counters, Since};
 pub use gate::{Gate, Limits, Refusal};
 pub use lobby::{Class, Lobby};
 pub use memory::{Sample, default_max_bytes};
 pub use pace::Pace;
+pub use rates::LIMIT_MAX as HANDSHAKES_PER_ADDRESS_MAX;
 pub use seat::Seat;
 
 /// Refused clients that wait to be told so, per shard. Above it they are cut off without TLS.

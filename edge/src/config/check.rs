@@ -4,6 +4,7 @@ use rookery_wire::proto;
 
 use super::Config;
 use super::load::Key;
+use crate::admission;
 
 /// The widest node id: message ids have 10 bits for node and shard, the lower ones the shard's.
 const NODE_ID_MAX: u16 = 1_023;
@@ -43,7 +44,35 @@ fn listeners(config: &Config, found: &mut Vec<(Key, String)>) {
 
 fn limits(config: &Config, found: &mut Vec<(Key, String)>) {
     let limits = &config.limits;
-    let ranges: [(&'static str, u32, u32, u32, &str); 11] = [
+    let ranges: [(&'static str, u32, u32, u32, &str); 15] = [
+        (
+            "connections_per_address_max",
+            limits.connections_per_address_max,
+            0,
+            admission::CONNECTIONS_PER_ADDRESS_MAX,
+            "connections",
+        ),
+        (
+            "handshakes_per_address_per_second_max",
+            limits.handshakes_per_address_per_second_max,
+            0,
+            admission::HANDSHAKES_PER_ADDRESS_MAX,
+            "handshakes",
+        ),
+        (
+            "handshakes_max",
+            limits.handshakes_max,
+            1,
+            1 << 24,
+            "handshakes",
+        ),
+        (
+            "handshake_turn_us",
+            limits.handshake_turn_us,
+            100,
+            1_000_000,
+            "us",
+        ),
         (
             "connections_max",
             limits.connections_max,
@@ -129,6 +158,15 @@ fn limits(config: &Config, found: &mut Vec<(Key, String)>) {
                 format!("is {value}; it may be {min} to {max} {unit}"),
             ));
         }
+    }
+    if limits.memory_max_bytes != 0 && limits.memory_max_bytes < 64 << 20 {
+        found.push((
+            ("limits", "memory_max_bytes"),
+            format!(
+                "is {}; below 67108864 the server itself has no room (0: by the host's memory)",
+                limits.memory_max_bytes
+            ),
+        ));
     }
     if limits.idle_timeout_ms <= limits.heartbeat_interval_ms {
         let message = format!(

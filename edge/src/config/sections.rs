@@ -102,6 +102,16 @@ pub enum Algorithm {
 pub struct Limits {
     /// Open connections on this host, those that have not logged in included.
     pub connections_max: u32,
+    /// Connections of one source address (of one IPv6 /64); 0: any number.
+    pub connections_per_address_max: u32,
+    /// Handshakes that one source address may begin in a second; 0: any number.
+    pub handshakes_per_address_per_second_max: u32,
+    /// Connections that have not logged in, on this host.
+    pub handshakes_max: u32,
+    /// How long a shard's turn should take while handshakes wait, us.
+    pub handshake_turn_us: u32,
+    /// Bytes of memory above which nobody is let in; 0: seven eighths of the host's.
+    pub memory_max_bytes: u64,
     /// Devices of one user that are connected at a time.
     pub devices_per_user_max: u16,
     /// Bytes of a message's payload.
@@ -224,6 +234,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 100_000,
+            connections_per_address_max: 0,
+            handshakes_per_address_per_second_max: 0,
+            handshakes_max: 16_384,
+            handshake_turn_us: 1_000,
+            memory_max_bytes: 0,
             devices_per_user_max: 5,
             payload_bytes_max: 65_536,
             page_messages_max: 100,

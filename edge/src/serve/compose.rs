@@ -3,6 +3,7 @@
 use rookery_router::log::WriterKind;
 use rookery_wire::{link, proto, ws};
 
+use crate::admission;
 use crate::auth::Verifier;
 use crate::auth::resume::ResumeKey;
 use crate::config::{Config, LogWriter};
@@ -41,6 +42,8 @@ pub(super) fn settings(
         resume: ResumeKey::open(&config.data)?,
         devices_max: usize::from(limits.devices_per_user_max),
         login_timeout_ms: limits.login_timeout_ms,
+        handshakes_max: handshakes(config),
+        turn_target_ns: u64::from(limits.handshake_turn_us) * 1_000,
         heartbeat: heartbeat(config),
         reconnect_jitter_ms: limits.reconnect_jitter_ms,
         page_messages_max: limits.page_messages_max,
@@ -53,6 +56,26 @@ fn heartbeat(config: &Config) -> Heartbeat {
         interval_ms: config.limits.heartbeat_interval_ms,
         idle_timeout_ms: config.limits.idle_timeout_ms,
         pings_per_second_max: config.limits.pings_per_second_max,
+    }
+}
+
+/// Handshakes of a shard that may be under way.
+fn handshakes(config: &Config) -> usize {
+    let shards = u32::from(config.engine.shard_count().max(1));
+    config.limits.handshakes_max.div_ceil(shards) as usize
+}
+
+/// What the gate is told.
+pub(super) fn admission(config: &Config) -> admission::Limits {
+    let limits = &config.limits;
+    admission::Limits {
+        connections_max: limits.connections_max,
+        memory_max_bytes: match limits.memory_max_bytes {
+            0 => admission::default_max_bytes(super::memory::host_bytes()),
+            some => some,
+        },
+        connections_per_address_max: limits.connections_per_address_max,
+        handshakes_per_address_per_second_max: limits.handshakes_per_address_per_second_max,
     }
 }
 

@@ -3,7 +3,9 @@
 
 mod announce;
 mod compose;
+mod doorman;
 mod keeper;
+mod memory;
 mod outlet;
 mod signals;
 
@@ -12,9 +14,11 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use rookery_shard::{Running, mailbox};
 
+use crate::admission::Gate;
 use crate::certificate::{self, Certificate};
 use crate::config::Config;
 use crate::session::{Mail, Mode, Parcel, Sessions};
+use doorman::Doorman;
 use keeper::RouterKeeper;
 use signals::{Signal, Signals};
 
@@ -34,11 +38,14 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
     let (postboxes, inboxes) =
         mailbox::channel(shards, MAILBOX).context("cannot make the shards' mailboxes")?;
     let mut keeper = RouterKeeper::start(compose::router(config), postboxes.clone())?;
+    let gate = Arc::new(Gate::new(compose::admission(config)));
+    let mut doorman = Doorman::new(Arc::clone(&gate));
     let engine = {
         let (settings, router) = (Arc::clone(&settings), keeper.router().clone());
         let tls = Arc::clone(&certificate.tls);
         rookery_shard::start(compose::engine(config, mode), inboxes, move |_| {
-            Sessions::new(Arc::clone(&settings), Arc::clone(&tls), router.clone())
+            let (settings, tls) = (Arc::clone(&settings), Arc::clone(&tls));
+            Sessions::new(settings, tls, router.clone(), Arc::clone(&gate))
         })?
     };
     announce::started(config, mode, engine.local_addrs(), &settings.listeners);
@@ -57,7 +64,10 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
                 stopper.stop();
                 break;
             }
-            None => keeper.look(),
+            None => {
+                keeper.look();
+                doorman.look();
+            }
         }
     }
     let ended = engine.join();

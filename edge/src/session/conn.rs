@@ -1,6 +1,6 @@
 //! What a connection is at rest: the few plain bytes that stand in the engine's slot table.
 
-use crate::session::settings::Transport;
+use crate::admission::Seat;
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,13 @@ pub(crate) enum Phase {
     Live,
     /// The last words were said; the engine closes it.
     Ended,
+}
+
+impl Phase {
+    /// It has not logged in: what it says waits its turn.
+    pub(crate) fn is_opening(self) -> bool {
+        matches!(self, Self::Opening | Self::Login)
+    }
 }
 
 /// An index into an arena, or none, in four bytes.
@@ -54,8 +61,8 @@ pub struct Conn {
     pub(crate) expires_s: u32,
     /// How far it has come.
     pub(crate) phase: Phase,
-    /// How its bytes travel.
-    pub(crate) transport: Transport,
+    /// Where it is counted.
+    pub(crate) seat: Seat,
 }
 
 // Two million of them make 80 MB.

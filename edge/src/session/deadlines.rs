@@ -48,6 +48,7 @@ impl Sessions {
             return;
         };
         match state.phase {
+            Phase::Opening | Phase::Login if self.is_patient(shard, conn) => {}
             Phase::Live => self.check_life(shard, conn, &state),
             Phase::Login | Phase::Moving => self.close(shard, conn, CloseCode::LOGIN_LATE),
             Phase::Opening => self.end(shard, conn, Close::Now),

@@ -16,6 +16,7 @@ impl Sessions {
             return;
         };
         let was = std::mem::replace(&mut state.phase, Phase::Ended);
+        self.leave_opening(was);
         if was == Phase::Live {
             let user_id = state.user_id;
             self.users.remove(user_id, conn);
@@ -52,6 +53,13 @@ impl Sessions {
 
     /// The owner's shard has no room: the client comes again later.
     pub(super) fn move_failed(&mut self, shard: &mut Shard<Self>, conn: ConnId, errno: i32) {
+        // Before its login a connection was to go where there is more room: it stays.
+        if shard
+            .conn(conn)
+            .is_some_and(|state| state.phase.is_opening())
+        {
+            return;
+        }
         tracing::warn!(conn = conn.as_u64(), errno, "the owner's shard has no room");
         self.close(shard, conn, CloseCode::TRY_AGAIN_LATER);
     }

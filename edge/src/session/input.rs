@@ -1,12 +1,12 @@
 //! The way in: bytes through the link, messages to their mode, and what the messages led to.
 
-use rookery_shard::{Close, ConnId, Origin, Shard};
+use rookery_shard::{Close, ConnId, Shard};
 use rookery_wire::link::{Flow, Link, Receiver, Writer};
 use rookery_wire::proto::CloseCode;
 use rookery_wire::{tls, ws};
 
 use super::conn::{Conn, Phase};
-use super::settings::{Mode, Transport};
+use super::settings::Mode;
 use super::{Place, Sessions, Work};
 
 /// What is to happen to a connection once its answers are queued.
@@ -26,41 +26,19 @@ pub(super) struct Held {
 }
 
 impl Sessions {
-    /// A new connection.
-    pub(super) fn open(&mut self, shard: &mut Shard<Self>, conn: ConnId, origin: Origin) {
-        let now_ns = shard.now().mono_ns;
-        let transport = match origin {
-            Origin::Accepted { listener, .. } => self
-                .settings
-                .listeners
-                .get(usize::from(listener))
-                .copied()
-                .unwrap_or_default(),
-            Origin::Connected { .. } => Transport::Plain,
-        };
-        let handshake = match transport {
-            Transport::Tls => tls::Handshake::server(&self.certificate).map(Some),
-            Transport::Plain => Ok(None),
-        };
-        let handshake = match handshake {
-            Ok(handshake) => handshake,
-            Err(error) => {
-                tracing::error!(%error, "no TLS handshake can begin");
-                return shard.close(conn, Close::Now);
-            }
-        };
-        let work = self.work.insert(Work::new(Link::accept(handshake)));
-        if let Some(state) = shard.conn(conn) {
-            state.work = Place::at(work);
-            state.transport = transport;
-            state.heard_s = super::deadlines::seconds(now_ns);
-        }
-        let timeout_ns = u64::from(self.settings.login_timeout_ms) * 1_000_000;
-        shard.set_deadline(conn, Some(now_ns + timeout_ns));
-    }
-
     /// Bytes came (or none: what a stopped link kept is due).
     pub(super) fn read(&mut self, shard: &mut Shard<Self>, conn: ConnId, bytes: &mut [u8]) {
+        let Some(&mut state) = shard.conn(conn) else {
+            return;
+        };
+        if state.phase.is_opening() && self.wait_in_lobby(shard, conn, &state, bytes) {
+            return;
+        }
+        self.look_at(shard, conn, bytes);
+    }
+
+    /// Feeds bytes to the connection's link, and does what comes of it.
+    pub(super) fn look_at(&mut self, shard: &mut Shard<Self>, conn: ConnId, bytes: &mut [u8]) {
         let now_s = super::deadlines::seconds(shard.now().mono_ns);
         let Some(state) = shard.conn(conn) else {
             return;
@@ -72,7 +50,7 @@ impl Sessions {
         let state = *state;
         let mut held = self.hold(&state);
         let mut out = shard.spare_buffer();
-        let config = self.settings.link;
+        let config = self.link_config(&held.work, conn);
         let mut upper = Upper {
             sessions: self,
             shard,
@@ -137,7 +115,10 @@ impl Sessions {
         let Some(state) = shard.conn(conn) else {
             return;
         };
-        let Held { tls, work } = held;
+        let Held { tls, mut work } = held;
+        if work.opening.is_some() && !state.phase.is_opening() {
+            work.opening = None;
+        }
         if let Some(tls) = tls {
             match state.tls.index() {
                 Some(at) => self.tls.give_back(at, tls),
@@ -202,7 +183,10 @@ impl Receiver for Upper<'_> {
             Mode::Echo => Phase::Live,
         };
         if let Some(state) = self.shard.conn(self.conn) {
-            state.phase = phase;
+            let was = std::mem::replace(&mut state.phase, phase);
+            if phase == Phase::Live {
+                self.sessions.leave_opening(was);
+            }
         }
         if phase == Phase::Live {
             self.sessions.begin_heartbeats(self.shard, self.conn);

@@ -9,6 +9,7 @@ use rookery_wire::ws;
 use super::conn::Phase;
 use super::input::{Next, say_and_end};
 use super::{Parcel, Sessions};
+use crate::admission::add_one;
 use crate::auth::resume::{self, Resume};
 use crate::auth::{AuthError, Login};
 
@@ -27,9 +28,13 @@ impl Sessions {
             Err(error) => return refuse(writer, &error),
         };
         let session_id = self.session_id(&login.resume_token, &who, now_ms);
+        if self.gate.is_short_of_memory() {
+            return self.shed(conn, writer);
+        }
         let Some(state) = shard.conn(conn) else {
             return Next::End;
         };
+        self.leave_opening(state.phase);
         state.user_id = who.user_id;
         state.device_id = who.device_id;
         state.session_id = session_id;
@@ -41,6 +46,16 @@ impl Sessions {
         }
         self.welcome(shard, conn, writer);
         Next::Stay
+    }
+
+    /// There is no memory for one more: the client comes again later.
+    fn shed(&self, conn: ConnId, writer: &mut Writer<'_>) -> Next {
+        add_one(&self.gate.counters().refused_login);
+        let reason = "no memory for more connections";
+        let retry_ms = self.retry_after_s(conn) * 1_000;
+        let busy = ErrorCode::Overloaded.message(0, retry_ms, reason);
+        writer.message(ws::Opcode::Binary, &proto::encode(&busy));
+        say_and_end(writer, CloseCode::TRY_AGAIN_LATER, reason)
     }
 
     /// The session that the resume token proves, or a new one.
@@ -71,6 +86,9 @@ impl Sessions {
         let phase = travelled.phase;
         if let Some(state) = shard.conn(conn) {
             *state = travelled;
+        }
+        if phase.is_opening() {
+            return self.arrive_early(shard, conn, &travelled);
         }
         if phase == Phase::Ended {
             return shard.close(conn, Close::Flush);

@@ -1,7 +1,8 @@
 //! The sessions of one shard: what a connection does, from its first byte to its last.
 //!
 //! [`Sessions`] is the engine's handler. It composes: bytes go through a [`Link`] (TLS, HTTP,
-//! WebSocket) and come out as messages (`input`), messages are a login (`login`) or requests for the
+//! WebSocket) and come out as messages (`input`), those of a connection that has not logged in when it
+//! is their turn (`door`); messages are a login (`login`) or requests for the
 //! router (`requests`), answers and fan-out leave through `output`, and time passes in `deadlines`.
 //! Each file is one of these steps, and none calls the one before it.
 //!
@@ -10,6 +11,7 @@
 
 mod conn;
 mod deadlines;
+mod door;
 mod ending;
 mod heartbeat;
 mod input;
@@ -20,6 +22,7 @@ mod requests;
 mod settings;
 mod users;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rookery_router::{Event, RouterHandle};
@@ -27,7 +30,9 @@ use rookery_shard::{Arena, Cause, ConnId, Handler, Origin, Shard};
 use rookery_wire::link::Link;
 use rookery_wire::tls;
 
+use crate::admission::{Gate, Lobby, Pace};
 use conn::{Conn, Phase, Place};
+use door::Opening;
 pub use heartbeat::Heartbeat;
 pub(crate) use heartbeat::tcp_keepalive_s;
 pub use owner::owner;
@@ -51,6 +56,8 @@ pub(crate) struct Work {
     skipped: u64,
     /// Nothing is read until the queue is empty.
     paused: bool,
+    /// Until the login is over.
+    opening: Option<Box<Opening>>,
 }
 
 impl Work {
@@ -59,6 +66,7 @@ impl Work {
             link,
             skipped: 0,
             paused: false,
+            opening: None,
         })
     }
 
@@ -68,7 +76,7 @@ impl Work {
     }
 
     fn is_at_rest(&self) -> bool {
-        self.link.is_at_rest() && self.skipped == 0 && !self.paused
+        self.link.is_at_rest() && self.skipped == 0 && !self.paused && self.opening.is_none()
     }
 }
 
@@ -91,6 +99,13 @@ pub struct Sessions {
     spare_work: Option<Box<Work>>,
     /// A fan-out's message, framed once for all.
     framed: Vec<u8>,
+    gate: Arc<Gate>,
+    lobby: Lobby<ConnId>,
+    pace: Pace,
+    /// Connections here that have not logged in.
+    opening: usize,
+    /// Them, oldest first; and some that are through, or gone.
+    arrivals: VecDeque<ConnId>,
 }
 
 impl Sessions {
@@ -99,8 +114,10 @@ impl Sessions {
         settings: Arc<Settings>,
         certificate: Arc<tls::ServerConfig>,
         router: RouterHandle,
+        gate: Arc<Gate>,
     ) -> Self {
         Self {
+            pace: Pace::new(settings.turn_target_ns),
             settings,
             certificate,
             router,
@@ -109,6 +126,10 @@ impl Sessions {
             users: Users::default(),
             spare_work: None,
             framed: Vec::new(),
+            gate,
+            lobby: Lobby::default(),
+            opening: 0,
+            arrivals: VecDeque::new(),
         }
     }
 
@@ -164,6 +185,7 @@ impl Handler for Sessions {
     }
 
     fn on_depart(&mut self, _: &mut Shard<Self>, _: ConnId, mut conn: Conn) -> Parcel {
+        self.leave_opening(conn.phase);
         let (tls, work) = self.unstore(&mut conn);
         Parcel { conn, tls, work }
     }
@@ -180,11 +202,15 @@ impl Handler for Sessions {
         if state.phase == Phase::Live {
             self.users.remove(state.user_id, conn);
         }
+        self.leave_opening(state.phase);
+        self.gate.leave(state.seat);
         self.unstore(&mut state);
         tracing::debug!(conn = conn.as_u64(), user = state.user_id, ?cause, "closed");
     }
 
-    fn on_turn_end(&mut self, _: &mut Shard<Self>) {}
+    fn on_turn_end(&mut self, shard: &mut Shard<Self>) {
+        self.serve_lobby(shard);
+    }
 
     fn on_stop(&mut self, shard: &mut Shard<Self>) {
         self.stop(shard);

@@ -42,8 +42,12 @@ pub struct Settings {
     pub resume: ResumeKey,
     /// Connections of a user at a time.
     pub devices_max: usize,
-    /// From accept to a verified login.
+    /// From accept to a verified login, ms; the time in which we let it wait is not counted.
     pub login_timeout_ms: u32,
+    /// Connections of a shard that have not logged in.
+    pub handshakes_max: usize,
+    /// How long a shard's turn should take while handshakes wait, ns.
+    pub turn_target_ns: u64,
     /// How often a client says something.
     pub heartbeat: Heartbeat,
     /// Told to clients.

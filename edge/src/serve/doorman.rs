@@ -1,0 +1,60 @@
+//! Looks after the gate from the main thread: brings the account of memory up to date, and says at most
+//! once a second what admission has done.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::memory;
+use crate::admission::{Gate, Since};
+
+/// Between two lines of the log.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub(super) struct Doorman {
+    gate: Arc<Gate>,
+    since: Since,
+    told: Instant,
+}
+
+impl Doorman {
+    /// Takes the first account.
+    pub(super) fn new(gate: Arc<Gate>) -> Self {
+        let mut doorman = Self {
+            gate,
+            since: Since::default(),
+            told: Instant::now(),
+        };
+        doorman.take_sample();
+        doorman
+    }
+
+    fn take_sample(&mut self) {
+        self.gate
+            .take_sample(memory::sample(self.gate.connections()));
+    }
+
+    /// Called a few times a second.
+    pub(super) fn look(&mut self) {
+        self.take_sample();
+        if self.told.elapsed() < PAUSE {
+            return;
+        }
+        self.told = Instant::now();
+        let added = self.since.look(self.gate.counters());
+        if added.is_empty() {
+            return;
+        }
+        let what: Vec<String> = added
+            .iter()
+            .map(|(name, added)| format!("{name} {added}"))
+            .collect();
+        tracing::info!(
+            connections = self.gate.connections(),
+            memory_used_bytes = self.gate.used_bytes(),
+            memory_max_bytes = self.gate.limits().memory_max_bytes,
+            "admission: {}",
+            what.join(", ")
+        );
+    }
+}

@@ -1,0 +1,308 @@
+//! The way from an accepted socket to a login: who is let in, and when what they say is looked at.
+//!
+//! Bytes of a connection that has not logged in are not looked at as they come: they wait in the lobby,
+//! and at the end of a turn so many connections are served as the pace allows. What is established
+//! is served as it comes, so a storm of handshakes lengthens its turns up to the pace's target and no
+//! further. A login's time limit does not run while the connection waits for us.
+
+use std::time::Instant;
+
+use rookery_shard::{Close, ConnId, Origin, Shard};
+use rookery_wire::link::Link;
+use rookery_wire::{link, tls};
+
+use super::conn::{Conn, Phase, Place};
+use super::settings::Transport;
+use super::{Sessions, Work};
+use crate::admission::{
+    Class, LOBBY_SHORT, REFUSED_WAIT_NS, REFUSED_WAITING_MAX, Refusal, add_one,
+};
+
+/// Bytes that may wait for a connection's turn; above it is not read. A ClientHello with post-quantum
+/// key shares is below 2 KiB.
+const WAITING_BYTES_MAX: usize = 16 << 10;
+
+/// Accepts that are armed while handshakes are at their bound: each arrival cuts a silent one off.
+const ACCEPTS_AT_BOUND: u32 = 8;
+
+/// How many of the oldest are looked at for one that is silent.
+const SILENT_LOOKS_MAX: usize = 16;
+
+/// A connection that waits for us gets this much longer before we look again.
+const PATIENCE_NS: u64 = 250_000_000;
+
+/// Below a sixteenth of its slots a shard sends new connections to one with more room.
+const SCARCE: u64 = 16;
+
+/// What a connection has until its login is over; boxed, and gone then.
+pub(super) struct Opening {
+    /// Bytes that have not been looked at.
+    waiting: Vec<u8>,
+    /// Since when they wait, or since when the connection is in the lobby.
+    waits_since_ns: Option<u64>,
+    /// When the login is to be over.
+    login_by_ns: u64,
+    /// Something of it was looked at before.
+    is_begun: bool,
+    /// To be told that nobody is let in.
+    is_refused: bool,
+    /// It is not read until it has been served.
+    is_held: bool,
+}
+
+impl Sessions {
+    /// A new connection.
+    pub(super) fn open(&mut self, shard: &mut Shard<Self>, conn: ConnId, origin: Origin) {
+        self.opening += 1;
+        let Origin::Accepted { listener, peer } = origin else {
+            tracing::warn!("a server connects to nobody, yet a connection was made");
+            return self.end(shard, conn, Close::Now);
+        };
+        let now_ns = shard.now().mono_ns;
+        let (seat, is_refused) = match self.gate.enter(peer.ip(), now_ns / 1_000_000_000) {
+            Ok(seat) => (seat, false),
+            Err(Refusal::Rate) => return self.end(shard, conn, Close::Now),
+            Err(refusal) => {
+                tracing::debug!(conn = conn.as_u64(), ?refusal, "refused");
+                (Default::default(), true)
+            }
+        };
+        if let Some(state) = shard.conn(conn) {
+            state.seat = seat;
+            state.heard_s = super::deadlines::seconds(now_ns);
+        }
+        self.make_room_for_handshake(shard, conn);
+        let listeners = &self.settings.listeners;
+        let handshake = match listeners.get(usize::from(listener)) {
+            Some(Transport::Plain) => Ok(None),
+            Some(Transport::Tls) | None => tls::Handshake::server(&self.certificate).map(Some),
+        };
+        let handshake = match handshake {
+            Ok(handshake) => handshake,
+            Err(error) => {
+                tracing::error!(%error, "no TLS handshake can begin");
+                return self.end(shard, conn, Close::Now);
+            }
+        };
+        let login_by_ns = now_ns + u64::from(self.settings.login_timeout_ms) * 1_000_000;
+        let opening = Opening {
+            waiting: Vec::new(),
+            waits_since_ns: None,
+            login_by_ns,
+            is_begun: false,
+            is_refused,
+            is_held: false,
+        };
+        let mut work = Work::new(Link::accept(handshake));
+        work.opening = Some(Box::new(opening));
+        let work = self.work.insert(work);
+        if let Some(state) = shard.conn(conn) {
+            state.work = Place::at(work);
+        }
+        shard.set_deadline(conn, Some(login_by_ns));
+        self.go_where_there_is_room(shard, conn);
+    }
+
+    /// Where handshakes are at their bound, the one that has been silent for longest goes.
+    fn make_room_for_handshake(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
+        let opens = |shard: &mut Shard<Self>, conn| {
+            shard
+                .conn(conn)
+                .is_some_and(|state| state.phase.is_opening())
+        };
+        while let Some(&oldest) = self.arrivals.front()
+            && !opens(shard, oldest)
+        {
+            self.arrivals.pop_front();
+        }
+        if self.opening > self.settings.handshakes_max {
+            for _ in 0..SILENT_LOOKS_MAX.min(self.arrivals.len()) {
+                let Some(oldest) = self.arrivals.pop_front() else {
+                    break;
+                };
+                if self.waits(shard, oldest) {
+                    self.arrivals.push_back(oldest);
+                } else if opens(shard, oldest) {
+                    add_one(&self.gate.counters().cut_off_silent);
+                    self.end(shard, oldest, Close::Now);
+                    break;
+                }
+            }
+        }
+        self.arrivals.push_back(conn);
+    }
+
+    /// SO_REUSEPORT spreads connections by chance: one shard's slots may be used up while another has
+    /// room. Before the handshake a connection moves for nothing.
+    fn go_where_there_is_room(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
+        let (free, all) = (shard.free_slots(), shard.slots());
+        if free >= all / SCARCE {
+            return;
+        }
+        let (roomiest, room) = shard.roomiest();
+        if room > 2 * free.max(1) {
+            add_one(&self.gate.counters().rebalanced);
+            shard.move_to(conn, roomiest);
+        }
+    }
+
+    /// A connection came from another shard before its login.
+    pub(super) fn arrive_early(&mut self, shard: &mut Shard<Self>, conn: ConnId, state: &Conn) {
+        self.opening += 1;
+        self.make_room_for_handshake(shard, conn);
+        let login_by_ns = self.opening_of(state).map(|opening| opening.login_by_ns);
+        shard.set_deadline(conn, login_by_ns);
+    }
+
+    fn opening_of(&mut self, state: &Conn) -> Option<&mut Opening> {
+        let work = self.work.find_mut(state.work.index()?)?;
+        work.opening.as_deref_mut()
+    }
+
+    /// Whether the connection is in the lobby.
+    fn waits(&mut self, shard: &mut Shard<Self>, conn: ConnId) -> bool {
+        let state = shard.conn(conn).map(|state| *state);
+        state
+            .and_then(|state| self.opening_of(&state))
+            .is_some_and(|opening| opening.waits_since_ns.is_some())
+    }
+
+    /// Bytes of a connection that has not logged in: they wait. False where they cannot.
+    pub(super) fn wait_in_lobby(
+        &mut self,
+        shard: &mut Shard<Self>,
+        conn: ConnId,
+        state: &Conn,
+        bytes: &[u8],
+    ) -> bool {
+        let now_ns = shard.now().mono_ns;
+        let Some(opening) = self.opening_of(state) else {
+            return false;
+        };
+        opening.waiting.extend_from_slice(bytes);
+        let too_much = opening.waiting.len() > WAITING_BYTES_MAX;
+        let holds = too_much && !std::mem::replace(&mut opening.is_held, too_much);
+        let class = match (opening.is_refused, opening.is_begun) {
+            (true, _) => Class::Refused,
+            (false, true) => Class::Begun,
+            (false, false) => Class::Fresh,
+        };
+        if opening.waits_since_ns.is_none() {
+            opening.waits_since_ns = Some(now_ns);
+            self.lobby.enter(conn, class, now_ns);
+        }
+        if holds {
+            shard.pause(conn);
+        }
+        true
+    }
+
+    /// The end of a turn: serves who waits, for as long as the pace allows.
+    pub(super) fn serve_lobby(&mut self, shard: &mut Shard<Self>) {
+        let began_ns = shard.now().mono_ns;
+        let share_ns = self.pace.begin_turn(began_ns);
+        if !self.lobby.is_empty() {
+            let began = Instant::now();
+            self.cut_off_overdue(shard);
+            while let Some((conn, _)) = self.lobby.take_next() {
+                self.serve(shard, conn);
+                if began.elapsed().as_nanos() >= u128::from(share_ns) {
+                    break;
+                }
+            }
+            if !self.lobby.is_empty() {
+                self.pace.leave_work(began_ns);
+                shard.turn_again();
+            }
+        }
+        let room = LOBBY_SHORT.saturating_sub(self.lobby.len()) as u32;
+        let at_bound = self.opening >= self.settings.handshakes_max;
+        shard.set_accept_budget(if at_bound {
+            room.min(ACCEPTS_AT_BOUND)
+        } else {
+            room
+        });
+    }
+
+    /// Refused ones whose answer is not worth the wait.
+    fn cut_off_overdue(&mut self, shard: &mut Shard<Self>) {
+        let now_ns = shard.now().mono_ns;
+        while let Some(conn) = self
+            .lobby
+            .next_overdue(now_ns, REFUSED_WAIT_NS, REFUSED_WAITING_MAX)
+        {
+            if self.waits(shard, conn) {
+                add_one(&self.gate.counters().cut_off_waiting);
+                self.end(shard, conn, Close::Now);
+            }
+        }
+    }
+
+    /// Looks at what a connection has said.
+    fn serve(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
+        let Some(&mut state) = shard.conn(conn) else {
+            return;
+        };
+        let now_ns = shard.now().mono_ns;
+        if !state.phase.is_opening() {
+            return;
+        }
+        let Some(opening) = self.opening_of(&state) else {
+            return;
+        };
+        let Some(since_ns) = opening.waits_since_ns.take() else {
+            return;
+        };
+        let mut bytes = std::mem::take(&mut opening.waiting);
+        opening.is_begun = true;
+        let was_held = std::mem::take(&mut opening.is_held);
+        let waited_ns = now_ns.saturating_sub(since_ns);
+        opening.login_by_ns += waited_ns;
+        let login_by_ns = opening.login_by_ns;
+        if waited_ns > 0 {
+            add_one(&self.gate.counters().delayed);
+            shard.set_deadline(conn, Some(login_by_ns));
+        }
+        if was_held {
+            shard.resume(conn);
+        }
+        self.look_at(shard, conn, &mut bytes);
+    }
+
+    /// How upgrade requests of a connection are answered.
+    pub(super) fn link_config(&self, work: &Work, conn: ConnId) -> link::Config {
+        let mut config = self.settings.link;
+        if work
+            .opening
+            .as_ref()
+            .is_some_and(|opening| opening.is_refused)
+        {
+            config.server.retry_after_s = Some(self.retry_after_s(conn));
+        }
+        config
+    }
+
+    /// When a refused client should come again: spread over the jitter that the others are told too.
+    pub(super) fn retry_after_s(&self, conn: ConnId) -> u32 {
+        let spread = conn.as_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let jitter_s = u64::from(self.settings.reconnect_jitter_ms / 1_000);
+        1 + (spread % (jitter_s + 1)) as u32
+    }
+
+    /// The deadline of a connection that has not logged in: whether it waits for us, and gets more time.
+    pub(super) fn is_patient(&mut self, shard: &mut Shard<Self>, conn: ConnId) -> bool {
+        let waits = self.waits(shard, conn);
+        if waits {
+            let now_ns = shard.now().mono_ns;
+            shard.set_deadline(conn, Some(now_ns + PATIENCE_NS));
+        }
+        waits
+    }
+
+    /// A connection whose phase was this one is no longer on its way to a login.
+    pub(super) fn leave_opening(&mut self, was: Phase) {
+        if was.is_opening() {
+            self.opening = self.opening.saturating_sub(1);
+        }
+    }
+}
