@@ -7,9 +7,13 @@ pub mod memory;
 pub mod process;
 pub mod profile;
 pub mod slab;
+pub mod sockets;
 pub mod sysctl;
 
 use std::path::{Path, PathBuf};
+
+/// A page, as /proc counts memory: x86-64, and arm64 with 4 KiB pages.
+const PAGE_BYTES: u64 = 4_096;
 
 /// A fact of the host that cannot be read, or not be understood.
 #[derive(Debug, thiserror::Error)]

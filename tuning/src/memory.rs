@@ -50,6 +50,13 @@ impl Memory {
     }
 }
 
+/// What the control group leaves to this process, `/sys/fs/cgroup/memory.max`; `None` where it is not
+/// limited, or the host has no control groups.
+pub fn group_max_bytes() -> Option<u64> {
+    let path = Path::new("/sys/fs/cgroup/memory.max");
+    read(path).ok()?.trim().parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{ReadError, form, read};
+use crate::{PAGE_BYTES, ReadError, form, read};
 
 /// Resident bytes of a process: `smaps_rollup`, which counts exactly, or where it may not be read
 /// `status`, whose counters may lag by some pages per thread.
@@ -81,6 +81,21 @@ fn parse_stat(text: &str) -> Option<(String, CpuTime)> {
     Some((name.to_owned(), CpuTime { user, system }))
 }
 
+/// Resident bytes of this process, `/proc/self/statm`: cheap at any size, where [`rss_bytes`] walks the
+/// page tables.
+pub fn own_resident_bytes() -> Result<u64, ReadError> {
+    let path = Path::new("/proc/self/statm");
+    let pages = resident_pages(&read(path)?);
+    pages
+        .map(|pages| pages.saturating_mul(PAGE_BYTES))
+        .ok_or_else(|| form(path, "has no second number"))
+}
+
+/// The second number of `/proc/PID/statm`.
+fn resident_pages(statm: &str) -> Option<u64> {
+    statm.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// Open files that this process may have: the soft and the hard RLIMIT_NOFILE.
 pub fn open_files_limit() -> Result<(u64, u64), ReadError> {
     let path = PathBuf::from("/proc/self/limits");
@@ -115,6 +130,15 @@ fn parse_limit(text: &str, name: &str) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn resident_pages_are_the_second_number() {
+        assert_eq!(resident_pages("9001 512 300 1 0 400 0\n"), Some(512));
+        for nonsense in ["", "9001", "9001 x"] {
+            assert_eq!(resident_pages(nonsense), None);
+        }
+        assert!(own_resident_bytes().unwrap() > 1 << 20);
+    }
 
     #[test]
     fn fields_and_limits_are_parsed() {

@@ -66,17 +66,17 @@ fn handshakes(config: &Config) -> usize {
 }
 
 /// What the gate is told.
-pub(super) fn admission(config: &Config) -> admission::Limits {
+pub(super) fn admission(config: &Config) -> anyhow::Result<admission::Limits> {
     let limits = &config.limits;
-    admission::Limits {
+    Ok(admission::Limits {
         connections_max: limits.connections_max,
         memory_max_bytes: match limits.memory_max_bytes {
-            0 => admission::default_max_bytes(super::memory::host_bytes()),
+            0 => admission::default_max_bytes(super::memory::host_bytes()?),
             some => some,
         },
         connections_per_address_max: limits.connections_per_address_max,
         handshakes_per_address_per_second_max: limits.handshakes_per_address_per_second_max,
-    }
+    })
 }
 
 fn queue_bytes(config: &Config, mode: Mode) -> usize {

@@ -19,28 +19,33 @@ pub(super) struct Doorman {
 
 impl Doorman {
     /// Takes the first account.
-    pub(super) fn new(gate: Arc<Gate>) -> Self {
-        let mut doorman = Self {
+    pub(super) fn new(gate: Arc<Gate>) -> anyhow::Result<Self> {
+        let doorman = Self {
             gate,
             since: Since::default(),
             told: Instant::now(),
         };
-        doorman.take_sample();
-        doorman
+        doorman.take_sample()?;
+        Ok(doorman)
     }
 
-    fn take_sample(&mut self) {
-        self.gate
-            .take_sample(memory::sample(self.gate.connections()));
+    fn take_sample(&self) -> anyhow::Result<()> {
+        let sample = memory::sample(self.gate.connections())?;
+        self.gate.take_sample(sample);
+        Ok(())
     }
 
     /// Called a few times a second.
     pub(super) fn look(&mut self) {
-        self.take_sample();
+        let sampled = self.take_sample();
         if self.told.elapsed() < PAUSE {
             return;
         }
         self.told = Instant::now();
+        if let Err(error) = sampled {
+            // It was readable at the start: the last account stands.
+            tracing::warn!(%error, "memory cannot be weighed");
+        }
         let added = self.since.look(self.gate.counters());
         if added.is_empty() {
             return;

@@ -38,8 +38,8 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
     let (postboxes, inboxes) =
         mailbox::channel(shards, MAILBOX).context("cannot make the shards' mailboxes")?;
     let mut keeper = RouterKeeper::start(compose::router(config), postboxes.clone())?;
-    let gate = Arc::new(Gate::new(compose::admission(config)));
-    let mut doorman = Doorman::new(Arc::clone(&gate));
+    let gate = Arc::new(Gate::new(compose::admission(config)?));
+    let mut doorman = Doorman::new(Arc::clone(&gate))?;
     let engine = {
         let (settings, router) = (Arc::clone(&settings), keeper.router().clone());
         let tls = Arc::clone(&certificate.tls);

@@ -1,6 +1,7 @@
-//! The group `density`: 100,000 connections held against the memory budget by the Python harness, then the
-//! short form of `cargo xtask density`, whose gates are the cases. Both need kernel parameters that a
-//! fresh host does not have: they are set from `sysctl/` for as long as each runs, and put back.
+//! The groups with many connections need kernel parameters that a fresh host does not have: they are set
+//! from `sysctl/` for as long as each runs, and put back. `density` is 100,000 connections held against
+//! the memory budget by the Python harness, then the short form of `cargo xtask density`, whose gates are
+//! the cases; `storm` is the Python harness alone.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,14 +18,26 @@ use crate::screen::Screen;
 /// Two to three minutes; a hang, not a slow machine, should meet it.
 const LIMIT: Duration = Duration::from_secs(8 * 60);
 
+/// The density group.
 pub(super) fn run(checkout: &Checkout, screen: &Screen) -> Result<Tally> {
+    let mut tally = with_parameters(checkout, screen, Group::Density, &["test_density.py"])?;
+    tally.add(short_run(checkout, screen)?);
+    Ok(tally)
+}
+
+/// A group of the Python harness on a host made ready for many connections.
+pub(super) fn with_parameters(
+    checkout: &Checkout,
+    screen: &Screen,
+    group: Group,
+    files: &[&str],
+) -> Result<Tally> {
     let parameters = Parameters::set(checkout)?;
     let note = parameters.note();
-    let tally = pytest::run(checkout, screen, Group::Density, &["test_density.py"]);
+    let tally = pytest::run(checkout, screen, group, files);
     parameters.put_back()?;
     let mut tally = tally?;
     tally.notes.push(note);
-    tally.add(short_run(checkout, screen)?);
     Ok(tally)
 }
 

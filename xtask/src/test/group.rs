@@ -29,12 +29,13 @@ pub(super) enum Group {
     Node,
     Tls,
     Kill,
+    Storm,
     Density,
     Fuzz,
 }
 
 impl Group {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Rust,
         Self::Python,
         Self::Chat,
@@ -43,6 +44,7 @@ impl Group {
         Self::Node,
         Self::Tls,
         Self::Kill,
+        Self::Storm,
         Self::Density,
         Self::Fuzz,
     ];
@@ -57,6 +59,7 @@ impl Group {
             Self::Node => "node",
             Self::Tls => "tls",
             Self::Kill => "kill",
+            Self::Storm => "storm",
             Self::Density => "density",
             Self::Fuzz => "fuzz",
         }
@@ -74,6 +77,9 @@ impl Group {
             Self::Kill => {
                 "SIGKILL 100 times under load: every acked message is there, once, in order"
             }
+            Self::Storm => {
+                "who is refused and how; 20,000 clients at once, and nobody else notices"
+            }
             Self::Density => "100,000 TLS connections within the memory budget",
             Self::Fuzz => "coverage-guided fuzzing, one minute for each target",
         }
@@ -83,9 +89,12 @@ impl Group {
     pub(super) fn tools(self) -> &'static [Tool] {
         match self {
             Self::Rust | Self::Fuzz => &[],
-            Self::Python | Self::Chat | Self::BadInput | Self::Kill | Self::Density => {
-                &[Tool::Python]
-            }
+            Self::Python
+            | Self::Chat
+            | Self::BadInput
+            | Self::Kill
+            | Self::Storm
+            | Self::Density => &[Tool::Python],
             Self::WebSocket => &[Tool::Python, Tool::Socat],
             Self::Node => &[Tool::Python, Tool::Node],
             Self::Tls => &[Tool::Python, Tool::OpenSsl, Tool::TestSsl],
@@ -103,6 +112,7 @@ impl Group {
             Self::Node => pytest::run(checkout, screen, self, &["test_node.py"]),
             Self::Tls => pytest::run(checkout, screen, self, &["test_tls.py"]),
             Self::Kill => pytest::run(checkout, screen, self, &["test_kill.py"]),
+            Self::Storm => density::with_parameters(checkout, screen, self, &["storm"]),
             Self::Density => density::run(checkout, screen),
         }
     }
