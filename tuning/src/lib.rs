@@ -3,6 +3,7 @@
 //! Readers return facts; [`sysctl::Applied`] is the only thing here that changes any, and it puts them
 //! back. Every parser takes text, so that it is tested without a kernel; no parser trusts its text.
 
+pub mod cpu;
 pub mod memory;
 pub mod process;
 pub mod profile;

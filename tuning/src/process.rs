@@ -1,8 +1,6 @@
-//! One process: its resident memory, its processor time and its limits.
+//! One process: its resident memory and its limits.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::{PAGE_BYTES, ReadError, form, read};
 
@@ -26,59 +24,6 @@ pub fn rss_bytes_roughly(pid: u32) -> Result<u64, ReadError> {
     let path = PathBuf::from(format!("/proc/{pid}/status"));
     field_bytes(&read(&path)?, "VmRSS")
         .ok_or_else(|| form(&path, "has no VmRSS: a kernel thread or a zombie"))
-}
-
-/// Processor time used since the start, in steps of 10 ms.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CpuTime {
-    /// In user space.
-    pub user: Duration,
-    /// In the kernel.
-    pub system: Duration,
-}
-
-/// Processor time of a process, those of its threads that have ended included.
-pub fn cpu_time(pid: u32) -> Result<CpuTime, ReadError> {
-    cpu_time_in(&PathBuf::from(format!("/proc/{pid}/stat"))).map(|(_, time)| time)
-}
-
-/// Processor time of a process by the names of its threads; threads of one name are summed, and those
-/// that have ended are not there.
-pub fn cpu_time_by_thread(pid: u32) -> Result<BTreeMap<String, CpuTime>, ReadError> {
-    let folder = PathBuf::from(format!("/proc/{pid}/task"));
-    let threads = std::fs::read_dir(&folder).map_err(|error| ReadError::Io {
-        path: folder,
-        error,
-    })?;
-    let mut times: BTreeMap<String, CpuTime> = BTreeMap::new();
-    for thread in threads.flatten() {
-        // A thread that has ended meanwhile is no error.
-        if let Ok((name, time)) = cpu_time_in(&thread.path().join("stat")) {
-            let sum = times.entry(name).or_default();
-            sum.user += time.user;
-            sum.system += time.system;
-        }
-    }
-    Ok(times)
-}
-
-fn cpu_time_in(path: &Path) -> Result<(String, CpuTime), ReadError> {
-    parse_stat(&read(path)?).ok_or_else(|| form(path, "is no proc_pid_stat(5) line"))
-}
-
-/// The name and the times of a `stat` line. A name may hold spaces and parentheses: the last one ends it.
-fn parse_stat(text: &str) -> Option<(String, CpuTime)> {
-    let (_, rest) = text.split_once('(')?;
-    let (name, rest) = rest.rsplit_once(')')?;
-    // utime and stime are the fields 14 and 15; the first after the name is 3.
-    let mut words = rest.split_whitespace().skip(11);
-    // USER_HZ is 100 on every architecture that Linux has io_uring on.
-    let mut ticks = || {
-        let ticks: u64 = words.next()?.parse().ok()?;
-        Some(Duration::from_millis(ticks.checked_mul(10)?))
-    };
-    let (user, system) = (ticks()?, ticks()?);
-    Some((name.to_owned(), CpuTime { user, system }))
 }
 
 /// Resident bytes of this process, `/proc/self/statm`: cheap at any size, where [`rss_bytes`] walks the
@@ -161,42 +106,6 @@ mod tests {
             Some((20_000, u64::MAX))
         );
         assert_eq!(parse_limit("Max open files  20000", "Max open files"), None);
-    }
-
-    #[test]
-    fn times_are_parsed_whatever_the_name() {
-        let line = "7 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 123 45 0 0 20 0\n";
-        let (name, time) = parse_stat(line).unwrap();
-        assert_eq!(name, "a) b (c");
-        assert_eq!(time.user, Duration::from_millis(1_230));
-        assert_eq!(time.system, Duration::from_millis(450));
-        for odd in [
-            "",
-            "7 a S 1",
-            "7 (a) S 1 2 3 4 5 6 7 8 9 10 x 45",
-            "7 (a) S 1 2 3",
-        ] {
-            assert_eq!(parse_stat(odd), None, "{odd}");
-        }
-    }
-
-    #[test]
-    fn this_process_uses_time_that_its_threads_sum_up_to() {
-        let own = std::process::id();
-        let began = std::time::Instant::now();
-        let mut sum = 0u64;
-        while began.elapsed() < Duration::from_millis(60) {
-            sum = std::hint::black_box(sum.wrapping_add(1));
-        }
-        let all = cpu_time(own).unwrap();
-        let threads = cpu_time_by_thread(own).unwrap();
-        assert!(all.user + all.system > Duration::ZERO, "after {sum} steps");
-        assert!(
-            threads
-                .values()
-                .any(|time| time.user + time.system > Duration::ZERO)
-        );
-        assert!(rss_bytes_roughly(own).unwrap() > 100 * 1024);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use rookery_tuning::process::{CpuTime, cpu_time, cpu_time_by_thread};
+use rookery_tuning::cpu::{self, CpuTime};
 
 use super::record::Cpu;
 
@@ -21,25 +21,24 @@ impl Meter {
         Some(Self {
             pid,
             began: Instant::now(),
-            whole: cpu_time(pid).ok()?,
-            threads: cpu_time_by_thread(pid).unwrap_or_default(),
+            whole: cpu::of_process(pid).ok()?,
+            threads: cpu::by_thread(pid).unwrap_or_default(),
         })
     }
 
     /// Until now.
     pub(super) fn read(&self) -> Option<Cpu> {
-        let whole = cpu_time(self.pid).ok()?;
-        let threads = cpu_time_by_thread(self.pid).unwrap_or_default();
+        let whole = cpu::of_process(self.pid).ok()?;
+        let threads = cpu::by_thread(self.pid).unwrap_or_default();
         let used = |name: &String, time: &CpuTime| {
             let before = self.threads.get(name).copied().unwrap_or_default();
-            let now = time.user + time.system;
-            now.saturating_sub(before.user + before.system)
-                .as_secs_f64()
+            seconds((*time - before).total_us())
         };
+        let since = whole - self.whole;
         Some(Cpu {
             seconds: self.began.elapsed().as_secs_f64(),
-            user_s: whole.user.saturating_sub(self.whole.user).as_secs_f64(),
-            system_s: whole.system.saturating_sub(self.whole.system).as_secs_f64(),
+            user_s: seconds(since.user_us),
+            system_s: seconds(since.system_us),
             threads_s: threads
                 .iter()
                 .map(|(name, time)| (name.clone(), used(name, time)))
@@ -47,6 +46,10 @@ impl Meter {
                 .collect(),
         })
     }
+}
+
+fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6
 }
 
 /// Both ends.

@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use rookery_tuning::memory::Memory;
-use rookery_tuning::process::{cpu_time, rss_bytes_roughly};
+use rookery_tuning::cpu;
+use rookery_tuning::process::rss_bytes_roughly;
 
 use super::record::Point;
 
@@ -41,14 +42,14 @@ impl TimeLine {
     /// Notes a point.
     pub(super) fn note(&mut self, phase: &str, connections: u64) {
         self.last = Some(Instant::now());
-        let cpu = self.server.and_then(|pid| cpu_time(pid).ok());
+        let cpu = self.server.and_then(|pid| cpu::of_process(pid).ok());
         self.points.push(Point {
             at_s: self.began.elapsed().as_secs_f64(),
             phase: phase.to_owned(),
             connections,
             server_rss: self.server.and_then(|pid| rss_bytes_roughly(pid).ok()),
             free: Memory::read().ok().map(|memory| memory.free),
-            server_cpu_s: cpu.map(|time| (time.user + time.system).as_secs_f64()),
+            server_cpu_s: cpu.map(|time| time.total_us() as f64 / 1e6),
         });
         if self.points.len() > POINTS_MAX {
             let mut nth = 0;
