@@ -82,6 +82,18 @@ pub struct Args {
     /// The server echoes: no subprotocol and no login
     #[arg(long)]
     pub echo: bool,
+    /// With --echo: offer this subprotocol
+    #[arg(long, value_name = "NAME", requires = "echo")]
+    pub subprotocol: Option<String>,
+    /// With --echo: say this first on every connection, as a text message (binary: --preamble-binary)
+    #[arg(long, value_name = "TEXT", requires = "echo")]
+    pub preamble: Option<String>,
+    /// The preamble is a binary message
+    #[arg(long, requires = "preamble")]
+    pub preamble_binary: bool,
+    /// Look at memory before and after the connect only, not after the traffic and the goodbye: shorter
+    #[arg(long)]
+    pub brief: bool,
     /// Bytes of a message's payload
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(8..=65_536))]
     pub payload_bytes: u32,

@@ -99,7 +99,7 @@ impl Run<'_> {
         let before = self.rest();
         let stages = self.stages(&before)?;
         let traffic = self.messages("traffic", args.connections, (args.rate, args.duration))?;
-        let after = match (args.rate > 0, args.join_rests) {
+        let after = match (args.rate > 0 && !args.brief, args.join_rests) {
             (true, true) => None,
             (true, false) => Some(self.rest()),
             (false, _) => Some(Sample::take(self.server, self.plan.counts.live())),
@@ -116,7 +116,11 @@ impl Run<'_> {
         // What is lost from here on is lost to our own goodbye.
         let mut report = account::report(self, &traffic);
         self.part();
-        let gone = self.rest();
+        let gone = if args.brief {
+            after.clone()
+        } else {
+            self.rest()
+        };
         account::remember(
             &mut report,
             &stages,

@@ -24,6 +24,10 @@ pub(super) struct Plan {
     pub(super) link: link::Config,
     /// Who logs in as whom; none with --echo.
     pub(super) tokens: Option<Tokens>,
+    /// What is offered in the upgrade.
+    pub(super) subprotocol: Option<String>,
+    /// What an echo's client says first.
+    pub(super) preamble: Option<(ws::Opcode, String)>,
     /// The user of client 0.
     pub(super) first_user: u64,
     /// What is sent: bytes without pattern, as ciphertext.
@@ -67,6 +71,17 @@ impl Plan {
                 server: ws::upgrade::Server::ECHO,
             },
             tokens,
+            subprotocol: match args.echo {
+                true => args.subprotocol.clone(),
+                false => Some(proto::SUBPROTOCOL.to_owned()),
+            },
+            preamble: args
+                .preamble
+                .clone()
+                .map(|text| match args.preamble_binary {
+                    true => (ws::Opcode::Binary, text),
+                    false => (ws::Opcode::Text, text),
+                }),
             first_user: args.first_user,
             payload: scattered.collect(),
             window: args.connect_window.div_ceil(u32::from(args.shards)),

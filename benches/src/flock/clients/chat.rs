@@ -21,6 +21,9 @@ impl Clients {
         let Some(state) = shard.conn(conn) else {
             return;
         };
+        if let Some((opcode, text)) = &self.plan.preamble {
+            writer.message(*opcode, text.as_bytes());
+        }
         let Some(tokens) = &self.plan.tokens else {
             return self.established(shard, conn);
         };

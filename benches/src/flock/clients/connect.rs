@@ -89,7 +89,7 @@ impl Clients {
             host: &plan.target.authority,
             path: &plan.target.path,
             key: upgrade_key(plan.clock.now_ns() ^ number << 40),
-            subprotocol: (!plan.is_echo()).then_some(rookery_wire::proto::SUBPROTOCOL),
+            subprotocol: plan.subprotocol.as_deref(),
         };
         let link = Link::connect(handshake, &request, &mut out);
         let link = Place::at(self.links.insert(Box::new(link)));
