@@ -35,7 +35,17 @@ impl Checkout {
 
     /// The released server.
     pub(crate) fn rookery(&self) -> PathBuf {
-        self.target.join("release/rookery")
+        self.released("rookery")
+    }
+
+    /// A released binary.
+    pub(crate) fn released(&self, name: &str) -> PathBuf {
+        self.target.join("release").join(name)
+    }
+
+    /// Where everything is built.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
     }
 
     /// Data of a density run's server, gone afterwards. On a real disk: the commit log writes around the

@@ -4,6 +4,7 @@
 //! find it installs into `.tools/` of the checkout (Debian packages by apt-get), and says so.
 
 mod checkout;
+mod compare;
 mod density;
 mod lint;
 mod process;
@@ -37,6 +38,8 @@ enum Chore {
     Lint,
     /// The house rules that no compiler checks.
     Tidy,
+    /// Measure other engines and servers beside Rookery, and write docs/density.md.
+    Compare(compare::Options),
     /// Say which tools the tests need, and install what is missing.
     Tools,
 }
@@ -60,6 +63,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         Chore::Density(options) => density::run(&checkout, &screen, options),
         Chore::Lint => lint::run(&checkout, &screen),
         Chore::Tidy => tidy::run(&checkout, &screen),
+        Chore::Compare(options) => compare::run(&checkout, &screen, options),
         Chore::Tools => tools::run(&checkout, &screen),
     }
 }

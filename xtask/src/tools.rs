@@ -177,7 +177,7 @@ fn install_node(checkout: &Checkout, screen: &Screen) -> Result<()> {
 }
 
 /// Debian packages; the lists are fetched once when the first try fails.
-fn apt(checkout: &Checkout, screen: &Screen, packages: &[&str]) -> Result<()> {
+pub(crate) fn apt(checkout: &Checkout, screen: &Screen, packages: &[&str]) -> Result<()> {
     let install = || {
         let mut command = Command::new("apt-get");
         command.env("DEBIAN_FRONTEND", "noninteractive");
@@ -198,7 +198,12 @@ fn apt(checkout: &Checkout, screen: &Screen, packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn step(checkout: &Checkout, screen: &Screen, name: &str, command: &mut Command) -> Result<()> {
+pub(crate) fn step(
+    checkout: &Checkout,
+    screen: &Screen,
+    name: &str,
+    command: &mut Command,
+) -> Result<()> {
     let step = screen.step(name);
     let log = checkout.logs().join(format!("install-{name}.log"));
     let ended = process::run(command, &log, LIMIT, &step);
@@ -214,7 +219,7 @@ fn step(checkout: &Checkout, screen: &Screen, name: &str, command: &mut Command)
 }
 
 /// Whether the program is there and says its version.
-fn runs(program: &str, arguments: &str) -> bool {
+pub(crate) fn runs(program: &str, arguments: &str) -> bool {
     Command::new(program)
         .args(arguments.split(' '))
         .stdin(Stdio::null())
@@ -232,11 +237,11 @@ fn node_stamp(checkout: &Checkout) -> std::path::PathBuf {
     checkout.tools().join("node/installed.json")
 }
 
-fn same(wanted: &Path, installed: &Path) -> bool {
+pub(crate) fn same(wanted: &Path, installed: &Path) -> bool {
     matches!((std::fs::read(wanted), std::fs::read(installed)), (Ok(a), Ok(b)) if a == b)
 }
 
-fn stamp(wanted: &Path, installed: &Path) -> Result<()> {
+pub(crate) fn stamp(wanted: &Path, installed: &Path) -> Result<()> {
     std::fs::copy(wanted, installed).with_context(|| format!("write {}", installed.display()))?;
     Ok(())
 }

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use rookery_tuning::memory::Memory;
 use rookery_tuning::cpu;
+use rookery_tuning::memory::Memory;
 use rookery_tuning::process::rss_bytes_roughly;
 
 use super::record::Point;

@@ -1,0 +1,206 @@
+//! What was measured, as it stands in the JSON.
+
+use std::collections::BTreeMap;
+
+use rookery_tuning::process::CpuTime;
+use serde::Serialize;
+
+use super::load::{Loaded, Part};
+
+/// A comparison: where and how, and everything that was found.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Comparison {
+    pub(super) commit: String,
+    pub(super) kernel: String,
+    pub(super) cpu: String,
+    pub(super) cores: usize,
+    pub(super) memory_bytes: Option<u64>,
+    pub(super) open_files_max: u64,
+    pub(super) sysctls: BTreeMap<&'static str, String>,
+    pub(super) command: Vec<String>,
+    pub(super) server_core: usize,
+    pub(super) load_core: usize,
+    pub(super) payload_bytes: u32,
+    pub(super) seconds: f64,
+    pub(super) rows: Vec<Row>,
+    pub(super) duels: Vec<Duel>,
+}
+
+/// One peer over one transport.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Row {
+    pub(super) name: &'static str,
+    pub(super) what: &'static str,
+    pub(super) version: String,
+    pub(super) transport: &'static str,
+    /// It also holds a connection to a backend for each.
+    pub(super) is_proxy: bool,
+    pub(super) figures: Option<Figures>,
+    /// Why there are none, or why there are none of messages.
+    pub(super) reason: Option<String>,
+}
+
+/// What one run found.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Figures {
+    /// flock's command line.
+    pub(super) command: Vec<String>,
+    pub(super) connections: u64,
+    pub(super) failed: u64,
+    pub(super) lost: u64,
+    /// Resident bytes of the server's process per idle connection.
+    pub(super) user_bytes: Option<f64>,
+    /// The kernel's objects per idle connection, of all ends.
+    pub(super) kernel_bytes_all_ends: Option<f64>,
+    /// Of it, what readers of /proc/PID/fd left behind.
+    pub(super) kernel_bytes_of_readers: f64,
+    /// The server's own part.
+    pub(super) kernel_bytes: Option<f64>,
+    pub(super) rate_asked: u32,
+    pub(super) rate_done: f64,
+    pub(super) sent: u64,
+    pub(super) delivered: u64,
+    pub(super) cpu_user_us: Option<f64>,
+    pub(super) cpu_system_us: Option<f64>,
+    pub(super) p50_us: Option<u64>,
+    pub(super) p99_us: Option<u64>,
+    pub(super) p999_us: Option<u64>,
+}
+
+impl Figures {
+    /// From a run at `rate_asked`. The kernel's own part is found later, see [`Figures::split`].
+    pub(super) fn new(rate_asked: u32, loaded: Loaded) -> Self {
+        let Loaded { flock, cpu } = loaded;
+        let messages = flock.delivered.max(1) as f64;
+        let per_message = |of: fn(CpuTime) -> u64| cpu.map(|cpu| of(cpu) as f64 / messages);
+        Self {
+            connections: flock.established,
+            failed: flock.failed,
+            lost: flock.lost,
+            user_bytes: flock.server_user_bytes_per_connection,
+            kernel_bytes_all_ends: flock.kernel_bytes_per_pair,
+            kernel_bytes_of_readers: of_readers(&flock.kernel_parts),
+            kernel_bytes: None,
+            rate_asked,
+            rate_done: flock.rate_done,
+            sent: flock.sent,
+            delivered: flock.delivered,
+            cpu_user_us: per_message(|cpu| cpu.user_us),
+            cpu_system_us: per_message(|cpu| cpu.system_us),
+            p50_us: flock.rtt_p50_us,
+            p99_us: flock.rtt_p99_us,
+            p999_us: flock.rtt_p999_us,
+            command: flock.command,
+        }
+    }
+
+    /// The server's part of the kernel's bytes: all, without what readers left and without the `ends`
+    /// that are our engine's (flock's, and behind a proxy the backend's), each of `end_bytes`.
+    pub(super) fn split(&mut self, end_bytes: f64, ends: f64) {
+        self.kernel_bytes = self
+            .kernel_bytes_all_ends
+            .map(|all| all - self.kernel_bytes_of_readers - ends * end_bytes);
+    }
+
+    /// User space and kernel.
+    pub(super) fn bytes(&self) -> Option<f64> {
+        Some(self.user_bytes? + self.kernel_bytes?)
+    }
+
+    /// Processor time per message.
+    pub(super) fn cpu_us(&self) -> Option<f64> {
+        Some(self.cpu_user_us? + self.cpu_system_us?)
+    }
+}
+
+/// Who lists `/proc/PID/fd` leaves an inode and a dentry per descriptor, which the kernel drops when it
+/// needs the memory: no part of a connection.
+fn of_readers(parts: &[Part]) -> f64 {
+    let find = |cache: &str| {
+        parts
+            .iter()
+            .find(|part| part.cache == cache && part.objects > 0.0)
+    };
+    let Some(inodes) = find("proc_inode_cache") else {
+        return 0.0;
+    };
+    let dentry = find("dentry").map_or(0.0, |part| part.bytes / part.objects);
+    inodes.bytes + inodes.objects * dentry
+}
+
+/// Two servers in alternating rounds, and a goal.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Duel {
+    pub(super) goal: String,
+    pub(super) peer: &'static str,
+    pub(super) at_most: f64,
+    pub(super) ours_us: Spread,
+    pub(super) theirs_us: Spread,
+    /// Of the rounds' own ratios.
+    pub(super) ratio: Spread,
+    pub(super) met: bool,
+}
+
+/// Over rounds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Spread {
+    pub(super) median: f64,
+    pub(super) min: f64,
+    pub(super) max: f64,
+    pub(super) rounds: Vec<f64>,
+}
+
+impl Spread {
+    /// None without rounds.
+    pub(super) fn of(rounds: Vec<f64>) -> Option<Self> {
+        let mut sorted = rounds.clone();
+        sorted.sort_by(f64::total_cmp);
+        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        let middle = sorted.len() / 2;
+        let median = if sorted.len() % 2 == 1 {
+            sorted[middle]
+        } else {
+            (sorted[middle - 1] + sorted[middle]) / 2.0
+        };
+        Some(Self {
+            median,
+            min,
+            max,
+            rounds,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(cache: &str, objects: f64, bytes: f64) -> Part {
+        Part {
+            cache: cache.into(),
+            objects,
+            bytes,
+        }
+    }
+
+    #[test]
+    fn what_readers_left_is_an_inode_and_a_dentry_each() {
+        let both = [
+            part("TCP", 2.0, 5_000.0),
+            part("dentry", 3.0, 600.0),
+            part("proc_inode_cache", 1.0, 700.0),
+        ];
+        assert_eq!(of_readers(&both), 900.0);
+        assert_eq!(of_readers(&both[..2]), 0.0);
+        let shrunk = [part("proc_inode_cache", -1.0, -700.0)];
+        assert_eq!(of_readers(&shrunk), 0.0, "no gift to anybody");
+    }
+
+    #[test]
+    fn spreads() {
+        assert_eq!(Spread::of(Vec::new()), None);
+        let odd = Spread::of(vec![3.0, 1.0, 2.0]).unwrap();
+        assert_eq!((odd.median, odd.min, odd.max), (2.0, 1.0, 3.0));
+        assert_eq!(Spread::of(vec![4.0, 2.0]).unwrap().median, 3.0);
+    }
+}
