@@ -85,12 +85,12 @@ pub struct Args {
     /// With --echo: offer this subprotocol
     #[arg(long, value_name = "NAME", requires = "echo")]
     pub subprotocol: Option<String>,
-    /// With --echo: say this first on every connection, as a text message (binary: --preamble-binary)
+    /// With --echo: say this first on every connection, as a text message
     #[arg(long, value_name = "TEXT", requires = "echo")]
     pub preamble: Option<String>,
-    /// The preamble is a binary message
-    #[arg(long, requires = "preamble")]
-    pub preamble_binary: bool,
+    /// With --echo: the server is NATS, and each client a subscriber to what it publishes
+    #[arg(long, requires = "echo", conflicts_with = "preamble")]
+    pub nats: bool,
     /// Look at memory before and after the connect only, not after the traffic and the goodbye: shorter
     #[arg(long)]
     pub brief: bool,

@@ -27,7 +27,9 @@ pub(super) struct Plan {
     /// What is offered in the upgrade.
     pub(super) subprotocol: Option<String>,
     /// What an echo's client says first.
-    pub(super) preamble: Option<(ws::Opcode, String)>,
+    pub(super) preamble: Option<String>,
+    /// An echo's server speaks NATS.
+    pub(super) nats: bool,
     /// The user of client 0.
     pub(super) first_user: u64,
     /// What is sent: bytes without pattern, as ciphertext.
@@ -75,13 +77,8 @@ impl Plan {
                 true => args.subprotocol.clone(),
                 false => Some(proto::SUBPROTOCOL.to_owned()),
             },
-            preamble: args
-                .preamble
-                .clone()
-                .map(|text| match args.preamble_binary {
-                    true => (ws::Opcode::Binary, text),
-                    false => (ws::Opcode::Text, text),
-                }),
+            preamble: args.preamble.clone(),
+            nats: args.nats,
             first_user: args.first_user,
             payload: scattered.collect(),
             window: args.connect_window.div_ceil(u32::from(args.shards)),

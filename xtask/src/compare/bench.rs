@@ -129,7 +129,7 @@ impl<'a> Bench<'a> {
             url: format!("{}://127.0.0.1:{}{path}", transport.scheme(), server.port),
             connections: shape.connections,
             rate: match peer.talk {
-                Talk::Echo => shape.rate,
+                Talk::Echo(_) => shape.rate,
                 Talk::Idle { .. } => 0,
             },
             duration: shape.duration,
@@ -160,18 +160,15 @@ impl<'a> Bench<'a> {
 /// The URL's path, and flock's options for a foreign protocol.
 fn talk(talk: &Talk) -> (&'static str, Vec<&'static str>) {
     match *talk {
-        Talk::Echo => ("/", Vec::new()),
+        Talk::Echo(options) => ("/", options.to_vec()),
         Talk::Idle {
             subprotocol,
             preamble,
-            binary,
             path,
             ..
         } => {
             let mut options = vec!["--preamble", preamble];
-            options.extend(binary.then_some("--preamble-binary"));
             options.extend(subprotocol.into_iter().flat_map(|it| ["--subprotocol", it]));
-            // A warm-up would need messages.
             (path, options)
         }
     }

@@ -126,7 +126,7 @@ fn measure(bench: &Bench<'_>, options: &Options, peer: &Peer, open_files: u64) -
             Err(error) => Err(anyhow::anyhow!("{error:#}")),
         };
         let idle = match peer.talk {
-            Talk::Echo => None,
+            Talk::Echo(_) => None,
             Talk::Idle { why, .. } => Some(format!("idle only: {why}")),
         };
         let rate = if idle.is_some() { 0 } else { options.rate };

@@ -52,16 +52,14 @@ impl Program {
 /// What clients say to it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Talk {
-    /// WebSocket messages, which come back.
-    Echo,
+    /// Messages that come back, with what flock must be told for it.
+    Echo(&'static [&'static str]),
     /// A session of a protocol of its own is begun, and no more.
     Idle {
         /// Offered in the upgrade.
         subprotocol: Option<&'static str>,
         /// The client's first message.
         preamble: &'static str,
-        /// It is binary.
-        binary: bool,
         /// Where the WebSocket is.
         path: &'static str,
         /// Why messages are not measured.
@@ -81,7 +79,7 @@ const fn engine(
         program: Program::Engine(binary, arguments),
         tool: None,
         descriptors: 1,
-        talk: Talk::Echo,
+        talk: Talk::Echo(&[]),
     }
 }
 
@@ -111,7 +109,7 @@ pub(super) const ALL: [Peer; 13] = [
         program: Program::Rookery,
         tool: None,
         descriptors: 0,
-        talk: Talk::Echo,
+        talk: Talk::Echo(&[]),
     },
     engine(
         "tokio-tungstenite",
@@ -144,7 +142,7 @@ pub(super) const ALL: [Peer; 13] = [
         Program::Nginx,
         Tool::Nginx,
         2,
-        Talk::Echo,
+        Talk::Echo(&[]),
     ),
     server(
         "haproxy",
@@ -152,7 +150,7 @@ pub(super) const ALL: [Peer; 13] = [
         Program::HaProxy,
         Tool::HaProxy,
         2,
-        Talk::Echo,
+        Talk::Echo(&[]),
     ),
     server(
         "bun",
@@ -160,30 +158,31 @@ pub(super) const ALL: [Peer; 13] = [
         Program::Bun,
         Tool::Npm,
         1,
-        Talk::Echo,
+        Talk::Echo(&[]),
     ),
-    server("node", "Node, ws", Program::Node, Tool::Npm, 1, Talk::Echo),
+    server(
+        "node",
+        "Node, ws",
+        Program::Node,
+        Tool::Npm,
+        1,
+        Talk::Echo(&[]),
+    ),
     server(
         "python",
         "Python, websockets, uvloop",
         Program::Python,
         Tool::Python,
         1,
-        Talk::Echo,
+        Talk::Echo(&[]),
     ),
     server(
         "nats",
-        "NATS server, after CONNECT",
+        "NATS server, each client to itself",
         Program::Nats,
         Tool::Nats,
         1,
-        Talk::Idle {
-            subprotocol: None,
-            preamble: "CONNECT {\"verbose\":false,\"headers\":true}\r\nPING\r\n",
-            binary: true,
-            path: "/",
-            why: "messages are PUB and MSG of its own protocol, not WebSocket echoes",
-        },
+        Talk::Echo(&["--nats"]),
     ),
     server(
         "ejabberd",
@@ -194,7 +193,6 @@ pub(super) const ALL: [Peer; 13] = [
         Talk::Idle {
             subprotocol: Some("xmpp"),
             preamble: "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='localhost' version='1.0'/>",
-            binary: false,
             path: "/ws",
             why: "a message is a routed and authenticated stanza, not a WebSocket echo",
         },

@@ -8,6 +8,7 @@ use rookery_wire::ws;
 use super::Clients;
 use super::conn::Phase;
 use super::input::Next;
+use super::nats;
 
 impl Clients {
     /// The WebSocket is open.
@@ -21,8 +22,14 @@ impl Clients {
         let Some(state) = shard.conn(conn) else {
             return;
         };
-        if let Some((opcode, text)) = &self.plan.preamble {
-            writer.message(*opcode, text.as_bytes());
+        if let Some(text) = &self.plan.preamble {
+            writer.message(ws::Opcode::Text, text.as_bytes());
+        }
+        if self.plan.nats {
+            // Its answer makes the client ready.
+            state.phase = Phase::Login;
+            let hello = nats::hello(self.share.global(state.local));
+            return writer.message(ws::Opcode::Binary, &hello);
         }
         let Some(tokens) = &self.plan.tokens else {
             return self.established(shard, conn);

@@ -162,6 +162,9 @@ impl Receiver for Upper<'_> {
 
     fn on_event(&mut self, writer: &mut Writer<'_>, event: ws::Event<'_>) -> Flow {
         let next = match event {
+            ws::Event::Binary(bytes) if self.clients.plan.nats => {
+                self.clients.nats_said(self.shard, self.conn, &bytes)
+            }
             ws::Event::Binary(bytes) if self.clients.plan.is_echo() => self.clients.echoed(&bytes),
             ws::Event::Binary(bytes) => self.clients.frame(self.shard, self.conn, &bytes),
             ws::Event::Close { code, reason } => self.closed(writer, code, &reason),

@@ -12,6 +12,7 @@ mod chat;
 mod conn;
 mod connect;
 mod input;
+mod nats;
 mod part;
 mod storm;
 mod talk;

@@ -8,6 +8,7 @@ use rookery_wire::{proto, ws};
 
 use super::Clients;
 use super::conn::{Conn, Phase};
+use super::nats;
 use crate::flock::schedule::{Due, Schedule, scatter};
 use crate::flock::tally::Tally;
 use rookery_shard::ConnId;
@@ -207,7 +208,10 @@ impl Clients {
         let mut payload = self.plan.payload.clone();
         let frame = if self.plan.is_echo() {
             payload[..8].copy_from_slice(&due.at_ns.to_le_bytes());
-            payload
+            match self.plan.nats {
+                true => nats::publish(self.share.global(state.local), &payload),
+                false => payload,
+            }
         } else {
             proto::encode(&proto::Send {
                 client_msg_id: due.at_ns,
