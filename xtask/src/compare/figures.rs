@@ -50,11 +50,11 @@ pub(super) struct Figures {
     pub(super) lost: u64,
     /// Resident bytes of the server's process per idle connection.
     pub(super) user_bytes: Option<f64>,
-    /// The kernel's objects per idle connection, of all ends.
+    /// The kernel's objects per idle connection, by cache, of all ends.
+    pub(super) kernel_parts: BTreeMap<String, f64>,
+    /// Their sum without [`OTHERS`] and without what readers of /proc/PID/fd left behind.
     pub(super) kernel_bytes_all_ends: Option<f64>,
-    /// Of it, what readers of /proc/PID/fd left behind.
-    pub(super) kernel_bytes_of_readers: f64,
-    /// The server's own part.
+    /// The server's own part of it.
     pub(super) kernel_bytes: Option<f64>,
     pub(super) rate_asked: u32,
     pub(super) rate_done: f64,
@@ -78,8 +78,14 @@ impl Figures {
             failed: flock.failed,
             lost: flock.lost,
             user_bytes: flock.server_user_bytes_per_connection,
-            kernel_bytes_all_ends: flock.kernel_bytes_per_pair,
-            kernel_bytes_of_readers: of_readers(&flock.kernel_parts),
+            kernel_bytes_all_ends: flock
+                .kernel_bytes_per_pair
+                .map(|_| of_ends(&flock.kernel_parts)),
+            kernel_parts: flock
+                .kernel_parts
+                .into_iter()
+                .map(|part| (part.cache, part.bytes))
+                .collect(),
             kernel_bytes: None,
             rate_asked,
             rate_done: flock.rate_done,
@@ -94,12 +100,10 @@ impl Figures {
         }
     }
 
-    /// The server's part of the kernel's bytes: all, without what readers left and without the `ends`
-    /// that are our engine's (flock's, and behind a proxy the backend's), each of `end_bytes`.
+    /// The server's part of the kernel's bytes: all without the `ends` that are our engine's (flock's, and
+    /// behind a proxy the backend's), each of `end_bytes`.
     pub(super) fn split(&mut self, end_bytes: f64, ends: f64) {
-        self.kernel_bytes = self
-            .kernel_bytes_all_ends
-            .map(|all| all - self.kernel_bytes_of_readers - ends * end_bytes);
+        self.kernel_bytes = self.kernel_bytes_all_ends.map(|all| all - ends * end_bytes);
     }
 
     /// User space and kernel.
@@ -113,19 +117,43 @@ impl Figures {
     }
 }
 
-/// Who lists `/proc/PID/fd` leaves an inode and a dentry per descriptor, which the kernel drops when it
-/// needs the memory: no part of a connection.
-fn of_readers(parts: &[Part]) -> f64 {
-    let find = |cache: &str| {
-        parts
-            .iter()
-            .find(|part| part.cache == cache && part.objects > 0.0)
+/// Caches that change while connections are made and are no part of one: files that are written, memory
+/// that is mapped, ends of former runs' connections.
+const OTHERS: [&str; 12] = [
+    "anon_vma",
+    "anon_vma_chain",
+    "buffer_head",
+    "ext4_inode_cache",
+    "extent_status",
+    "maple_node",
+    "proc_inode_cache",
+    "radix_tree_node",
+    "request_sock_TCP",
+    "task_struct",
+    "tw_sock_TCP",
+    "vm_area_struct",
+];
+
+/// Caches of which an open file has an object, beside the inode's own.
+const OF_A_FILE: [&str; 2] = ["dentry", "lsm_inode_cache"];
+
+/// The bytes of the connections' ends. Who lists `/proc/PID/fd` leaves an inode of `proc_inode_cache`
+/// and its dentry per descriptor, which the kernel drops when it needs the memory: no part of an end.
+fn of_ends(parts: &[Part]) -> f64 {
+    let mut left_behind = 0.0;
+    for part in parts {
+        if part.cache == "proc_inode_cache" {
+            left_behind = f64::max(part.objects, 0.0);
+        }
+    }
+    let bytes = |part: &Part| match part.cache.as_str() {
+        cache if OTHERS.contains(&cache) => 0.0,
+        cache if OF_A_FILE.contains(&cache) && part.objects > 0.0 => {
+            part.bytes - left_behind.min(part.objects) * part.bytes / part.objects
+        }
+        _ => part.bytes,
     };
-    let Some(inodes) = find("proc_inode_cache") else {
-        return 0.0;
-    };
-    let dentry = find("dentry").map_or(0.0, |part| part.bytes / part.objects);
-    inodes.bytes + inodes.objects * dentry
+    parts.iter().map(bytes).sum()
 }
 
 /// Two servers in alternating rounds, and a goal.
@@ -184,16 +212,21 @@ mod tests {
     }
 
     #[test]
-    fn what_readers_left_is_an_inode_and_a_dentry_each() {
-        let both = [
+    fn what_readers_left_is_no_part_of_an_end() {
+        let parts = [
             part("TCP", 2.0, 5_000.0),
             part("dentry", 3.0, 600.0),
+            part("lsm_inode_cache", 3.0, 150.0),
             part("proc_inode_cache", 1.0, 700.0),
+            part("tw_sock_TCP", -1.0, -250.0),
         ];
-        assert_eq!(of_readers(&both), 900.0);
-        assert_eq!(of_readers(&both[..2]), 0.0);
-        let shrunk = [part("proc_inode_cache", -1.0, -700.0)];
-        assert_eq!(of_readers(&shrunk), 0.0, "no gift to anybody");
+        assert_eq!(of_ends(&parts), 5_000.0 + 400.0 + 100.0);
+        assert_eq!(of_ends(&parts[..3]), 5_750.0);
+        let shrunk = [
+            part("dentry", 2.0, 400.0),
+            part("proc_inode_cache", -1.0, -700.0),
+        ];
+        assert_eq!(of_ends(&shrunk), 400.0, "no gift to anybody");
     }
 
     #[test]
