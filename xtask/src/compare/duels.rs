@@ -76,7 +76,7 @@ pub(super) fn run(
             let loaded = bench
                 .run(peer, Transport::Tls, shape)
                 .with_context(|| format!("round {round}, {}", peer.name))?;
-            let figures = Figures::new(RATE, loaded);
+            let figures = Figures::new(RATE, 2.0, loaded);
             bench.screen.line(&format!(
                 "round {round}: {}: {:.2} us per echo, {:.2} of it in user space, {:.0}/s done",
                 peer.name,

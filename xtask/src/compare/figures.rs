@@ -52,7 +52,10 @@ pub(super) struct Figures {
     pub(super) user_bytes: Option<f64>,
     /// The kernel's objects per idle connection, by cache, of all ends.
     pub(super) kernel_parts: BTreeMap<String, f64>,
-    /// Their sum without [`OTHERS`] and without what readers of /proc/PID/fd left behind.
+    /// TCP sockets that came, per connection.
+    pub(super) sockets: Option<f64>,
+    /// The sum of the parts without [`OTHERS`] and without what readers of /proc/PID/fd left behind; none
+    /// where other sockets came or went meanwhile than the connections'.
     pub(super) kernel_bytes_all_ends: Option<f64>,
     /// The server's own part of it.
     pub(super) kernel_bytes: Option<f64>,
@@ -68,9 +71,13 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    /// From a run at `rate_asked`. The kernel's own part is found later, see [`Figures::split`].
-    pub(super) fn new(rate_asked: u32, loaded: Loaded) -> Self {
+    /// From a run at `rate_asked` in which a connection is so many `sockets`. The server's own part of the
+    /// kernel's bytes is found later, see [`Figures::split`].
+    pub(super) fn new(rate_asked: u32, sockets: f64, loaded: Loaded) -> Self {
         let Loaded { flock, cpu } = loaded;
+        let came = flock.kernel_parts.iter().find(|part| part.cache == "TCP");
+        let came = came.map(|part| part.objects);
+        let alone = came.is_some_and(|came| (came / sockets - 1.0).abs() <= SOCKETS_TOLERANCE);
         let messages = flock.delivered.max(1) as f64;
         let per_message = |of: fn(CpuTime) -> u64| cpu.map(|cpu| of(cpu) as f64 / messages);
         Self {
@@ -78,9 +85,8 @@ impl Figures {
             failed: flock.failed,
             lost: flock.lost,
             user_bytes: flock.server_user_bytes_per_connection,
-            kernel_bytes_all_ends: flock
-                .kernel_bytes_per_pair
-                .map(|_| of_ends(&flock.kernel_parts)),
+            kernel_bytes_all_ends: alone.then(|| of_ends(&flock.kernel_parts)),
+            sockets: came,
             kernel_parts: flock
                 .kernel_parts
                 .into_iter()
@@ -116,6 +122,9 @@ impl Figures {
         Some(self.cpu_user_us? + self.cpu_system_us?)
     }
 }
+
+/// Sockets that other programs of the host may open meanwhile, as a part of the connections'.
+const SOCKETS_TOLERANCE: f64 = 0.03;
 
 /// Caches that change while connections are made and are no part of one: files that are written, memory
 /// that is mapped, ends of former runs' connections.

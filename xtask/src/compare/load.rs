@@ -54,7 +54,6 @@ pub(super) struct Flock {
     pub(super) rtt_p99_us: Option<u64>,
     pub(super) rtt_p999_us: Option<u64>,
     pub(super) server_user_bytes_per_connection: Option<f64>,
-    pub(super) kernel_bytes_per_pair: Option<f64>,
     pub(super) kernel_parts: Vec<Part>,
 }
 

@@ -129,9 +129,11 @@ fn measure(bench: &Bench<'_>, options: &Options, peer: &Peer, open_files: u64) -
             Talk::Echo(_) => None,
             Talk::Idle { why, .. } => Some(format!("idle only: {why}")),
         };
+        // Both ends, and behind a proxy both ends again.
+        let sockets = if peer.program.is_proxy() { 4.0 } else { 2.0 };
         let rate = if idle.is_some() { 0 } else { options.rate };
         let (figures, reason) = match ran {
-            Ok(loaded) => (Some(Figures::new(rate, loaded)), idle),
+            Ok(loaded) => (Some(Figures::new(rate, sockets, loaded)), idle),
             Err(error) => (None, Some(format!("not measured: {error:#}"))),
         };
         let row = Row {
