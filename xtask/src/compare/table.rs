@@ -168,6 +168,16 @@ fn remarks(text: &mut String, rows: &[Row]) {
                 row.what, row.transport
             );
         }
+        let untold = |it: &&Figures| it.kernel_bytes_all_ends.is_none();
+        if let Some(figures) = row.figures.as_ref().filter(untold) {
+            let sockets = figures.sockets.unwrap_or_default();
+            let _ = writeln!(
+                text,
+                "- {}, {}: the kernel's part is not told: {sockets:.2} sockets came per connection, so \
+                 that others than the connections' came or went",
+                row.what, row.transport
+            );
+        }
         if let Some(figures) = row.figures.as_ref().filter(|it| it.delivered < it.sent) {
             let (delivered, sent) = (figures.delivered, figures.sent);
             let _ = writeln!(
