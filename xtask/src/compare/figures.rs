@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::load::{Loaded, Part};
 
 /// A comparison: where and how, and everything that was found.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Comparison {
     pub(super) commit: String,
     pub(super) kernel: String,
@@ -27,7 +27,7 @@ pub(super) struct Comparison {
 }
 
 /// One peer over one transport.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Row {
     pub(super) name: &'static str,
     pub(super) what: &'static str,
@@ -41,7 +41,7 @@ pub(super) struct Row {
 }
 
 /// What one run found.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Figures {
     /// flock's command line.
     pub(super) command: Vec<String>,
