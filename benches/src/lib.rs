@@ -1,5 +1,6 @@
-//! The load generator [`flock`], whose clients live on the same engine as the server, and the [`report`]
-//! that is made of a run.
+//! What measures Rookery: the load generator [`flock`], whose clients live on the same engine as the
+//! server, the [`report`] that is made of a run, and [`handshakes`], what TLS alone allows.
 
 pub mod flock;
+pub mod handshakes;
 pub mod report;

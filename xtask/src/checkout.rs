@@ -69,6 +69,11 @@ impl Checkout {
         self.target.join("fuzz")
     }
 
+    /// The server with frame pointers, for profiles: other flags, so a folder of its own.
+    pub(crate) fn frames_target(&self) -> PathBuf {
+        self.target.join("frames")
+    }
+
     /// Foreign tools, installed by us.
     pub(crate) fn tools(&self) -> PathBuf {
         self.root.join(".tools")

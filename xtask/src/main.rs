@@ -6,6 +6,8 @@
 mod checkout;
 mod compare;
 mod density;
+mod flamegraph;
+mod instructions;
 mod lint;
 mod process;
 mod screen;
@@ -42,6 +44,10 @@ enum Chore {
     Compare(compare::Options),
     /// Say which tools the tests need, and install what is missing.
     Tools,
+    /// Count the instructions of the pure paths and hold them to the committed counts.
+    Instructions(instructions::Options),
+    /// Profile the server under load and draw `flamegraphs/NAME.svg`.
+    Flamegraph(flamegraph::Options),
 }
 
 fn main() -> ExitCode {
@@ -65,5 +71,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         Chore::Tidy => tidy::run(&checkout, &screen),
         Chore::Compare(options) => compare::run(&checkout, &screen, options),
         Chore::Tools => tools::run(&checkout, &screen),
+        Chore::Instructions(options) => instructions::run(&checkout, &screen, options),
+        Chore::Flamegraph(options) => flamegraph::run(&checkout, &screen, options),
     }
 }

@@ -28,15 +28,21 @@ pub(crate) enum Tool {
     Socat,
     /// The TLS scanner.
     TestSsl,
+    /// Counts instructions.
+    Valgrind,
+    /// Takes profiles.
+    Perf,
 }
 
 impl Tool {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
         Self::Python,
         Self::Node,
         Self::OpenSsl,
         Self::Socat,
         Self::TestSsl,
+        Self::Valgrind,
+        Self::Perf,
     ];
 
     fn name(self) -> &'static str {
@@ -46,6 +52,8 @@ impl Tool {
             Self::OpenSsl => "openssl",
             Self::Socat => "socat",
             Self::TestSsl => "testssl.sh",
+            Self::Valgrind => "valgrind",
+            Self::Perf => "perf",
         }
     }
 
@@ -66,6 +74,8 @@ impl Tool {
             Self::TestSsl => {
                 runs("testssl", "--version") && runs("hexdump", "-V") && runs("dig", "-v")
             }
+            Self::Valgrind => runs("valgrind", "--version"),
+            Self::Perf => runs("perf", "--version"),
         }
     }
 
@@ -80,6 +90,8 @@ impl Tool {
                 screen,
                 &["testssl.sh", "bsdextrautils", "bind9-dnsutils"],
             ),
+            Self::Valgrind => apt(checkout, screen, &["valgrind"]),
+            Self::Perf => apt(checkout, screen, &["linux-perf"]),
         }
     }
 }

@@ -175,7 +175,9 @@ impl ServerConfig {
         &self.leaf
     }
 
-    pub(super) fn rustls(&self) -> Arc<rustls::ServerConfig> {
+    /// rustls's own configuration, with all that was chosen here: what our handshakes are measured
+    /// against is rustls with the same choices.
+    pub fn rustls(&self) -> Arc<rustls::ServerConfig> {
         Arc::clone(&self.rustls)
     }
 }

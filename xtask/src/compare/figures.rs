@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rookery_tuning::process::CpuTime;
+use rookery_tuning::cpu::CpuTime;
 use serde::Serialize;
 
 use super::load::{Loaded, Part};

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rookery_tuning::process::{CpuTime, tree_cpu};
+use rookery_tuning::cpu::{self, CpuTime};
 use serde::Deserialize;
 
 use super::server;
@@ -132,7 +132,7 @@ impl Load<'_> {
         let began = Instant::now();
         let mut samples = Vec::new();
         loop {
-            if let Ok(cpu) = tree_cpu(self.server) {
+            if let Ok(cpu) = cpu::of_tree(self.server) {
                 samples.push((Instant::now(), cpu));
             }
             if child.try_wait()?.is_some() {
@@ -182,7 +182,7 @@ fn watch(pipe: PipeReader, mut log: File, server: u32, step: &Step) -> Result<Wa
     for line in BufReader::new(pipe).lines() {
         let line = line?;
         if let Some(took) = traffic_line(&line)
-            && let Ok(cpu) = tree_cpu(server)
+            && let Ok(cpu) = cpu::of_tree(server)
         {
             let ended = Instant::now();
             watched.traffic = Some(Traffic { took, ended, cpu });

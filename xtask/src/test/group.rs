@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::tally::Tally;
-use super::{cargo, density, fuzz, pytest};
+use super::{cargo, density, fuzz, instructions, pytest};
 use crate::checkout::Checkout;
 use crate::screen::Screen;
 use crate::tools::Tool;
@@ -22,6 +22,7 @@ const PYTHON_FILES: [&str; 4] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Group {
     Rust,
+    Instructions,
     Python,
     Chat,
     BadInput,
@@ -37,6 +38,7 @@ pub(super) enum Group {
 impl Group {
     pub(super) const ALL: [Self; 11] = [
         Self::Rust,
+        Self::Instructions,
         Self::Python,
         Self::Chat,
         Self::BadInput,
@@ -52,6 +54,7 @@ impl Group {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Rust => "rust",
+            Self::Instructions => "instructions",
             Self::Python => "python",
             Self::Chat => "chat",
             Self::BadInput => "bad-input",
@@ -68,6 +71,9 @@ impl Group {
     pub(super) fn shows(self) -> &'static str {
         match self {
             Self::Rust => "our own tests, the simulator among them",
+            Self::Instructions => {
+                "the pure paths take as many instructions as committed, within 3 %"
+            }
             Self::Python => "golden vectors and a client written from docs/protocol.md, over TLS",
             Self::Chat => "two `rookery chat` talk to each other",
             Self::BadInput => "every bad input has its documented answer, and nobody else notices",
@@ -95,6 +101,7 @@ impl Group {
             | Self::Kill
             | Self::Storm
             | Self::Density => &[Tool::Python],
+            Self::Instructions => &[Tool::Valgrind],
             Self::WebSocket => &[Tool::Python, Tool::Socat],
             Self::Node => &[Tool::Python, Tool::Node],
             Self::Tls => &[Tool::Python, Tool::OpenSsl, Tool::TestSsl],
@@ -104,6 +111,7 @@ impl Group {
     pub(super) fn run(self, checkout: &Checkout, screen: &Screen) -> Result<Tally> {
         match self {
             Self::Rust => cargo::run(checkout, screen),
+            Self::Instructions => instructions::run(checkout, screen),
             Self::Fuzz => fuzz::run(checkout, screen),
             Self::Python => pytest::run(checkout, screen, self, &PYTHON_FILES),
             Self::Chat => pytest::run(checkout, screen, self, &["test_chat.py"]),

@@ -6,6 +6,7 @@ mod cargo;
 mod density;
 mod fuzz;
 mod group;
+mod instructions;
 mod pytest;
 mod tally;
 
