@@ -43,6 +43,8 @@ pub enum Verb {
     Chat(crate::chat::Args),
     /// Hold many clients against a server, let messages flow, and measure
     Flock(rookery_benches::flock::Args),
+    /// Measure full TLS handshakes per second and core, in memory
+    Handshakes(rookery_benches::handshakes::Args),
     /// Mint a login token (JWT) and print it
     Token(token::Args),
     /// Print the effective configuration, or everything that is wrong with it
@@ -69,6 +71,7 @@ fn dispatch(verb: Verb) -> Result<(), Failure> {
         Verb::Serve(args) => serve::run(&args),
         Verb::Chat(args) => crate::chat::run(&args),
         Verb::Flock(args) => Ok(rookery_benches::flock::run(&args)?),
+        Verb::Handshakes(args) => Ok(rookery_benches::handshakes::run(&args)?),
         Verb::Token(args) => token::run(&args),
         Verb::CheckConfig(args) => check_config::run(&args),
         Verb::Completions { shell } => {

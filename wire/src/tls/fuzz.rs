@@ -45,6 +45,7 @@ fn fixed(suite: Suite, role: Role) -> Option<Session> {
         server_secret: &server[..len],
         rx_seq: 0,
         tx_seq: 0,
+        keys: None,
     })
     .ok()
 }

@@ -185,17 +185,21 @@ impl Extracted {
         (self.secrets.rx.0, self.secrets.tx.0)
     }
 
-    /// Whether these are the keys and ivs (rx, tx) that rustls uses.
-    pub(super) fn agree(&self, ours: [(&[u8], &[u8]); 2]) -> bool {
-        let theirs = [&self.secrets.rx.1, &self.secrets.tx.1].map(|secrets| match secrets {
-            ConnectionTrafficSecrets::Aes128Gcm { key, iv }
-            | ConnectionTrafficSecrets::Aes256Gcm { key, iv }
-            | ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => {
-                Some((key.as_ref(), iv.as_ref()))
-            }
-            _ => None,
-        });
-        theirs == ours.map(Some)
+    /// Keys and ivs (rx, tx).
+    pub(super) fn keys(&self) -> Option<[(&[u8], &[u8]); 2]> {
+        Some([way(&self.secrets.rx.1)?, way(&self.secrets.tx.1)?])
+    }
+}
+
+/// Key and iv of one direction.
+fn way(secrets: &ConnectionTrafficSecrets) -> Option<(&[u8], &[u8])> {
+    match secrets {
+        ConnectionTrafficSecrets::Aes128Gcm { key, iv }
+        | ConnectionTrafficSecrets::Aes256Gcm { key, iv }
+        | ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => {
+            Some((key.as_ref(), iv.as_ref()))
+        }
+        _ => None,
     }
 }
 

@@ -4,7 +4,7 @@
 //! rustls gives the keys of the present generation (`dangerous_into_kernel_connection`) but not the
 //! secrets that the next generation comes from; those it tells only to a [`rustls::KeyLog`]. It
 //! calls the log synchronously, inside `process_tls_records`, so [`listen`] catches them in a cell
-//! of this thread that is full only for the time of that call.
+//! of this thread that is full only for the time of that call: at most one handshake is looked at.
 
 use std::cell::RefCell;
 
@@ -24,6 +24,13 @@ pub(super) struct Heard {
     pub(super) server: Secret,
 }
 
+impl Heard {
+    const NOTHING: Self = Self {
+        client: Secret::EMPTY,
+        server: Secret::EMPTY,
+    };
+}
+
 /// A traffic secret of either length; empty until heard.
 pub(super) struct Secret {
     bytes: [u8; SECRET_MAX],
@@ -32,14 +39,16 @@ pub(super) struct Secret {
 
 impl Default for Secret {
     fn default() -> Self {
-        Self {
-            bytes: [0; SECRET_MAX],
-            len: 0,
-        }
+        Self::EMPTY
     }
 }
 
 impl Secret {
+    const EMPTY: Self = Self {
+        bytes: [0; SECRET_MAX],
+        len: 0,
+    };
+
     pub(super) fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
@@ -59,17 +68,34 @@ impl Drop for Secret {
     }
 }
 
-thread_local! {
-    static CELL: RefCell<Option<Heard>> = const { RefCell::new(None) };
+/// What the key log was told, while somebody listens.
+struct Ear {
+    listens: bool,
+    heard: Heard,
 }
 
-/// Runs `process` and keeps in `heard` what rustls tells its key log meanwhile.
+thread_local! {
+    static EAR: RefCell<Ear> = const {
+        RefCell::new(Ear { listens: false, heard: Heard::NOTHING })
+    };
+}
+
+/// Runs `process` and keeps in `heard` what rustls tells its key log meanwhile. Nearly every call hears
+/// nothing, and moves and wipes nothing.
 pub(super) fn listen<T>(heard: &mut Heard, process: impl FnOnce() -> T) -> T {
-    CELL.with_borrow_mut(|cell| *cell = Some(std::mem::take(heard)));
+    EAR.with_borrow_mut(|ear| ear.listens = true);
     let result = process();
-    if let Some(back) = CELL.with_borrow_mut(Option::take) {
-        *heard = back;
-    }
+    EAR.with_borrow_mut(|ear| {
+        ear.listens = false;
+        for (new, kept) in [
+            (&mut ear.heard.client, &mut heard.client),
+            (&mut ear.heard.server, &mut heard.server),
+        ] {
+            if new.len > 0 {
+                *kept = std::mem::take(new);
+            }
+        }
+    });
     result
 }
 
@@ -79,14 +105,11 @@ pub(super) struct Listener;
 
 impl rustls::KeyLog for Listener {
     fn log(&self, label: &str, _client_random: &[u8], secret: &[u8]) {
-        CELL.with_borrow_mut(|cell| {
-            if let Some(heard) = cell {
-                match label {
-                    "CLIENT_TRAFFIC_SECRET_0" => heard.client.set(secret),
-                    "SERVER_TRAFFIC_SECRET_0" => heard.server.set(secret),
-                    _ => {}
-                }
-            }
+        EAR.with_borrow_mut(|ear| match label {
+            _ if !ear.listens => {}
+            "CLIENT_TRAFFIC_SECRET_0" => ear.heard.client.set(secret),
+            "SERVER_TRAFFIC_SECRET_0" => ear.heard.server.set(secret),
+            _ => {}
         });
     }
 
@@ -107,8 +130,14 @@ impl<const KEY: usize, const SECRET: usize> Direction<KEY, SECRET> {
     /// Bytes of [`Direction::write`].
     pub(super) const BYTES: usize = SECRET + KEY + IV;
 
-    /// Expands `secret`, which must be as long as the suite's hash.
-    pub(super) fn new(suite: Suite, secret: &[u8]) -> Result<Self, Error> {
+    /// From `secret`, which must be as long as the suite's hash. Key and iv are expanded from it; where
+    /// rustls has told them (`given`), the key is taken as it is, and the iv says whether the secret is
+    /// the one that they come of.
+    pub(super) fn new(
+        suite: Suite,
+        secret: &[u8],
+        given: Option<(&[u8], &[u8])>,
+    ) -> Result<Self, Error> {
         if secret.len() != suite.secret_len() || SECRET < secret.len() || KEY != suite.key_len() {
             return Err(Error::Internal("a traffic secret of the wrong length"));
         }
@@ -118,7 +147,18 @@ impl<const KEY: usize, const SECRET: usize> Direction<KEY, SECRET> {
             iv: [0; IV],
         };
         this.secret[..secret.len()].copy_from_slice(secret);
-        this.expand(suite)?;
+        match given {
+            Some((key, iv)) => {
+                this.key = key
+                    .try_into()
+                    .map_err(|_| Error::Internal("a key of the wrong length"))?;
+                expand_label(&this.prk(suite), b"iv", &mut this.iv)?;
+                if this.iv != iv {
+                    return Err(Error::Internal("the secrets heard are not those in use"));
+                }
+            }
+            None => this.expand(suite)?,
+        }
         Ok(this)
     }
 
@@ -128,6 +168,12 @@ impl<const KEY: usize, const SECRET: usize> Direction<KEY, SECRET> {
 
     pub(super) fn iv(&self) -> &[u8; IV] {
         &self.iv
+    }
+
+    #[cfg(test)]
+    pub(super) fn comes_of_its_secret(&self, suite: Suite) -> bool {
+        Self::new(suite, &self.secret[..suite.secret_len()], None)
+            .is_ok_and(|anew| anew.key == self.key && anew.iv == self.iv)
     }
 
     /// Moves on to the next generation (RFC 8446 section 7.2).

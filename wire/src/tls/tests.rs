@@ -17,6 +17,7 @@ fn parked(suite: Suite, role: Role) -> Session {
         server_secret: &server[..len],
         rx_seq: 0,
         tx_seq: 0,
+        keys: None,
     };
     Session::park(&parts).unwrap()
 }
@@ -426,5 +427,37 @@ proptest! {
     #[test]
     fn no_certificate_breaks_the_date_reader(data in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = certificate::validity(&data);
+    }
+}
+
+/// The keys are rustls's and the secrets are what its key log was told: a wrong secret would show only at
+/// the first KeyUpdate.
+#[test]
+fn after_a_handshake_the_keys_are_those_of_the_secrets() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let server = ServerConfig::from_pem(chain.as_bytes(), key.as_bytes(), Tickets::One).unwrap();
+    for suite in Suite::ALL {
+        let offer = Offer {
+            suite: Some(suite),
+            ..Offer::default()
+        };
+        let client = ClientConfig::new(Verify::Insecure, offer).unwrap();
+        let (mut hello, mut flight, mut finished) = (Vec::new(), Vec::new(), Vec::new());
+        let mut there = Handshake::client(&client, "localhost", &mut hello).unwrap();
+        let mut here = Handshake::server(&server).unwrap();
+        let more = here.feed(&hello, &mut flight).unwrap();
+        assert!(matches!(more, Progress::NeedMore));
+        let ends = [
+            there.feed(&flight, &mut finished).unwrap(),
+            here.feed(&finished, &mut Vec::new()).unwrap(),
+        ];
+        for end in ends {
+            let Progress::Done { session, .. } = end else {
+                panic!("the handshake is not over");
+            };
+            assert_eq!(session.kind(), Kind::Parked(suite));
+            assert!(session.keys_come_of_secrets(), "{suite:?}");
+        }
     }
 }

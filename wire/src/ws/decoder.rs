@@ -152,7 +152,7 @@ impl<'a> Walk<'a, '_> {
                     return Ok(None);
                 }
                 Frame::Boundary if self.rest.is_empty() => return Ok(None),
-                Frame::Boundary => self.header([0; HEADER_BYTES_MAX], 0)?,
+                Frame::Boundary => self.boundary()?,
                 Frame::Header { bytes, len } => self.header(bytes, len)?,
                 Frame::Data { header, received } => self.data(header, received)?,
                 Frame::Control { header, masked } => self.control(header, masked)?,
@@ -181,6 +181,17 @@ impl<'a> Walk<'a, '_> {
         Some(payload)
     }
 
+    /// A frame's first byte. Nearly always its whole header is there and is read where it lies.
+    fn boundary(&mut self) -> Result<Progress<'a>, Error> {
+        match Header::parse(self.rest, self.config.role)? {
+            Some((header, header_len)) => {
+                self.take(header_len);
+                self.begin(header)
+            }
+            None => self.header([0; HEADER_BYTES_MAX], 0),
+        }
+    }
+
     fn header(
         &mut self,
         mut bytes: [u8; HEADER_BYTES_MAX],
@@ -199,6 +210,10 @@ impl<'a> Walk<'a, '_> {
         };
         // A held part is never a whole header, so this does not underflow.
         self.take(header_len - held);
+        self.begin(header)
+    }
+
+    fn begin(&mut self, header: Header) -> Result<Progress<'a>, Error> {
         if header.opcode.is_control() {
             self.begin_control(header)
         } else {

@@ -11,7 +11,6 @@ use inferno::collapse::perf::{Folder, Options as FolderOptions};
 use inferno::flamegraph::color::{MultiPalette, Palette};
 use inferno::flamegraph::{self, Options, TextTruncateDirection};
 
-use super::record::HERTZ;
 use super::scenario::Scenario;
 use crate::checkout::Checkout;
 
@@ -30,7 +29,7 @@ const BASE: [&str; 6] = [
 /// the file.
 const SHARE_MIN_PERCENT: f64 = 0.12;
 
-/// Stacks, root first, and how often each was seen.
+/// Stacks, the thread first, and the nanoseconds of CPU that each was seen for.
 pub(super) struct Stacks(Vec<(Vec<String>, u64)>);
 
 impl Stacks {
@@ -62,7 +61,7 @@ impl Stacks {
         let folded = String::from_utf8(folded).context("a function's name")?;
         let stacks = Self::parse(&folded);
         ensure!(
-            stacks.samples() > 0,
+            stacks.cpu_ns() > 0,
             "nothing was sampled: was the server at work?"
         );
         Ok(stacks)
@@ -78,12 +77,12 @@ impl Stacks {
         Self(folded.lines().filter_map(stack).collect())
     }
 
-    /// Each stack (the thread first) and how often it was seen.
+    /// Each stack and its nanoseconds.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[String], u64)> {
         self.0.iter().map(|(frames, seen)| (&frames[..], *seen))
     }
 
-    pub(super) fn samples(&self) -> u64 {
+    pub(super) fn cpu_ns(&self) -> u64 {
         self.0.iter().map(|(_, seen)| seen).sum()
     }
 
@@ -99,7 +98,7 @@ impl Stacks {
         options.subtitle = Some(self.subtitle(scenario));
         options.colors = Palette::Multi(MultiPalette::Rust);
         options.text_truncate_direction = TextTruncateDirection::Right;
-        options.count_name = "samples".to_owned();
+        options.count_name = "ns of CPU".to_owned();
         // The same samples make the same file.
         options.deterministic = true;
         options.hash = true;
@@ -117,7 +116,7 @@ impl Stacks {
             rate,
             ..
         } = scenario;
-        let cpu_s = self.samples() as f64 / f64::from(HERTZ);
+        let cpu_s = self.cpu_ns() as f64 / 1e9;
         let load = match rate {
             0 => format!("{connections} connections"),
             rate => format!("{connections} connections, {rate} messages/s"),
@@ -146,7 +145,7 @@ mod tests {
         let stacks = Stacks::parse(
             "shard-0;start_thread;a::b;syscall;io_send_[k] 3\nshard-0;[unknown];c 4\nno count\n",
         );
-        assert_eq!(stacks.samples(), 7);
+        assert_eq!(stacks.cpu_ns(), 7);
         let stacks: Vec<_> = stacks.iter().collect();
         assert_eq!(stacks.len(), 2);
         assert_eq!(stacks[0].0, ["shard-0", "a::b", "syscall", "io_send_[k]"]);

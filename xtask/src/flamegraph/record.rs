@@ -13,7 +13,7 @@ use crate::checkout::Checkout;
 use crate::screen::Screen;
 
 /// Samples per second of CPU; a prime number of them, so that no period of the server's falls in step.
-pub(super) const HERTZ: u32 = 1_999;
+const HERTZ: u32 = 1_999;
 /// The server's start, with a commit log to make.
 const START_MAX: Duration = Duration::from_secs(60);
 /// Until all clients are in, at a thousand a second.

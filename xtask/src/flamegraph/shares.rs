@@ -11,7 +11,7 @@ const NAME_MAX: usize = 72;
 
 /// Kernel and user space, threads, the functions whose own code takes most, and ours with all they call.
 pub(super) fn lines(stacks: &Stacks) -> Vec<String> {
-    let total = stacks.samples();
+    let total = stacks.cpu_ns();
     let percent = |seen: u64| seen as f64 / total.max(1) as f64 * 100.0;
     let mut kernel = 0;
     let (mut threads, mut own, mut ours) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
@@ -31,7 +31,8 @@ pub(super) fn lines(stacks: &Stacks) -> Vec<String> {
         }
     }
     let mut lines = vec![format!(
-        "{total} samples: kernel {:.1} %, user {:.1} %",
+        "{:.2} s of CPU: kernel {:.1} %, user {:.1} %",
+        total as f64 / 1e9,
         percent(kernel),
         percent(total - kernel)
     )];
@@ -75,9 +76,11 @@ mod tests {
 
     #[test]
     fn recursion_is_counted_once_and_kernel_time_told() {
-        let stacks = Stacks::parse("t;rookery_a::f;rookery_a::f 30\nt;rookery_a::f;send_[k] 70\n");
+        let stacks = Stacks::parse(
+            "t;rookery_a::f;rookery_a::f 300000000\nt;rookery_a::f;send_[k] 700000000\n",
+        );
         let lines = lines(&stacks);
-        assert_eq!(lines[0], "100 samples: kernel 70.0 %, user 30.0 %");
+        assert_eq!(lines[0], "1.00 s of CPU: kernel 70.0 %, user 30.0 %");
         assert!(
             lines.contains(&"  100.0 %  rookery_a::f".to_owned()),
             "{lines:?}"
