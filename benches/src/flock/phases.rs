@@ -35,6 +35,8 @@ const PARTING_PER_SECOND_MIN: u32 = 2_000;
 const STORE_RESTS_AFTER: u64 = 2_500;
 /// Until it has: two of its intervals of 2 s, and the allocator's decay of 10 s.
 const STORE_REST: Duration = Duration::from_secs(15);
+/// An allocator gives back what is free for 10 s.
+const DECAY: Duration = Duration::from_secs(12);
 
 /// Runs all phases.
 pub(super) fn run(args: &Args) -> anyhow::Result<Report> {
@@ -119,7 +121,7 @@ impl Run<'_> {
         let gone = if args.brief {
             after.clone()
         } else {
-            self.rest()
+            self.rest_for(DECAY)
         };
         account::remember(
             &mut report,
@@ -190,6 +192,11 @@ impl Run<'_> {
         if !least.is_zero() {
             self.messages_since_rest.set(0);
         }
+        self.rest_for(least)
+    }
+
+    /// The same, for at least so long.
+    fn rest_for(&self, least: Duration) -> Sample {
         let hasty = self.args.connections < measure::CONNECTIONS_MIN;
         let mib = |rss: u64| format!("the server has {:.1} MiB", rss as f64 / f64::from(1 << 20));
         let live = self.plan.counts.live();
