@@ -100,7 +100,8 @@ impl<D: Driver, H: Handler> Engine<D, H> {
     pub fn turn(&mut self) -> Progress {
         self.reap();
         self.shard.now = self.driver.now();
-        let again = std::mem::take(&mut self.shard.again);
+        let now_ns = self.shard.now.mono_ns;
+        let again = self.shard.again_at_ns.take_if(|at| *at <= now_ns).is_some();
         let work = self.run();
         if again || !work.is_none() {
             self.handler.on_turn_end(&mut self.shard);
@@ -168,7 +169,7 @@ impl<D: Driver, H: Handler> Engine<D, H> {
         let shard = &self.shard;
         // The first turn arms the accepts.
         if shard.counters.turns == 0
-            || shard.again
+            || shard.again_at_ns == Some(0)
             || self.is_called()
             || !shard.dirty.is_empty()
             || !shard.failures.is_empty()
@@ -184,7 +185,11 @@ impl<D: Driver, H: Handler> Engine<D, H> {
         } else {
             1_000_000
         };
+        let again = shard
+            .again_at_ns
+            .map_or(SLEEP_NS_MAX, |at| at.saturating_sub(now));
         deadline
+            .min(again)
             .min(retry)
             .min(self.accepts.sleep_ns(now))
             .min(self.stop.sleep_ns(now))

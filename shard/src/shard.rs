@@ -84,7 +84,8 @@ pub struct Shard<H: Handler> {
     pub(crate) live: usize,
     pub(crate) stopping: bool,
     pub(crate) accept_budget: u32,
-    pub(crate) again: bool,
+    /// When `on_turn_end` is due whatever comes, monotonic nanoseconds.
+    pub(crate) again_at_ns: Option<u64>,
     pub(crate) failures: VecDeque<Failure>,
     /// Connects that wait for their turn; then sockets that are being made, by the engine's token;
     /// then connects under way, by slot index.
@@ -135,7 +136,7 @@ impl<H: Handler> Shard<H> {
             live: 0,
             stopping: false,
             accept_budget: ACCEPTS_MAX,
-            again: false,
+            again_at_ns: None,
             failures: VecDeque::new(),
             wanted: VecDeque::new(),
             sockets: HashMap::new(),
@@ -325,7 +326,14 @@ impl<H: Handler> Shard<H> {
 
     /// Work is left over: the next turn begins at once, and ends with `on_turn_end` whatever comes.
     pub fn turn_again(&mut self) {
-        self.again = true;
+        self.again_at_ns = Some(0);
+    }
+
+    /// As [`Shard::turn_again`], but not before that time (monotonic nanoseconds). The earliest of those
+    /// that were asked for since the last such turn counts.
+    pub fn turn_again_at(&mut self, at_mono_ns: u64) {
+        let at = self.again_at_ns.map_or(at_mono_ns, |at| at.min(at_mono_ns));
+        self.again_at_ns = Some(at);
     }
 
     /// Slots of all rings.

@@ -14,6 +14,7 @@ mod memory;
 mod pace;
 mod rates;
 mod seat;
+mod window;
 
 pub use addresses::LIMIT_MAX as CONNECTIONS_PER_ADDRESS_MAX;
 pub(crate) use counters::add_one;
@@ -24,6 +25,7 @@ pub use memory::{Sample, default_max_bytes};
 pub use pace::Pace;
 pub use rates::LIMIT_MAX as HANDSHAKES_PER_ADDRESS_MAX;
 pub use seat::Seat;
+pub use window::Window;
 
 /// Refused clients that wait to be told so, per shard. Above it they are cut off without TLS.
 pub const REFUSED_WAITING_MAX: usize = 256;

@@ -54,6 +54,7 @@ impl Sessions {
     /// A new connection.
     pub(super) fn open(&mut self, shard: &mut Shard<Self>, conn: ConnId, origin: Origin) {
         self.opening += 1;
+        self.window.take();
         let Origin::Accepted { listener, peer } = origin else {
             tracing::warn!("a server connects to nobody, yet a connection was made");
             return self.end(shard, conn, Close::Now);
@@ -149,6 +150,7 @@ impl Sessions {
     /// A connection came from another shard before its login.
     pub(super) fn arrive_early(&mut self, shard: &mut Shard<Self>, conn: ConnId, state: &Conn) {
         self.opening += 1;
+        self.window.take();
         self.make_room_for_handshake(shard, conn);
         let login_by_ns = self.opening_of(state).map(|opening| opening.login_by_ns);
         shard.set_deadline(conn, login_by_ns);
@@ -216,6 +218,11 @@ impl Sessions {
             }
         }
         let room = LOBBY_SHORT.saturating_sub(self.lobby.len()) as u32;
+        let room = room.min(self.window.free(began_ns));
+        if let Some(next_ns) = self.window.next_ns() {
+            // Nothing else need ever happen.
+            shard.turn_again_at(next_ns);
+        }
         let at_bound = self.opening >= self.settings.handshakes_max;
         shard.set_accept_budget(if at_bound {
             room.min(ACCEPTS_AT_BOUND)
@@ -303,6 +310,7 @@ impl Sessions {
     pub(super) fn leave_opening(&mut self, was: Phase) {
         if was.is_opening() {
             self.opening = self.opening.saturating_sub(1);
+            self.window.give_back();
         }
     }
 }

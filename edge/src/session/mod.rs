@@ -30,7 +30,7 @@ use rookery_shard::{Arena, Cause, ConnId, Handler, Origin, Shard};
 use rookery_wire::link::Link;
 use rookery_wire::tls;
 
-use crate::admission::{Gate, Lobby, Pace};
+use crate::admission::{Gate, Lobby, Pace, Window};
 use conn::{Conn, Phase, Place};
 use door::Opening;
 pub use heartbeat::Heartbeat;
@@ -102,6 +102,7 @@ pub struct Sessions {
     gate: Arc<Gate>,
     lobby: Lobby<ConnId>,
     pace: Pace,
+    window: Window,
     /// Connections here that have not logged in.
     opening: usize,
     /// Them, oldest first; and some that are through, or gone.
@@ -128,6 +129,7 @@ impl Sessions {
             framed: Vec::new(),
             gate,
             lobby: Lobby::default(),
+            window: Window::new(),
             opening: 0,
             arrivals: VecDeque::new(),
         }

@@ -198,7 +198,8 @@ impl Echo {
         shard.set_accept_budget(self.accepts);
         if self.accepts == 0 {
             // Nobody else would open it again.
-            shard.turn_again();
+            let later_ns = self.kernel.borrow_mut().rng.between(0, 3_000_000);
+            shard.turn_again_at(shard.now().mono_ns + later_ns);
             self.account.count(Count::AcceptShut);
         }
     }
