@@ -21,7 +21,8 @@ CONFIG = f"[limits]\nconnections_max = {CONNECTIONS + 1_000}\nlogin_timeout_ms =
 MEMORY_SLACK = 48 << 20
 
 # An exchange of the pair is two durable round trips between processes that share the cores with the
-# storm's clients. Ten times what it takes at rest, and never below a third of a second.
+# storm's clients: the 99th percentile may be ten times what is usual (the median) at rest, and a third
+# of a second in any case.
 SLOWER_MAX, SLOW_SECONDS = 10, 0.33
 
 
@@ -78,8 +79,9 @@ def test_all_at_once(servers, folder, cases):
     waited = during.end()
     assert (told["established"], told["failed"], told["lost"]) == (CONNECTIONS, 0, 0), told
     chatter.check()
-    bound = max(SLOWER_MAX * p99(before), SLOW_SECONDS)
-    assert p99(waited) < bound, f"{p99(before):.3f} s before, {p99(waited):.3f} s during the storm"
+    usual = before[len(before) // 2]
+    bound = max(SLOWER_MAX * usual, SLOW_SECONDS)
+    assert p99(waited) < bound, f"usually {usual:.3f} s before, p99 {p99(waited):.3f} s during the storm"
     cases.note(f"{CONNECTIONS} clients at once: in after {told['connect_seconds']:.1f} s; an exchange of the pair took "
                f"p99 {p99(before) * 1000:.0f} ms before and {p99(waited) * 1000:.0f} ms during it ({len(waited)})")
 
