@@ -85,6 +85,26 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What rustls alone does per second and core with the load generator's default offer, in a few rounds.
+///
+/// # Errors
+/// The cryptographic library fails.
+pub fn bare_per_second_per_core() -> anyhow::Result<f64> {
+    let (server, client) = configurations(false)?;
+    let args = Args {
+        duration: Duration::from_secs(1),
+        rounds: 3,
+        post_quantum: false,
+        json: None,
+    };
+    let rustls = server.rustls();
+    batch::<rustls::ServerConnection>(&rustls, &client)?;
+    let rounds: anyhow::Result<Vec<_>> = (0..args.rounds)
+        .map(|_| round::<rustls::ServerConnection>(&rustls, &client, &args))
+        .collect();
+    Ok(Figure::of(&rounds?).per_second_per_core)
+}
+
 /// Measures.
 ///
 /// # Errors

@@ -9,8 +9,9 @@ use crate::ConnId;
 use crate::id::GENERATION_MASK;
 use crate::wheel::{Link, Links};
 
-/// Slots of a chunk: 50 KiB at 200 B a slot; half a chunk per ring is wasted on average.
-const CHUNK: u32 = 256;
+/// Slots of a chunk. The edge's are 72 B: 284 of them are an allocator's class of 20 KiB to 32 B, where 256
+/// would leave a tenth of it unused. Half a chunk per ring is wasted on average.
+const CHUNK: u32 = 284;
 
 struct Chunk<C> {
     slots: Box<[Slot<C>]>,
@@ -190,8 +191,8 @@ mod tests {
 
     #[test]
     fn indices_outside_are_no_slots() {
-        let mut table = Table::<u64>::new(256);
-        assert!(table.claim(256).is_none());
+        let mut table = Table::<u64>::new(CHUNK);
+        assert!(table.claim(CHUNK).is_none());
         assert!(table.find(ConnId::from_u64(u64::MAX)).is_none());
     }
 }

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
+use rookery_benches::handshakes;
 use rookery_benches::report::Facts;
 use rookery_tuning::memory::Memory;
 use rookery_tuning::process::open_files_limit;
@@ -20,6 +21,7 @@ pub(super) fn read(checkout: &Checkout, form: &Form, parameters: &Parameters) ->
         open_files: open_files_limit()?,
         sysctls: parameters.told(),
         command: form.command.clone(),
+        bare_handshakes_per_second_and_core: Some(handshakes::bare_per_second_per_core()?),
         ..Facts::default()
     })
 }
