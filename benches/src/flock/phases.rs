@@ -79,7 +79,7 @@ pub(super) struct Run<'a> {
     pub(super) args: &'a Args,
     pub(super) plan: &'a Plan,
     pub(super) shards: &'a Shards,
-    pub(super) stop: &'a AtomicBool,
+    pub(super) stop: &'a Arc<AtomicBool>,
     /// The server's process, where it is on this host.
     pub(super) server: Option<u32>,
     pub(super) line: RefCell<TimeLine>,
@@ -209,7 +209,7 @@ impl Run<'_> {
     }
 
     /// Every client says goodbye. What takes too long is cut off by the end of the engine.
-    fn part(&self) {
+    pub(super) fn part(&self) {
         // A run that was interrupted says goodbye all the same; a second signal ends the process.
         let interrupted = self.stop.swap(false, Relaxed);
         let counts = &self.plan.counts;

@@ -185,7 +185,7 @@ pub(crate) struct Stage {
     pub(crate) traffic: Vec<Traffic>,
 }
 
-/// All clients but the established ones are cut off and connect again, while these go on talking.
+/// All clients are cut off and connect again, while established ones beside them go on talking.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Storm {
     pub(crate) established: u64,

@@ -89,16 +89,21 @@ impl Shards {
     pub(super) fn tick_until(&self, limit: Duration, mut done: impl FnMut() -> bool) -> bool {
         let end = Instant::now() + limit;
         while Instant::now() < end && !self.is_over() {
-            for shard in 0..self.count() {
-                // A full mailbox holds a tick already.
-                let _ = self.post.post(shard, Mail::Tick);
-            }
+            self.tick();
             if done() {
                 return true;
             }
             std::thread::sleep(TICK);
         }
         done()
+    }
+
+    /// Has every shard look at what is due.
+    pub(super) fn tick(&self) {
+        for shard in 0..self.count() {
+            // A full mailbox holds a tick already.
+            let _ = self.post.post(shard, Mail::Tick);
+        }
     }
 
     /// Waits without ticks until `done`, the limit or a stop. Whether it is done.

@@ -1,15 +1,24 @@
-//! The storm: all connections but a few are cut off at once and come back as fast as they can, while the
-//! few go on talking. Their latency is told apart for each part of it.
+//! The storm: all connections are cut off at once and come back as fast as they can, while a few others,
+//! the witnesses, go on talking. Their latency is told apart for each part of it.
+//!
+//! Witnesses live on an engine of their own. On the threads that connect everybody again each of their
+//! messages would wait for our own ends' handshakes, and what is to be measured is the server.
 
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Args;
 use super::clients::Mail;
 use super::meter::Meters;
 use super::phases::Run;
+use super::plan::Plan;
 use super::progress::Progress;
 use super::record::{Latency, Slice, Storm, StormPhase};
 use super::schedule::Schedule;
+use super::shards::Shards;
 use super::tally::Tally;
+use super::timeline::TimeLine;
 use super::traffic::{LEAD_NS, STRAGGLERS_MAX};
 
 /// Between two slices.
@@ -23,6 +32,7 @@ const RECONNECT_MAX: Duration = Duration::from_secs(3_600);
 /// One storm while it runs.
 struct Watch<'a, 'b> {
     run: &'a Run<'b>,
+    witnesses: &'a Run<'a>,
     /// The schedule's first moment.
     start_ns: u64,
     began: Instant,
@@ -32,32 +42,56 @@ struct Watch<'a, 'b> {
 impl Run<'_> {
     /// Runs it, with everybody connected.
     pub(super) fn storm(&self) -> anyhow::Result<Storm> {
+        // The users behind the others'.
+        let args = Args {
+            connections: self.args.established,
+            first_user: self.args.first_user + u64::from(self.args.connections),
+            stages: Vec::new(),
+            ..self.args.clone()
+        };
+        let plan = Arc::new(Plan::new(&args)?);
+        let shards = Shards::start(&plan, 1, args.connections, Arc::clone(self.stop))?;
+        let witnesses = Run {
+            args: &args,
+            plan: &plan,
+            shards: &shards,
+            stop: self.stop,
+            server: self.server,
+            line: RefCell::new(TimeLine::begin(None)),
+            messages_since_rest: Cell::new(0),
+        };
+        let storm = self.storm_before(&witnesses);
+        witnesses.part();
+        shards.end()?;
+        self.note_messages(witnesses.messages_since_rest.get());
+        storm
+    }
+
+    fn storm_before(&self, witnesses: &Run<'_>) -> anyhow::Result<Storm> {
         let (args, counts) = (self.args, &self.plan.counts);
-        counts.reset_messages();
-        let lost_before = counts.lost.value();
-        let wanted = counts.live();
-        let established = 2 * self.open(args.established / 2);
-        let start_ns = self.plan.clock.now_ns() + LEAD_NS;
+        witnesses.ramp("witnesses", args.established)?;
+        let established = 2 * witnesses.open(args.established / 2);
+        let start_ns = witnesses.plan.clock.now_ns() + LEAD_NS;
         let time = DISCONNECT_MAX + RECONNECT_MAX + 2 * args.storm_calm;
-        let (rate, time_ns, shards) =
-            (args.storm_rate, time.as_nanos() as u64, self.shards.count());
-        self.shards
-            .tell(|shard| Mail::Traffic(Schedule::new(start_ns, rate, time_ns, shard, shards)));
+        let schedule = Schedule::new(start_ns, args.storm_rate, time.as_nanos() as u64, 0, 1);
+        witnesses.shards.tell(|_| Mail::Traffic(schedule.clone()));
         let mut watch = Watch {
             run: self,
+            witnesses,
             start_ns,
             began: Instant::now(),
             storm: Storm {
                 established,
-                rate_asked: rate,
+                rate_asked: args.storm_rate,
                 window: args.storm_window,
                 ..Storm::default()
             },
         };
-        let talk = u64::from(rate) * args.storm_calm.as_millis() as u64 / 1_000;
+        let talk = u64::from(args.storm_rate) * args.storm_calm.as_millis() as u64 / 1_000;
         watch.part("before", args.storm_calm, talk, || false)?;
 
-        let to_cut = wanted.saturating_sub(established);
+        let shards = self.shards.count();
+        let to_cut = counts.live();
         let (tell, told) = std::sync::mpsc::channel();
         self.shards.tell(|_| Mail::Cut { done: tell.clone() });
         drop(tell);
@@ -73,11 +107,9 @@ impl Run<'_> {
         watch.part("reconnect", RECONNECT_MAX, cut, || {
             counts.reconnected.value() >= cut
         })?;
-        let talk = counts.delivered.value() + talk;
+        let talk = witnesses.plan.counts.delivered.value() + talk;
         watch.part("after", args.storm_calm, talk, || false)?;
-        let mut storm = watch.end()?;
-        storm.lost = counts.lost.value() - lost_before;
-        Ok(storm)
+        watch.end()
     }
 }
 
@@ -90,11 +122,11 @@ impl Watch<'_, '_> {
         total: u64,
         mut done: impl FnMut() -> bool,
     ) -> anyhow::Result<()> {
-        let counts = &self.run.plan.counts;
+        let (counts, witnesses) = (&self.run.plan.counts, self.witnesses);
         let steps = || match name {
             "disconnect" => counts.cut.value(),
             "reconnect" => counts.reconnected.value(),
-            _ => counts.delivered.value(),
+            _ => witnesses.plan.counts.delivered.value(),
         };
         let meters = Meters::start(self.run.server);
         let began = Instant::now();
@@ -104,11 +136,12 @@ impl Watch<'_, '_> {
         while !over && began.elapsed() < limit && !self.run.shards.is_over() {
             let (slice_began, before) = (Instant::now(), counts.reconnected.value());
             let left = limit.saturating_sub(began.elapsed()).min(SLICE);
-            over = self.run.shards.tick_until(left, || {
+            over = witnesses.shards.tick_until(left, || {
+                self.run.shards.tick();
                 progress.at(steps(), "");
                 done()
             });
-            let tally = self.run.latencies(self.start_ns, Mail::TellSoFar)?;
+            let tally = witnesses.latencies(self.start_ns, Mail::TellSoFar)?;
             all.merge(&tally);
             let reconnects = counts.reconnected.value() - before;
             self.slice(name, slice_began.elapsed(), reconnects, &tally);
@@ -148,21 +181,23 @@ impl Watch<'_, '_> {
 
     /// The talk ends; what is under way may arrive.
     fn end(self) -> anyhow::Result<Storm> {
-        let counts = &self.run.plan.counts;
-        self.run.shards.tell(|_| Mail::Hush);
+        let (counts, witnesses) = (&self.run.plan.counts, self.witnesses);
+        let told = &witnesses.plan.counts;
+        witnesses.shards.tell(|_| Mail::Hush);
         // Once all have answered, none of them sends any more.
-        self.run.latencies(self.start_ns, Mail::TellSoFar)?;
-        let all_there = || counts.delivered.value() >= counts.sent.value();
-        self.run.shards.tick_until(STRAGGLERS_MAX, all_there);
-        self.run.latencies(self.start_ns, Mail::Tell)?;
-        self.run.note_messages(counts.sent.value());
+        witnesses.latencies(self.start_ns, Mail::TellSoFar)?;
+        let all_there = || told.delivered.value() >= told.sent.value();
+        witnesses.shards.tick_until(STRAGGLERS_MAX, all_there);
+        witnesses.latencies(self.start_ns, Mail::Tell)?;
+        witnesses.note_messages(told.sent.value());
         Ok(Storm {
             cut: counts.cut.value(),
             reconnected: counts.reconnected.value(),
             tried_again: counts.tried_again.value(),
-            sent: counts.sent.value(),
-            unsent: counts.unsent.value(),
-            delivered: counts.delivered.value(),
+            sent: told.sent.value(),
+            unsent: told.unsent.value(),
+            delivered: told.delivered.value(),
+            lost: told.lost.value(),
             ..self.storm
         })
     }

@@ -18,12 +18,6 @@ const RATE_PART: f64 = 0.95;
 /// Of a connection's user space, what must be free again when it has gone. The rest is the allocator's
 /// slack between what remains.
 const GIVEN_BACK_PART: f64 = 0.75;
-/// The established ones' p99 in a storm. Both ends share the cores, so that each message meets handshakes
-/// of both: the goal is twice what it was before, on a quiet machine. A quarter of a second is where a
-/// person who writes notices, and far from every timeout of the protocol; a server that serves
-/// handshakes first, with 4,096 of them under way, is seconds above it.
-const STORM_P99_US: u64 = 250_000;
-
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gate {
@@ -137,9 +131,6 @@ fn memory(flock: &Flock) -> Vec<Gate> {
 
 fn storm(storm: &Storm) -> Vec<Gate> {
     let due = storm.sent + storm.unsent;
-    let p99 = storm
-        .phase("reconnect")
-        .and_then(|phase| Some(phase.rtt.as_ref()?.p99_us));
     vec![
         gate(
             "storm: all came back",
@@ -151,18 +142,12 @@ fn storm(storm: &Storm) -> Vec<Gate> {
             format!("{} lost, {} of {due} arrived", storm.lost, storm.delivered),
             storm.lost == 0 && due > 0 && storm.delivered == due,
         ),
-        gate(
-            format!("storm: established p99 at most {} ms", STORM_P99_US / 1_000),
-            p99.map_or("not measured".to_owned(), super::figures::time_us),
-            p99.is_some_and(|p99| p99 <= STORM_P99_US),
-        ),
     ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flock::record::{Latency, StormPhase};
 
     fn good() -> Flock {
         let traffic = Traffic {
@@ -177,14 +162,6 @@ mod tests {
             reconnected: 5,
             sent: 7,
             delivered: 7,
-            phases: vec![StormPhase {
-                name: "reconnect".to_owned(),
-                rtt: Some(Latency {
-                    p99_us: STORM_P99_US,
-                    ..Latency::default()
-                }),
-                ..StormPhase::default()
-            }],
             ..Storm::default()
         };
         Flock {
@@ -213,7 +190,7 @@ mod tests {
     fn each_gate_can_fail() {
         assert_eq!(failed(&good()), [""; 0]);
         type Spoil = fn(&mut Flock);
-        let cases: [(Spoil, &str); 14] = [
+        let cases: [(Spoil, &str); 13] = [
             (|run| run.established = 9, "every connection"),
             (|run| run.lost = 1, "every connection"),
             (|run| run.traffic.delivered = 99, "all messages arrived"),
@@ -249,10 +226,6 @@ mod tests {
             (
                 |run| run.storm.iter_mut().for_each(|storm| storm.lost = 1),
                 "storm: no established",
-            ),
-            (
-                |run| run.storm.iter_mut().for_each(|storm| storm.phases.clear()),
-                "storm: established p99",
             ),
             (|run| run.interrupted = true, "the run was not interrupted"),
         ];

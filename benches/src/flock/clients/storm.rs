@@ -1,5 +1,5 @@
-//! The storm: all clients but the talkers are cut off without a word, and connect again under their own
-//! numbers; who is refused tries again.
+//! The storm: all clients are cut off without a word, and connect again under their own numbers; who is
+//! refused tries again.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,7 +13,7 @@ use crate::flock::schedule::scatter;
 
 /// Cuts under way at one time on a shard: more would wait in the engine's own queues.
 const CUTS_MAX: u32 = 4_096;
-/// Cuts begun in one tick, so that no message of the talkers is late by our own doing.
+/// Cuts begun in one tick: a turn of the shard is bounded.
 const TICK_CUTS_MAX: u32 = 256;
 /// Numbers looked at in one tick in search of somebody to cut.
 const TICK_LOOKS_MAX: u32 = 16_384;
@@ -40,7 +40,7 @@ pub(super) struct Again {
 }
 
 impl Clients {
-    /// Cuts off every client that does not talk.
+    /// Cuts off every client.
     pub(super) fn begin_cutting(&mut self, shard: &mut Shard<Self>, done: Sender<()>) {
         self.cutting = Cutting {
             next: Some(0),
@@ -61,9 +61,6 @@ impl Clients {
             looks += 1;
             let more = (next as usize) < self.roster.len();
             self.cutting.next = more.then_some(next + 1);
-            if self.opening.talks(next) {
-                continue;
-            }
             let Some((conn, _)) = self.live(shard, next) else {
                 continue;
             };

@@ -42,14 +42,6 @@ pub(super) struct Opening {
     done: Option<Sender<()>>,
 }
 
-impl Opening {
-    /// Whether a client is of a pair that talks.
-    pub(super) fn talks(&self, local: u32) -> bool {
-        let pair = |pair: &Pair| pair.local;
-        self.pairs.binary_search_by_key(&(local & !1), pair).is_ok()
-    }
-}
-
 impl Clients {
     /// Chooses the pairs, evenly over all clients. An echo server needs no conversation.
     pub(super) fn open_pairs(&mut self, shard: &mut Shard<Self>, pairs: u32, done: Sender<()>) {
