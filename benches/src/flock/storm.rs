@@ -62,8 +62,8 @@ impl Run<'_> {
         };
         let storm = self.storm_before(&witnesses);
         witnesses.part();
-        shards.end()?;
         self.note_messages(witnesses.messages_since_rest.get());
+        shards.end()?;
         storm
     }
 

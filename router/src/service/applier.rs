@@ -1,7 +1,9 @@
-//! The one consumer of the log: gives each record its seq, writes the store, then fans out.
+//! The one consumer of the log: gives each record its seq, fans out, then writes the store.
 //!
 //! Runs on its own thread. The invariant: records are applied in log order, a batch at a time, and
-//! the watermark never passes what the store has synced.
+//! the watermark never passes what the store has synced. A delivery need not wait for the store: the
+//! record is in the log, a replay gives it the same seq, and readers wait for the store to have what
+//! anybody was told of.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -73,7 +75,7 @@ struct Post {
     but: Option<u64>,
 }
 
-/// What is to be done once a batch is in the store.
+/// What is to be told of a batch, and what is to be done once it is in the store.
 #[derive(Default)]
 pub(crate) struct Applied {
     keys: Vec<PendingKey>,
@@ -93,13 +95,20 @@ impl Applier {
         }
     }
 
-    /// Writes records, in log order, as one batch. `outbox` groups the members; none in a replay,
-    /// where nobody is connected.
-    pub(crate) fn apply(
+    /// Writes records, in log order, as one batch, and tells nobody: a replay.
+    pub(crate) fn replay(&mut self, records: &[Record]) -> Result<Applied, ApplyError> {
+        let (batch, applied) = self.take(records, None)?;
+        self.store.apply(&batch)?;
+        Ok(applied)
+    }
+
+    /// Gives records, in log order, their seqs: what is to be written, as one batch, and what is to be
+    /// told. `outbox` groups the members; none in a replay, where nobody is connected.
+    fn take(
         &mut self,
         records: &[Record],
         outbox: Option<&Outbox>,
-    ) -> Result<Applied, ApplyError> {
+    ) -> Result<(Batch, Applied), ApplyError> {
         let mut batch = Batch::default();
         let mut applied = Applied::default();
         for record in records {
@@ -120,8 +129,7 @@ impl Applier {
             }
         }
         batch.position = self.position;
-        self.store.apply(&batch)?;
-        Ok(applied)
+        Ok((batch, applied))
     }
 
     fn message(
@@ -306,7 +314,7 @@ impl ApplierThread {
         if taken.records.is_empty() {
             return self.progress.resolve(taken.failed, taken.failed_bytes);
         }
-        match self.applier.apply(&taken.records, Some(&self.outbox)) {
+        match self.tell_and_write(&taken.records) {
             Ok(applied) => self.applied(applied, taken.failed, taken.failed_bytes),
             Err(error) => {
                 tracing::error!(%error, "the store failed; start again to apply what was acked");
@@ -314,6 +322,15 @@ impl ApplierThread {
                 self.let_go(&taken.records, taken.failed, taken.failed_bytes);
             }
         }
+    }
+
+    fn tell_and_write(&mut self, records: &[Record]) -> Result<Applied, ApplyError> {
+        let (batch, applied) = self.applier.take(records, Some(&self.outbox))?;
+        for post in &applied.posts {
+            self.fan_out(post);
+        }
+        self.store.apply(&batch)?;
+        Ok(applied)
     }
 
     fn applied(&mut self, applied: Applied, failed: u64, failed_bytes: usize) {
@@ -327,9 +344,6 @@ impl ApplierThread {
             .resolve(applied.records + failed, applied.bytes + failed_bytes);
         self.counters.applied.add(applied.records);
         self.buffered_bytes += applied.bytes as u64 + ROWS_BYTES * applied.records;
-        for post in &applied.posts {
-            self.fan_out(post);
-        }
         self.applier.turn();
     }
 

@@ -1,7 +1,7 @@
 //! The router at work: its threads, its queues, its start and its end.
 //!
 //! `submit` -> intake (one thread: decides, stamps) -> log (its own thread: commits, acks) ->
-//! applier (one thread: seq, store, fan-out); reads go to the readers. Every queue is bounded. A
+//! applier (one thread: seq, fan-out, store); reads go to the readers. Every queue is bounded. A
 //! thread waits only for the ones behind it, and the shards, at the end of every chain, for none:
 //! so there is no circle.
 

@@ -84,7 +84,7 @@ fn replay_all(
         if batch.is_empty() {
             return Ok(());
         }
-        applier.apply(&batch, None).map_err(|error| match error {
+        applier.replay(&batch).map_err(|error| match error {
             ApplyError::Store(error) => store_error(store_dir, &error),
             ApplyError::Record { .. } => StartError::Log(error.to_string()),
             ApplyError::NoConversation { .. } => store_damaged(store_dir, error.to_string()),

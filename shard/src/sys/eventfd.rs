@@ -33,6 +33,7 @@ impl EventFd {
     }
 
     /// Waits until it is rung (true), or for `timeout_ns`, or for a signal.
+    #[cfg(test)]
     pub(crate) fn wait(&self, timeout_ns: u64) -> bool {
         let mut poll = libc::pollfd {
             fd: self.0.as_raw_fd(),

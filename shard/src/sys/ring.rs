@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{IoUring, cqueue, opcode, types};
@@ -19,6 +20,8 @@ use crate::limits::{CQ_ENTRIES, SQ_ENTRIES};
 
 /// Operations of the driver's own; their completions end here. No tag of the engine's is one.
 const OWN: u64 = 15 << 60;
+/// The poll by which a ring hears the shard's bell.
+const BELL: u64 = OWN | 1;
 /// Accepts, by the number of their place: the tag is there.
 const ACCEPT: u64 = OWN | 1 << 32;
 
@@ -65,6 +68,8 @@ pub(super) struct Ring {
     /// Entries for which the submission queue had no room.
     waiting: VecDeque<Entry>,
     buffers: Buffers,
+    /// The poll of the bell is armed.
+    hears: bool,
 }
 
 /// The builder of every ring: what `probe` checks and what the shards use.
@@ -82,17 +87,9 @@ pub(crate) fn builder() -> io_uring::Builder {
 }
 
 impl Ring {
-    pub(super) fn new(
-        number: u16,
-        slots: u32,
-        buffers: u16,
-        recv_bytes: u32,
-        bell: RawFd,
-    ) -> io::Result<Self> {
-        let mut uring = builder().build(SQ_ENTRIES)?;
+    pub(super) fn new(number: u16, slots: u32, buffers: u16, recv_bytes: u32) -> io::Result<Self> {
+        let uring = builder().build(SQ_ENTRIES)?;
         uring.submitter().register_files_sparse(slots)?;
-        uring.submitter().register_eventfd(bell)?;
-        uring.completion().disable_eventfd();
         let buffers = Buffers::new(&uring, buffers, recv_bytes)?;
         Ok(Ring {
             uring,
@@ -103,7 +100,15 @@ impl Ring {
             accepts: Accepts::default(),
             waiting: VecDeque::new(),
             buffers,
+            hears: false,
         })
+    }
+
+    /// Has the ring ring the bell at completions, where [`set_bell`](Self::set_bell) turns that on.
+    pub(super) fn ring_at_completions(&mut self, bell: RawFd) -> io::Result<()> {
+        self.uring.submitter().register_eventfd(bell)?;
+        self.uring.completion().disable_eventfd();
+        Ok(())
     }
 
     pub(super) fn fd(&self) -> RawFd {
@@ -253,6 +258,34 @@ impl Ring {
         }
     }
 
+    /// Whether [`hear`](Self::hear) still holds.
+    pub(super) fn hears(&self) -> bool {
+        self.hears
+    }
+
+    /// Has the bell complete something on this ring whenever it is rung; nobody need read it. It holds as
+    /// long as threads ring. When another ring did, the kernel makes it the last time (EPOLL_URING_WAKE
+    /// in io_poll_wake, Linux 6.1, against rings that wake each other for ever).
+    pub(super) fn hear(&mut self, bell: RawFd) {
+        self.hears = true;
+        let poll = opcode::PollAdd::new(types::Fd(bell), libc::POLLIN as u32).multi(true);
+        self.push(poll.build().user_data(BELL));
+    }
+
+    /// Hands the queue to the kernel and waits there until something has completed, for so long at most.
+    pub(super) fn wait(&mut self, wait_ns: u64) {
+        let time = types::Timespec::from(Duration::from_nanos(wait_ns));
+        let limit = types::SubmitArgs::new().timespec(&time);
+        match self.uring.submitter().submit_with_args(1, &limit) {
+            Ok(_) => {}
+            Err(error) => match error.raw_os_error() {
+                // ETIME: the time is over. The others are as in `enter`.
+                Some(libc::ETIME | libc::EBUSY | libc::EAGAIN | libc::EINTR) => {}
+                _ => tracing::error!(ring = self.number, %error, "io_uring_enter"),
+            },
+        }
+    }
+
     /// Submits and reaps until nothing comes any more, or `max` completions are there.
     pub(super) fn turn(&mut self, out: &mut Vec<Completion>, max: usize) {
         self.reap(out, max);
@@ -277,6 +310,8 @@ impl Ring {
             };
             if entry.user_data() & OWN != OWN {
                 out.push(self.completion(&entry));
+            } else if entry.user_data() == BELL {
+                self.hears = cqueue::more(entry.flags());
             } else if entry.user_data() != OWN {
                 out.extend(self.accepted(&entry));
             }

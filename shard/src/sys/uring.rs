@@ -1,8 +1,9 @@
 //! The production driver: the rings of one shard.
 //!
-//! The shard's thread makes it and is the only one to enter its rings (SINGLE_ISSUER). All rings ring
-//! one bell, the same that mailboxes ring; it is silent while the shard is awake. Other shards know
-//! the rings by their descriptors only ([`RingFds`]), as targets of moved connections.
+//! The shard's thread makes it and is the only one to enter its rings (SINGLE_ISSUER). It sleeps in the
+//! first ring. The others ring the shard's bell, the same that mailboxes ring, and the first ring hears it;
+//! it is silent while the shard is awake. Other shards know the rings by their descriptors only
+//! ([`RingFds`]), as targets of moved connections.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -16,6 +17,9 @@ use crate::Config;
 use crate::driver::{Completion, Driver, Now, Op, RecvBuffer, Tag};
 use crate::limits::TURN_COMPLETIONS_MAX;
 use crate::mailbox::Waker;
+
+/// The ring in which the shard sleeps.
+const FIRST: u16 = 0;
 
 /// The descriptors of every shard's rings; -1 where a ring is not there (yet, or any more).
 #[derive(Debug)]
@@ -73,8 +77,11 @@ impl Uring {
     ) -> io::Result<Self> {
         let make = |number| {
             let (buffers, bytes) = (config.recv_buffers, config.recv_buffer_bytes);
-            let bell = waker.bell().as_raw_fd();
-            Ring::new(number, config.ring_slots, buffers, bytes, bell)
+            let mut ring = Ring::new(number, config.ring_slots, buffers, bytes)?;
+            if number != FIRST {
+                ring.ring_at_completions(waker.bell().as_raw_fd())?;
+            }
+            Ok(ring)
         };
         let rings = (0..config.rings_per_shard)
             .map(make)
@@ -109,15 +116,29 @@ impl Uring {
         }
     }
 
-    /// Sleeps until a ring or another thread rings the bell.
+    /// Sleeps in the first ring, until something completes there: an operation of its own, or a ring of
+    /// the bell by another ring or another thread.
     fn sleep(&mut self, wait_ns: u64) {
-        self.rings.iter_mut().for_each(|ring| ring.set_bell(true));
+        let [first, others @ ..] = &mut self.rings[..] else {
+            return;
+        };
+        if !first.hears() {
+            // An eventfd that was rung before would complete the poll at once.
+            self.waker.bell().clear();
+            first.hear(self.waker.bell().as_raw_fd());
+        }
+        // A thread may have rung since the shard fell asleep, and its ring been heard by the turn before
+        // this, or forgotten just now.
+        if !self.waker.is_asleep() {
+            return;
+        }
+        others.iter_mut().for_each(|ring| ring.set_bell(true));
         // The kernel first notes work and then looks whether the bell is on; we do it the other way.
         fence(Ordering::SeqCst);
-        if !self.rings.iter_mut().any(Ring::has_work) && self.waker.bell().wait(wait_ns) {
-            self.waker.bell().clear();
+        if !others.iter_mut().any(Ring::has_work) {
+            first.wait(wait_ns);
         }
-        self.rings.iter_mut().for_each(|ring| ring.set_bell(false));
+        others.iter_mut().for_each(|ring| ring.set_bell(false));
     }
 }
 
