@@ -136,6 +136,8 @@ pub(super) fn launch(peer: &Peer, transport: Transport, place: &Place<'_>) -> Re
 fn rookery(place: &Place<'_>, transport: Transport, port: u16, other: u16) -> Launch {
     let (plain, tls) = ports(transport, port, other);
     Launch::new(place.checkout.rookery(), port)
+        // Its file tables are sized by this; no peer is given more than its descriptors reach.
+        .environment("ROOKERY_LIMITS_CONNECTIONS_MAX", "20000")
         .with(["serve", "--echo", "--shards", "1", "--data"])
         .with([place.folder.join("data")])
         .with([
