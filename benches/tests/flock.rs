@@ -158,7 +158,7 @@ fn a_run_of_stages_ends_in_a_storm_that_all_come_back_from() {
     };
     assert_eq!(
         (number("established"), number("cut"), number("reconnected")),
-        (10, 50, 50)
+        (10, 60, 60)
     );
     assert_eq!((number("lost"), number("unsent")), (0, 0));
     assert!(
@@ -178,8 +178,8 @@ fn a_run_of_stages_ends_in_a_storm_that_all_come_back_from() {
     );
     assert_eq!(
         server.closed.load(Relaxed),
-        60,
-        "who was cut off says no goodbye"
+        70,
+        "the witnesses say goodbye, who was cut off does not, and says it when it leaves at the end"
     );
 }
 
