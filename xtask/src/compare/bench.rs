@@ -123,7 +123,7 @@ impl<'a> Bench<'a> {
         let server = Server::start(&launch, self.cores.server, &log("server"))?;
         let (path, options) = talk(&peer.talk);
         let load = Load {
-            rookery: self.checkout.rookery(),
+            checkout: self.checkout,
             core: self.cores.load,
             server: server.pid(),
             url: format!("{}://127.0.0.1:{}{path}", transport.scheme(), server.port),

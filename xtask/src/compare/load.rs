@@ -15,6 +15,7 @@ use rookery_tuning::cpu::{self, CpuTime};
 use serde::Deserialize;
 
 use super::server;
+use crate::checkout::Checkout;
 use crate::screen::Step;
 
 /// How often the server's processor time is taken: each reads the host's list of processes.
@@ -22,7 +23,8 @@ const SAMPLE: Duration = Duration::from_millis(200);
 
 /// What flock is to do.
 pub(super) struct Load<'a> {
-    pub(super) rookery: PathBuf,
+    /// flock runs at its root and is given paths from there: its command line becomes part of the report.
+    pub(super) checkout: &'a Checkout,
     /// flock's core.
     pub(super) core: usize,
     /// The server's process.
@@ -84,7 +86,8 @@ impl Load<'_> {
         let number = |value: u32| value.to_string();
         let mut command = server::pinned(self.core);
         command
-            .arg(&self.rookery)
+            .current_dir(self.checkout.root())
+            .arg(self.checkout.relative(&self.checkout.rookery()))
             .args(["flock", &self.url, "--echo", "--brief", "--tolerate"]);
         command.args([
             "--connections",
@@ -95,7 +98,7 @@ impl Load<'_> {
         command.args(["--duration", &format!("{}ms", self.duration.as_millis())]);
         command
             .args(["--server-pid", &number(self.server), "--json"])
-            .arg(&json);
+            .arg(self.checkout.relative(&json));
         command.args(&self.options).stdin(Stdio::null());
         let output = writer.try_clone().context("share a pipe")?;
         let child = command
