@@ -99,7 +99,7 @@ fn run(
             append(&log, intended)?;
             sent += 1;
         }
-        log.set_watermark(log.end());
+        log.set_watermark(Partition::ONLY, log.end());
         if rate.is_some() {
             std::thread::sleep(Duration::from_micros(50));
         }

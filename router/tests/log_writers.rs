@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use log_support::*;
 use rookery_router::log::{
-    self, AppendError, Log, LogError, Offset, Options, Record, Sink, Ticket, WriterKind,
+    self, AppendError, Log, LogError, Offset, Options, Partition, Record, Replayed, Sink, Ticket,
+    WriterKind,
 };
 
 macro_rules! suite {
@@ -85,7 +86,7 @@ fn segments_are_recycled_below_the_watermark(writer: WriterKind) {
         for part in 0..5 {
             let begin = from + part * step / 5;
             append_and_wait(&log, &outcomes, begin..begin + step / 5);
-            log.set_watermark(Offset(begin));
+            log.set_watermark(Partition::ONLY, Offset(begin));
         }
         wait_for_gone(&log, from);
         log.close().unwrap();
@@ -316,7 +317,7 @@ fn the_disk_bound_refuses_and_recovers(writer: WriterKind) {
         Err(AppendError::StorageFull)
     );
     check_replay(&log, 0, durable);
-    log.set_watermark(Offset(durable));
+    log.set_watermark(Partition::ONLY, Offset(durable));
     let patience = Instant::now() + PATIENCE;
     while let Err(error) = log.append(key(n), body(n), n) {
         assert_eq!(error, AppendError::StorageFull);

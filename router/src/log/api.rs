@@ -1,10 +1,14 @@
-//! The face of a log: what the router asks of one partition, whether it is the embedded commit log
-//! or a partition of a distributed one. Not here: how either keeps its promise.
+//! The face of a log, embedded or distributed. Not here: how either keeps its promise.
 //!
-//! The promise: a record handed to [`Sink::durable`] is on stable storage, offsets are dense, and
-//! [`Log::read_from`] yields the same records in the same order after any crash. A record whose
-//! append failed, or that was in flight when the process died, may still be read back, whole: the
-//! consumer removes duplicates, the log does not.
+//! The promise: a record of which the log said that it is durable is on stable storage, it lies in the
+//! partition that its key chooses, offsets of a partition only grow, and the consumer is given the same
+//! records in the same order after any crash. A record whose append failed, or that was in flight when
+//! the process died, may still be read back, whole: the consumer removes duplicates, the log does not.
+//!
+//! The embedded log has one partition, numbered 0, whose only consumer is the process that writes it:
+//! its records come with their acks ([`Sink`]). Of a distributed log many processes consume some
+//! partitions each, which the log shares out among them: acks ([`Acks`]) and records ([`Feed`]) come
+//! apart.
 
 use std::path::PathBuf;
 use std::{fmt, io};
@@ -27,12 +31,29 @@ impl fmt::Display for Offset {
     }
 }
 
+/// The number of a partition within its log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition(pub u32);
+
+impl Partition {
+    /// The partition of a log that has one.
+    pub const ONLY: Partition = Partition(0);
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Names one append until it is answered. Opaque to the log and never written.
 pub type Ticket = u64;
 
 /// A record as it is read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
+    /// Where it lies.
+    pub partition: Partition,
     /// Its place in the partition.
     pub offset: Offset,
     /// The key that chose the partition: the conversation's id.
@@ -41,10 +62,10 @@ pub struct Record {
     pub body: Vec<u8>,
 }
 
-/// Where the outcome of every accepted append goes: exactly one call per ticket, on the log's own
-/// thread, in log order. It must not block: the next commit waits for it.
+/// Where the outcome of every accepted append to an embedded log goes: exactly one call per ticket, on
+/// the log's own thread, in log order. It must not block: the next commit waits for it.
 pub trait Sink: Send {
-    /// The record is durable: what a reader will be given, with the ticket of its append.
+    /// The record is durable, and here it is for this process to consume.
     fn durable(&mut self, record: Record, ticket: Ticket);
     /// The append failed; the record may or may not be read back after a restart.
     fn failed(&mut self, ticket: Ticket, error: &AppendError);
@@ -52,29 +73,75 @@ pub trait Sink: Send {
     fn end_of_batch(&mut self) {}
 }
 
+/// Where the outcome of every accepted append to a distributed log goes: exactly one call per ticket, on
+/// one thread of the log, in the order of each partition. It must not block.
+pub trait Acks: Send {
+    /// The record is durable at this place. Whoever consumes the partition is given it by its [`Feed`].
+    fn acked(&mut self, ticket: Ticket, partition: Partition, offset: Offset);
+    /// The append failed; the record may or may not be consumed all the same.
+    fn failed(&mut self, ticket: Ticket, error: &AppendError);
+    /// No more outcomes for the moment: the time to hand on what was gathered.
+    fn end_of_batch(&mut self) {}
+}
+
+/// What the consumer of a distributed log is given, in order, from one thread.
+#[derive(Debug)]
+pub enum Fed {
+    /// This process consumes the partitions from now on, from what was last committed. Whatever was
+    /// known of their conversations may be stale.
+    Assigned(Vec<Partition>),
+    /// Records of one partition, in order, offsets ascending (with holes where the log has records of
+    /// its own).
+    Records(Vec<Record>),
+    /// The partitions go to another process. What was fed of them is to be applied and committed
+    /// first; then `done` is dropped. The log waits for that, but not for ever.
+    Revoked {
+        /// Which.
+        partitions: Vec<Partition>,
+        /// Dropped when nothing of them is in hand any more.
+        done: crossbeam::channel::Sender<()>,
+    },
+    /// They were taken away already (this process was thought dead): another one consumes them, and
+    /// nothing of them may be committed any more.
+    Lost(Vec<Partition>),
+}
+
+/// Where [`Fed`] goes. May block: the log reads ahead only so far.
+pub trait Feed: Send {
+    /// Hands it on; false where nobody consumes any more.
+    fn feed(&mut self, fed: Fed) -> bool;
+}
+
 /// The records of a replay, oldest first. Ends at what was durable when it began.
 pub type Replay = Box<dyn Iterator<Item = Result<Record, LogError>> + Send>;
 
-/// One partition of a log.
+/// A log.
 pub trait Log: Send + Sync {
     /// Queues a record. Never blocks; `Ok` means that the sink will hear of the ticket, an error
     /// that it will not.
     fn append(&self, key: u64, body: Vec<u8>, ticket: Ticket) -> Result<(), AppendError>;
 
-    /// Everything below `offset` is durable in the store and need not be read again. Only grows;
-    /// takes effect in the background.
-    fn set_watermark(&self, offset: Offset);
+    /// Everything of the partition below `offset` is durable in the store and need not be read again.
+    /// Only grows; takes effect in the background, and may be lost with the process.
+    fn set_watermark(&self, partition: Partition, offset: Offset);
 
+    /// Keeps a record that cannot be applied, with the reason, where people find it. Durable when this
+    /// returns; blocks. An error means that it was not kept, and that consuming must not go on past it.
+    fn bury(&self, record: &Record, reason: &str) -> Result<(), AppendError>;
+
+    /// Commits what is queued, answers every ticket and stops. Later appends are refused.
+    /// Blocks; a second call does nothing.
+    fn close(&self) -> Result<(), LogError>;
+}
+
+/// A log of one partition that the process which writes it reads back at its start.
+pub trait Replayed: Log {
     /// The first offset that is not durable yet.
     fn end(&self) -> Offset;
 
     /// The records from `offset` (not below the watermark) to the durable end of this moment.
     /// The reading blocks: not for a shard's thread.
     fn read_from(&self, offset: Offset) -> Result<Replay, LogError>;
-
-    /// Commits what is queued, answers every ticket and stops. Later appends are refused.
-    /// Blocks; a second call does nothing.
-    fn close(&self) -> Result<(), LogError>;
 }
 
 /// Why an append was refused, or failed.
@@ -98,6 +165,12 @@ pub enum AppendError {
     #[error("the log could not write: {reason}")]
     Failed {
         /// What the kernel said.
+        reason: String,
+    },
+    /// The log took too long, and may have the record all the same.
+    #[error("the log did not answer: {reason}")]
+    TimedOut {
+        /// What was waited for.
         reason: String,
     },
     /// The log was closed, or its thread died.
@@ -164,6 +237,14 @@ pub enum LogError {
         asked: Offset,
         /// The oldest that can be read.
         oldest: Offset,
+    },
+    /// A distributed log cannot be reached, or is not as it must be.
+    #[error("{service}: {reason}")]
+    Service {
+        /// Which service, and where.
+        service: String,
+        /// What is wrong, and what to do.
+        reason: String,
     },
     /// The log's thread ended by itself: a defect of ours or of the writer's library.
     #[error("the log's thread died: {0}")]

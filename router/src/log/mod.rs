@@ -40,7 +40,10 @@ use replay::Reader;
 use service::{Service, Shared};
 use writer::Writer;
 
-pub use api::{AppendError, Log, LogError, Offset, Record, Replay, Sink, Ticket};
+pub use api::{
+    Acks, AppendError, Fed, Feed, Log, LogError, Offset, Partition, Record, Replay, Replayed, Sink,
+    Ticket,
+};
 pub use options::{BLOCK_BYTES, Options, WriterKind};
 
 /// What was found when a log was opened.
@@ -231,11 +234,35 @@ impl Log for CommitLog {
         self.shared.queue.push(Pending { key, body, ticket })
     }
 
-    fn set_watermark(&self, offset: Offset) {
+    fn set_watermark(&self, _only: Partition, offset: Offset) {
         self.shared.watermark.fetch_max(offset.0, Ordering::AcqRel);
         self.shared.queue.bell().ring();
     }
 
+    /// Only this program writes here, so what cannot be applied is a defect or damage: it stops the
+    /// store, and nothing is skipped.
+    fn bury(&self, record: &Record, reason: &str) -> Result<(), AppendError> {
+        Err(AppendError::Failed {
+            reason: format!("the record at offset {}: {reason}", record.offset),
+        })
+    }
+
+    fn close(&self) -> Result<(), LogError> {
+        self.shared.closing.store(true, Ordering::Release);
+        self.shared.queue.bell().ring();
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        match thread.map(JoinHandle::join) {
+            None | Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(reason))) => Err(LogError::Died(reason)),
+            Some(Err(_)) => Err(LogError::Died("it panicked while it ended".into())),
+        }
+    }}
+
+impl Replayed for CommitLog {
     fn end(&self) -> Offset {
         Offset(self.shared.end.load(Ordering::Acquire))
     }
@@ -261,21 +288,6 @@ impl Log for CommitLog {
             scan: None,
             records: VecDeque::new(),
         }))
-    }
-
-    fn close(&self) -> Result<(), LogError> {
-        self.shared.closing.store(true, Ordering::Release);
-        self.shared.queue.bell().ring();
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        match thread.map(JoinHandle::join) {
-            None | Some(Ok(Ok(()))) => Ok(()),
-            Some(Ok(Err(reason))) => Err(LogError::Died(reason)),
-            Some(Err(_)) => Err(LogError::Died("it panicked while it ended".into())),
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use super::api::{AppendError, Log, Offset, Record, Sink, Ticket};
+use super::api::{AppendError, Log, Offset, Partition, Record, Replayed, Sink, Ticket};
 use super::disk::Disk;
 use super::engine::{CommitError, Engine, find_or_create};
 use super::format::{Batch, segment_name};
@@ -413,7 +413,7 @@ fn a_failed_write_fails_its_tickets_and_the_log_goes_on() {
             }
         }
         if ticket % 50 == 49 {
-            log.set_watermark(Offset(acked - 10));
+            log.set_watermark(Partition::ONLY, Offset(acked - 10));
         }
     }
     log.close().unwrap();

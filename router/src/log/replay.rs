@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::api::{LogError, Offset, Record};
+use super::api::{LogError, Offset, Partition, Record};
 use super::disk::Disk;
 use super::format::{Life, Records, segment_name};
 use super::recover::Segment;
@@ -72,6 +72,7 @@ impl Reader {
         self.records = records
             .filter(|(offset, _)| *offset >= self.next && *offset < self.end)
             .map(|(offset, (key, body))| Record {
+                partition: Partition::ONLY,
                 offset,
                 key,
                 body: body.to_vec(),

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::api::{AppendError, Offset, Record, Sink};
+use super::api::{AppendError, Offset, Partition, Record, Sink};
 use super::disk::Disk;
 use super::engine::{CommitError, Engine, blame};
 use super::format::{Batch, segment_name};
@@ -230,6 +230,7 @@ impl Service {
             .store(self.engine.end().0, Ordering::Release);
         for (offset, entry) in (base.0..).map(Offset).zip(self.pending.drain(..)) {
             let record = Record {
+                partition: Partition::ONLY,
                 offset,
                 key: entry.key,
                 body: entry.body,

@@ -20,7 +20,7 @@ use super::progress::Progress;
 use super::sink::Work;
 use crate::admission::{Pending, PendingKey, payload_hash};
 use crate::api::Event;
-use crate::log::{Log, Offset, Record};
+use crate::log::{Log, Offset, Partition, Record};
 use crate::record::{self, DecodeError, Opened};
 use crate::sequencer::Sequencer;
 use crate::store::{Batch, Position, Store, StoreError, StoredMessage};
@@ -176,6 +176,7 @@ impl Applier {
         batch.messages.push(StoredMessage {
             deliver,
             payload_hash,
+            log_offset: offset.0,
         });
         Ok(())
     }
@@ -375,7 +376,7 @@ impl ApplierThread {
         match self.store.persist() {
             Ok(()) => {
                 *synced = self.applier.position;
-                self.log.set_watermark(Offset(synced.next_offset));
+                self.log.set_watermark(Partition::ONLY, Offset(synced.next_offset));
             }
             Err(error) => {
                 tracing::error!(%error, "the store could not be synced");

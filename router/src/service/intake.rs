@@ -388,7 +388,9 @@ pub(super) fn refusal_of(error: &AppendError) -> Refusal {
         AppendError::StorageFull => Refusal::STORAGE_FULL,
         AppendError::Full => Refusal::OVERLOADED,
         AppendError::TooLarge { .. } => Refusal::PAYLOAD_TOO_LARGE,
-        AppendError::Failed { .. } | AppendError::Closed => Refusal::NOT_DURABLE,
+        AppendError::Failed { .. } | AppendError::TimedOut { .. } | AppendError::Closed => {
+            Refusal::NOT_DURABLE
+        },
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::applier::{Applier, ApplyError};
 use super::error::StartError;
-use crate::log::{Log, LogError, Offset, Record, Recovered, Replay};
+use crate::log::{LogError, Offset, Partition, Record, Recovered, Replay, Replayed};
 use crate::record;
 use crate::store::{Position, Store, StoreError};
 
@@ -18,7 +18,7 @@ const BATCH_RECORDS: usize = 1_024;
 
 /// Replays, syncs, and moves the watermark to the log's end. Gives the position to serve from.
 pub(crate) fn recover(
-    log: &dyn Log,
+    log: &dyn Replayed,
     recovered: &Recovered,
     store: &Arc<dyn Store>,
     store_dir: &Path,
@@ -39,13 +39,13 @@ pub(crate) fn recover(
     replay_all(log, from, &mut applier, store_dir)?;
     applier.position.next_offset = end.0;
     store.persist().map_err(|e| store_error(store_dir, &e))?;
-    log.set_watermark(end);
+    log.set_watermark(Partition::ONLY, end);
     Ok(applier.position)
 }
 
 /// First pass: what the heads count already and the second pass will bring again.
 fn count_again(
-    log: &dyn Log,
+    log: &dyn Replayed,
     from: Offset,
     applier: &mut Applier,
     store: &dyn Store,
@@ -69,7 +69,7 @@ fn count_again(
 
 /// Second pass: every row again.
 fn replay_all(
-    log: &dyn Log,
+    log: &dyn Replayed,
     from: Offset,
     applier: &mut Applier,
     store_dir: &Path,
@@ -92,7 +92,7 @@ fn replay_all(
     }
 }
 
-fn replay(log: &dyn Log, from: Offset, store_dir: &Path) -> Result<Replay, StartError> {
+fn replay(log: &dyn Replayed, from: Offset, store_dir: &Path) -> Result<Replay, StartError> {
     log.read_from(from).map_err(|error| match error {
         LogError::Gone { oldest, .. } => StartError::StoreBehindLog {
             path: store_dir.to_owned(),

@@ -23,7 +23,7 @@ use crate::admission::Pending;
 use crate::api::{Caller, Outlet};
 use crate::hlc::Hlc;
 use crate::ids::{NODE_MAX, Snowflake};
-use crate::log::{self, Log, LogError, Recovered, Sink};
+use crate::log::{self, Log, LogError, Recovered, Replayed, Sink};
 use crate::store::fjall::FjallStore;
 use crate::store::{Position, Store};
 
@@ -31,7 +31,7 @@ use crate::store::{Position, Store};
 const LOG_ENTRY_BYTES: u64 = 128;
 
 /// A log that was opened, and what was found.
-pub type OpenedLog = (Arc<dyn Log>, Recovered);
+pub type OpenedLog = (Arc<dyn Replayed>, Recovered);
 
 /// Opens the embedded commit log under the data directory.
 pub(super) fn open_commit_log(config: &Config, sink: Box<dyn Sink>) -> Result<OpenedLog, LogError> {

@@ -31,6 +31,15 @@ pub enum StoreError {
         /// What the store said.
         reason: String,
     },
+    /// A service cannot be reached, or did not answer in time. What was being done may have been done;
+    /// doing it again changes nothing, and may succeed later.
+    #[error("{service} is away: {reason}")]
+    Away {
+        /// Which.
+        service: &'static str,
+        /// What the driver said.
+        reason: String,
+    },
     /// A row does not have its shape.
     #[error("a row of {table} is damaged (key {key})")]
     Damaged {
@@ -65,9 +74,61 @@ pub struct StoredMessage {
     pub deliver: proto::Deliver,
     /// For its dedup row.
     pub payload_hash: u64,
+    /// The offset of its record within the conversation's partition.
+    pub log_offset: u64,
 }
 
-/// Rows that become visible, and survive, together.
+/// Where a message of a store lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Its seq.
+    pub seq: u64,
+    /// The offset of the record that it came from.
+    pub log_offset: u64,
+}
+
+/// A message that its sender may have sent before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Who.
+    pub sender_user_id: u64,
+    /// The sender's id of it.
+    pub client_msg_id: u64,
+    /// What the id will stand for where it is new.
+    pub known: Known,
+}
+
+/// What a claim comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// The id is new and stands for this message from now on.
+    New,
+    /// Nobody knows: whoever could tell is away or has forgotten. To be appended as a repetition, so
+    /// that the consumer looks.
+    Unsure,
+    /// It was claimed before, and nobody knows whether its record reached the log. To be appended, as
+    /// a repetition, under the ids that it has.
+    Begun(Known),
+    /// It is durable; may be one whose time has run out.
+    Durable(Known),
+}
+
+/// Whether a conversation exists already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// It does now, and its record is to be appended.
+    New,
+    /// Under this id, with these members.
+    Exists {
+        /// Which.
+        conversation_id: u64,
+        /// All members, ascending.
+        members: Arc<[u64]>,
+    },
+}
+
+/// Rows that become visible, and survive, together (in a distributed store: the messages first, then
+/// what counts them).
 #[derive(Debug, Default)]
 pub struct Batch {
     /// Messages, each with its dedup entry and its place in the seq index.
@@ -116,8 +177,47 @@ pub trait Store: Send + Sync + 'static {
     /// The message that a `client_msg_id` stands for. May be one whose time has run out.
     fn known(&self, sender: u64, client_msg_id: u64) -> Result<Option<Known>, StoreError>;
 
+    /// Looks up what ids stand for, and takes those that are new where that is kept outside the log.
+    /// Answers in order. Two claims of one id in a call are each other's business.
+    fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
+        let claim = |claim: &Claim| {
+            let known = self.known(claim.sender_user_id, claim.client_msg_id)?;
+            Ok(known.map_or(Claimed::New, Claimed::Durable))
+        };
+        claims.iter().map(claim).collect()
+    }
+
     /// The conversation that was opened under a key. May be one whose time has run out.
     fn opened(&self, key: OpenKey) -> Result<Option<u64>, StoreError>;
+
+    /// A conversation is about to be opened. A store that is the authority over members writes it, or
+    /// tells what exists under its key; one that is derived from the log has nothing to do.
+    fn open(&self, _opened: &Opened, _now_ms: u64) -> Result<Opening, StoreError> {
+        Ok(Opening::New)
+    }
+
+    /// Where a message is, if it is there. For records that a head counts already and that are read
+    /// again: a store whose recovery is [`Position`]'s never is asked.
+    fn placed(
+        &self,
+        _conversation_id: u64,
+        _message_id: u64,
+    ) -> Result<Option<Placed>, StoreError> {
+        Ok(None)
+    }
+
+    /// Where the message that a `client_msg_id` stands for is: [`placed`](Self::placed), by the
+    /// sender's name for it.
+    fn placed_by_sender(
+        &self,
+        _sender: u64,
+        _client_msg_id: u64,
+    ) -> Result<Option<Placed>, StoreError> {
+        Ok(None)
+    }
+
+    /// Partitions moved: whatever is kept in memory of conversations is stale.
+    fn forget(&self) {}
 
     /// The head and the messages with a seq above `have_seq`, ascending; both of one moment.
     fn since(

@@ -8,7 +8,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use rookery_router::log::{
-    self, AppendError, CommitLog, Log, Offset, Options, Record, Recovered, Sink, Ticket, WriterKind,
+    self, AppendError, CommitLog, Log, Offset, Options, Record, Recovered, Replayed, Sink, Ticket,
+    WriterKind,
 };
 
 /// Long enough for a starved machine; a log that takes longer is stuck.

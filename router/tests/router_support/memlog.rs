@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 use rookery_router::log::{
-    AppendError, Log, LogError, Offset, Record, Recovered, Replay, Sink, Ticket,
+    AppendError, Log, LogError, Offset, Partition, Record, Recovered, Replay, Replayed, Sink, Ticket,
 };
 use rookery_router::{Config, OpenedLog};
 
@@ -103,6 +103,7 @@ fn commit_all(disk: &Disk, queue: &Queue, mut sink: Box<dyn Sink>) {
             }
             let mut records = disk.records.lock().unwrap();
             let mut record = Record {
+                partition: Partition::ONLY,
                 offset: Offset(records.len() as u64),
                 key,
                 body,
@@ -136,22 +137,16 @@ impl Log for MemLog {
         Ok(())
     }
 
-    fn set_watermark(&self, offset: Offset) {
+    fn bury(&self, record: &Record, reason: &str) -> Result<(), AppendError> {
+        let reason = format!("{}: {reason}", record.offset);
+        Err(AppendError::Failed { reason })
+    }
+
+    fn set_watermark(&self, _: Partition, offset: Offset) {
         assert!(offset <= self.end());
         if !self.disk.stuck_watermark.load(Ordering::SeqCst) {
             self.disk.watermark.fetch_max(offset.0, Ordering::SeqCst);
         }
-    }
-
-    fn end(&self) -> Offset {
-        Offset(self.disk.len() as u64)
-    }
-
-    fn read_from(&self, offset: Offset) -> Result<Replay, LogError> {
-        let records = self.disk.records.lock().unwrap().clone();
-        Ok(Box::new(
-            records.into_iter().skip(offset.0 as usize).map(Ok),
-        ))
     }
 
     fn close(&self) -> Result<(), LogError> {
@@ -161,5 +156,18 @@ impl Log for MemLog {
             thread.join().unwrap();
         }
         Ok(())
+    }
+}
+
+impl Replayed for MemLog {
+    fn end(&self) -> Offset {
+        Offset(self.disk.len() as u64)
+    }
+
+    fn read_from(&self, offset: Offset) -> Result<Replay, LogError> {
+        let records = self.disk.records.lock().unwrap().clone();
+        Ok(Box::new(
+            records.into_iter().skip(offset.0 as usize).map(Ok),
+        ))
     }
 }
