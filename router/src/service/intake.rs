@@ -1,8 +1,11 @@
 //! Admission at work: decides, stamps, and gives records to the log.
 //!
-//! Runs on its own thread, so decisions are made one after the other and ids grow in log order.
-//! The invariant: a record is in [`Pending`] before the log has it, and until the store has it.
+//! Runs on its own thread, so decisions are made one after the other and ids grow in log order. What
+//! has queued up is looked up together, since a lookup may be a round trip to another host. The
+//! invariant: a record is in [`Pending`] before the log has it, and until the store has it or, with a
+//! log that others consume, until it is acked.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,8 +29,10 @@ use crate::hlc::Hlc;
 use crate::ids::Snowflake;
 use crate::log::{AppendError, Log, Ticket};
 use crate::record::{Message, OpenKey, Opened};
-use crate::store::{Store, StoreError};
+use crate::store::{Claim, Claimed, Opening, Store, StoreError};
 
+/// Requests that are looked up together.
+const BATCH_MAX: usize = 256;
 /// How often the free space is looked at.
 const SPACE_INTERVAL: Duration = Duration::from_millis(500);
 /// Members kept in memory, up to twice as many: 8 B each.
@@ -95,9 +100,20 @@ enum Decision {
 
 type Decided = Result<Decision, Refusal>;
 
+/// A Send that passed the checks.
+struct ToSend {
+    claim: Claim,
+    /// What the store said of it, where it was asked.
+    claimed: Option<Claimed>,
+}
+
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Refusal {
-        tracing::error!(%error, "a lookup failed");
+        match error {
+            // The consumer and the services' own health tell of it; here it would be a line a request.
+            StoreError::Away { .. } => tracing::debug!(%error, "a lookup failed"),
+            _ => tracing::error!(%error, "a lookup failed"),
+        }
         Refusal::UNAVAILABLE
     }
 }
@@ -109,7 +125,11 @@ impl Intake {
         self.look_at_space();
         loop {
             match writes.recv_timeout(SPACE_INTERVAL) {
-                Ok((caller, write)) => self.handle(caller, write),
+                Ok(first) => {
+                    let more = std::iter::from_fn(|| writes.try_recv().ok());
+                    let batch = std::iter::once(first).chain(more).take(BATCH_MAX).collect();
+                    self.handle(batch);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -130,90 +150,166 @@ impl Intake {
         }
     }
 
-    fn handle(&mut self, caller: Caller, write: Write) {
-        self.queued.leave(write.bytes());
-        let request_id = write.request_id();
-        let room = self.config.in_flight_max as u64;
-        self.progress
-            .wait_for_room(room, self.config.in_flight_bytes_max);
+    fn handle(&mut self, batch: Vec<(Caller, Write)>) {
+        let bytes = batch.iter().map(|(_, write)| write.bytes()).sum();
+        self.queued.leave(bytes);
         let now_ms = self.config.clock.now_ms();
-        let decided = match write {
-            Write::Send(send) => self.send(caller, &send, now_ms),
-            Write::OpenDirect(open) => self.open_direct(caller, &open, now_ms),
-            Write::CreateConversation(create) => self.create(caller, &create, now_ms),
-        };
-        match decided {
-            Ok(Decision::Later) => {}
-            Ok(Decision::Answer(frame)) => self.outbox.answer(caller, vec![frame]),
-            Err(refusal) => {
-                self.counters.refused.add(1);
-                self.outbox.answer(caller, vec![refusal.frame(request_id)]);
+        let mut claimed = self.claim(&batch, now_ms).into_iter();
+        for (caller, write) in batch {
+            let request_id = write.request_id();
+            let room = self.config.in_flight_max as u64;
+            self.progress
+                .wait_for_room(room, self.config.in_flight_bytes_max);
+            let decided = match write {
+                Write::Send(send) => {
+                    let claimed = claimed.next().unwrap_or(Err(Refusal::UNAVAILABLE));
+                    claimed.and_then(|claimed| self.send(caller, &send, claimed, now_ms))
+                }
+                Write::OpenDirect(open) => self.open_direct(caller, &open, now_ms),
+                Write::CreateConversation(create) => self.create(caller, &create, now_ms),
+            };
+            match decided {
+                Ok(Decision::Later) => {}
+                Ok(Decision::Answer(frame)) => self.outbox.answer(caller, vec![frame]),
+                Err(refusal) => {
+                    self.counters.refused.add(1);
+                    self.outbox.answer(caller, vec![refusal.frame(request_id)]);
+                }
             }
         }
     }
 
-    fn send(&mut self, caller: Caller, send: &proto::Send, now_ms: u64) -> Decided {
+    /// What each Send of a batch may become, in order: those that may not be are refused, the others
+    /// are given ids, and what the store says of theirs.
+    fn claim(&mut self, batch: &[(Caller, Write)], now_ms: u64) -> Vec<Result<ToSend, Refusal>> {
+        let learnt = self.learn_members(batch);
+        let mut keys = HashSet::new();
+        let mut found = Vec::with_capacity(batch.len());
+        let mut claims = Vec::new();
+        for (caller, write) in batch {
+            let Write::Send(send) = write else {
+                continue;
+            };
+            let prepared = self.prepare(*caller, send, learnt, now_ms);
+            // One that is on its way, or comes twice in the batch, is asked for when its turn comes,
+            // where it is not on its way any more.
+            let key = (caller.user_id, send.client_msg_id);
+            let ask = prepared.is_ok() && keys.insert(key) && !self.pending().has_send(key);
+            if ask && let Ok(claim) = &prepared {
+                claims.push(*claim);
+            }
+            found.push(prepared.map(|claim| (claim, ask)));
+        }
+        let mut claimed = match self.store.claim(&claims) {
+            Ok(claimed) => Ok(claimed.into_iter()),
+            Err(error) => Err(Refusal::from(error)),
+        };
+        let mut answer = |found: Result<(Claim, bool), Refusal>| {
+            let (claim, asked) = found?;
+            let claimed = match &mut claimed {
+                _ if !asked => None,
+                Ok(claimed) => Some(claimed.next().ok_or(Refusal::UNAVAILABLE)?),
+                Err(refusal) => return Err(*refusal),
+            };
+            Ok(ToSend { claim, claimed })
+        };
+        found.into_iter().map(&mut answer).collect()
+    }
+
+    /// Checks a Send and gives it ids.
+    fn prepare(
+        &mut self,
+        caller: Caller,
+        send: &proto::Send,
+        learnt: Result<(), Refusal>,
+        now_ms: u64,
+    ) -> Result<Claim, Refusal> {
         if send.payload.len() > self.config.payload_bytes_max {
             return Err(Refusal::PAYLOAD_TOO_LARGE);
         }
         self.check_store()?;
-        self.check_member(caller.user_id, send.conversation_id)?;
-        let hash = payload_hash(&send.payload);
-        if let Some(decision) = self.seen_send(caller, send, hash, now_ms)? {
-            self.counters.dedup_hits.add(1);
-            return Ok(decision);
-        }
-        self.check_space()?;
-        let message = Message {
-            message_id: self.ids.next_id(now_ms),
-            hlc: self.hlc.tick(now_ms),
-            conversation_id: send.conversation_id,
-            sender_user_id: caller.user_id,
-            sender_device_id: caller.device_id,
-            client_msg_id: send.client_msg_id,
-            payload: &send.payload,
-        };
+        self.check_member(caller.user_id, send.conversation_id, learnt)?;
         let known = Known {
             conversation_id: send.conversation_id,
-            payload_hash: hash,
-            message_id: message.message_id,
-            hlc: message.hlc,
+            payload_hash: payload_hash(&send.payload),
+            message_id: self.ids.next_id(now_ms),
+            hlc: self.hlc.tick(now_ms),
         };
-        let body = message.encode();
-        let (key, bytes) = ((caller.user_id, send.client_msg_id), body.len());
-        self.pending()
-            .begin_send(self.ticket, key, known, caller, bytes);
-        self.append(send.conversation_id, body)
+        Ok(Claim {
+            sender_user_id: caller.user_id,
+            client_msg_id: send.client_msg_id,
+            known,
+        })
     }
 
-    /// Where the message of a Send is known: what that comes to.
-    fn seen_send(
-        &self,
+    fn send(
+        &mut self,
         caller: Caller,
         send: &proto::Send,
-        hash: u64,
+        to_send: ToSend,
         now_ms: u64,
-    ) -> Result<Option<Decision>, Refusal> {
+    ) -> Decided {
+        let ToSend { claim, claimed } = to_send;
         let (id, conversation_id) = (send.client_msg_id, send.conversation_id);
+        let hash = claim.known.payload_hash;
+        let key = (caller.user_id, id);
         let seen = self
             .pending()
-            .join_send((caller.user_id, id), caller, conversation_id, hash);
+            .join_send(key, caller, conversation_id, hash);
         match seen {
-            Seen::Joined => return Ok(Some(Decision::Later)),
-            Seen::Durable(known) => return Ok(Some(Decision::Answer(ack(id, &known)))),
+            Seen::Joined => return self.again(Decision::Later),
+            Seen::Durable(known) => return self.again(Decision::Answer(ack(id, &known))),
             Seen::Conflict => return Err(Refusal::CONFLICT),
             Seen::Crowded => return Err(Refusal::OVERLOADED),
             // Not pending at this moment, so never sent, or in the store by now.
             Seen::New => {}
         }
-        let known = self.store.known(caller.user_id, id)?;
-        match known.filter(|known| dedup_holds(known.message_id, now_ms)) {
-            Some(known) if known.is_retry(conversation_id, hash) => {
-                Ok(Some(Decision::Answer(ack(id, &known))))
+        let claimed = match claimed {
+            Some(claimed) => claimed,
+            None => *self
+                .store
+                .claim(&[claim])?
+                .first()
+                .ok_or(Refusal::UNAVAILABLE)?,
+        };
+        let (known, repeated) = match claimed {
+            Claimed::New => (claim.known, false),
+            Claimed::Unsure => (claim.known, true),
+            Claimed::Begun(known) | Claimed::Durable(known)
+                if !dedup_holds(known.message_id, now_ms) =>
+            {
+                (claim.known, false)
             }
-            Some(_) => Err(Refusal::CONFLICT),
-            None => Ok(None),
-        }
+            Claimed::Begun(known) | Claimed::Durable(known)
+                if !known.is_retry(conversation_id, hash) =>
+            {
+                return Err(Refusal::CONFLICT);
+            }
+            Claimed::Durable(known) => return self.again(Decision::Answer(ack(id, &known))),
+            Claimed::Begun(known) => (known, true),
+        };
+        self.check_space()?;
+        let message = Message {
+            message_id: known.message_id,
+            hlc: known.hlc,
+            conversation_id,
+            sender_user_id: caller.user_id,
+            sender_device_id: caller.device_id,
+            client_msg_id: id,
+            repeated,
+            payload: &send.payload,
+        };
+        let body = message.encode();
+        let bytes = body.len();
+        self.pending()
+            .begin_send(self.ticket, key, known, caller, bytes);
+        self.append(conversation_id, body)
+    }
+
+    /// A retry.
+    fn again(&self, decision: Decision) -> Decided {
+        self.counters.dedup_hits.add(1);
+        Ok(decision)
     }
 
     fn open_direct(&mut self, caller: Caller, open: &proto::OpenDirect, now_ms: u64) -> Decided {
@@ -264,6 +360,16 @@ impl Intake {
             key,
             members: members.to_vec(),
         };
+        if let Opening::Exists {
+            conversation_id,
+            members: existing,
+        } = self.store.open(&opened, now_ms)?
+        {
+            if *existing != *members {
+                return Err(Refusal::CONFLICT);
+            }
+            return self.answer_opened(caller, request_id, conversation_id);
+        }
         let body = opened.encode();
         let id = opened.conversation_id;
         let asked = (caller, request_id);
@@ -336,31 +442,55 @@ impl Intake {
         }
     }
 
-    fn check_member(&mut self, user_id: u64, conversation_id: u64) -> Result<(), Refusal> {
-        let members = match self.members.hit(conversation_id) {
-            Some(members) => Arc::clone(members),
-            None => self
-                .load_members(conversation_id)?
-                .ok_or(Refusal::NOT_MEMBER)?,
+    /// Only after [`learn_members`](Self::learn_members).
+    fn check_member(
+        &mut self,
+        user_id: u64,
+        conversation_id: u64,
+        learnt: Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let Some(members) = self.members.hit(conversation_id) else {
+            return learnt.and(Err(Refusal::NOT_MEMBER));
         };
-        members
-            .binary_search(&user_id)
-            .map(|_| ())
-            .map_err(|_| Refusal::NOT_MEMBER)
+        let found = members.binary_search(&user_id);
+        found.map(|_| ()).map_err(|_| Refusal::NOT_MEMBER)
     }
 
-    fn load_members(&mut self, conversation_id: u64) -> Result<Option<Arc<[u64]>>, Refusal> {
-        let pending = self.pending().members(conversation_id).map(Arc::clone);
-        let members = match pending {
-            Some(members) => Some(members),
-            None => self.store.members(conversation_id)?,
-        };
-        if let Some(members) = &members {
-            self.members.turn();
-            self.members
-                .insert(conversation_id, Arc::clone(members), members.len());
+    /// Looks up the members of those conversations of a batch that are not in the cache. An error is
+    /// for those alone.
+    fn learn_members(&mut self, batch: &[(Caller, Write)]) -> Result<(), Refusal> {
+        let mut missing = BTreeSet::new();
+        for (_, write) in batch {
+            if let Write::Send(send) = write
+                && self.members.hit(send.conversation_id).is_none()
+            {
+                missing.insert(send.conversation_id);
+            }
         }
-        Ok(members)
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.members.turn();
+        let mut learn = |id, members: Arc<[u64]>| {
+            let weight = members.len();
+            self.members.insert(id, members, weight);
+        };
+        missing.retain(|&id| {
+            let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(members) = pending.members(id) else {
+                return true;
+            };
+            learn(id, Arc::clone(members));
+            false
+        });
+        let missing: Vec<u64> = missing.into_iter().collect();
+        let found = self.store.members_of(&missing)?;
+        for (id, members) in missing.into_iter().zip(found) {
+            if let Some(members) = members {
+                learn(id, members);
+            }
+        }
+        Ok(())
     }
 
     fn check_store(&self) -> Result<(), Refusal> {
