@@ -61,7 +61,10 @@ fn all() -> Vec<Partition> {
 fn wait_stored(services: &Services, conversations: &[u64], messages: usize) {
     let end = Instant::now() + PATIENCE;
     loop {
-        let stored: usize = conversations.iter().map(|&id| services.messages(id).len()).sum();
+        let stored: usize = conversations
+            .iter()
+            .map(|&id| services.messages(id).len())
+            .sum();
         if stored >= messages {
             return;
         }
@@ -89,7 +92,11 @@ fn two_people_chat() {
     let id = ann.direct(1, 2).conversation_id;
     assert_eq!(bob.direct(1, 1).conversation_id, id);
     for n in 1..=300 {
-        let (client, text) = if n % 3 == 0 { (&bob, b"b") } else { (&ann, b"a") };
+        let (client, text) = if n % 3 == 0 {
+            (&bob, b"b")
+        } else {
+            (&ann, b"a")
+        };
         client.acked(id, n, text);
     }
     assert_seqs_dense(&bob.sync_all(id));
@@ -146,7 +153,10 @@ fn acks_go_on_while_the_store_is_away_and_all_is_there_when_it_is_back() {
     wait_stored(&services, &[id], 3_000);
     let messages = bob.sync_all(id);
     assert_seqs_dense(&messages);
-    assert_eq!((messages.len(), messages[0].message_id), (3_000, first.message_id));
+    assert_eq!(
+        (messages.len(), messages[0].message_id),
+        (3_000, first.message_id)
+    );
     assert_eq!(edge.mailbox.delivered(2, id), messages);
 }
 
@@ -208,7 +218,9 @@ fn what_was_not_committed_is_read_again_and_has_the_seqs_that_it_had() {
     let mut seen: Vec<proto::Deliver> = Vec::new();
     let mut id = 0;
     for round in 0..6_u64 {
-        brokers.deaf_to_commits.store(round % 2 == 0, Ordering::SeqCst);
+        brokers
+            .deaf_to_commits
+            .store(round % 2 == 0, Ordering::SeqCst);
         let edge = Edge::start(1, &brokers, &services);
         edge.log.assign(&all());
         let ann = edge.client(1);
@@ -232,10 +244,16 @@ fn what_was_not_committed_is_read_again_and_has_the_seqs_that_it_had() {
 fn partitions_that_move_under_load_keep_one_dense_order() {
     let (brokers, services) = (Brokers::new(), Services::new());
     let edges = [1, 2].map(|node| Edge::start(node, &brokers, &services));
-    let clients: Vec<Client> = (1..=4).map(|user| edges[user as usize % 2].client(user)).collect();
+    let clients: Vec<Client> = (1..=4)
+        .map(|user| edges[user as usize % 2].client(user))
+        .collect();
     let others = |user: u64| (1..=4).filter(|&other| other != user).collect::<Vec<_>>();
     let ids: Vec<u64> = (0..6)
-        .map(|n| clients[n % 4].create(n as u64, &others(n as u64 % 4 + 1)).conversation_id)
+        .map(|n| {
+            clients[n % 4]
+                .create(n as u64, &others(n as u64 % 4 + 1))
+                .conversation_id
+        })
         .collect();
     let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let senders: Vec<_> = clients

@@ -5,12 +5,14 @@
 //! invariant: a record is in [`Pending`] before the log has it, and until the store has it or, with a
 //! log that others consume, until it is acked.
 
-use std::collections::{BTreeSet, HashSet};
+mod opening;
+mod sending;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crossbeam::channel::{RecvTimeoutError, Sender, TrySendError, tick};
+use crossbeam::channel::{RecvTimeoutError, Sender, tick};
 use rookery_wire::proto;
 
 use super::channel::Receiver;
@@ -20,16 +22,13 @@ use super::outbox::Outbox;
 use super::progress::Progress;
 use super::queued::QueuedBytes;
 use super::reader::Read;
-use crate::admission::{
-    Known, Pending, Refusal, Seen, check_peer, dedup_holds, members_of_new, payload_hash,
-};
+use crate::admission::{Pending, Refusal};
 use crate::api::Caller;
 use crate::generations::Generations;
 use crate::hlc::Hlc;
 use crate::ids::Snowflake;
 use crate::log::{AppendError, Log, Ticket};
-use crate::record::{Message, OpenKey, Opened};
-use crate::store::{Claim, Claimed, Opening, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// Requests that are looked up together.
 const BATCH_MAX: usize = 256;
@@ -100,13 +99,6 @@ enum Decision {
 
 type Decided = Result<Decision, Refusal>;
 
-/// A Send that passed the checks.
-struct ToSend {
-    claim: Claim,
-    /// What the store said of it, where it was asked.
-    claimed: Option<Claimed>,
-}
-
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Refusal {
         match error {
@@ -122,12 +114,14 @@ impl Intake {
     /// Works until nobody can send it anything more and all that it took is resolved.
     pub(crate) fn run(mut self, writes: &Receiver<(Caller, Write)>) {
         let looks = tick(SPACE_INTERVAL);
+        // What is in hand waits for room with the first of it.
+        let batch_max = BATCH_MAX.min(self.config.in_flight_max);
         self.look_at_space();
         loop {
             match writes.recv_timeout(SPACE_INTERVAL) {
                 Ok(first) => {
                     let more = std::iter::from_fn(|| writes.try_recv().ok());
-                    let batch = std::iter::once(first).chain(more).take(BATCH_MAX).collect();
+                    let batch = std::iter::once(first).chain(more).take(batch_max).collect();
                     self.handle(batch);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -151,11 +145,10 @@ impl Intake {
     }
 
     fn handle(&mut self, batch: Vec<(Caller, Write)>) {
-        let bytes = batch.iter().map(|(_, write)| write.bytes()).sum();
-        self.queued.leave(bytes);
         let now_ms = self.config.clock.now_ms();
         let mut claimed = self.claim(&batch, now_ms).into_iter();
         for (caller, write) in batch {
+            self.queued.leave(write.bytes());
             let request_id = write.request_id();
             let room = self.config.in_flight_max as u64;
             self.progress
@@ -179,250 +172,6 @@ impl Intake {
         }
     }
 
-    /// What each Send of a batch may become, in order: those that may not be are refused, the others
-    /// are given ids, and what the store says of theirs.
-    fn claim(&mut self, batch: &[(Caller, Write)], now_ms: u64) -> Vec<Result<ToSend, Refusal>> {
-        let learnt = self.learn_members(batch);
-        let mut keys = HashSet::new();
-        let mut found = Vec::with_capacity(batch.len());
-        let mut claims = Vec::new();
-        for (caller, write) in batch {
-            let Write::Send(send) = write else {
-                continue;
-            };
-            let prepared = self.prepare(*caller, send, learnt, now_ms);
-            // One that is on its way, or comes twice in the batch, is asked for when its turn comes,
-            // where it is not on its way any more.
-            let key = (caller.user_id, send.client_msg_id);
-            let ask = prepared.is_ok() && keys.insert(key) && !self.pending().has_send(key);
-            if ask && let Ok(claim) = &prepared {
-                claims.push(*claim);
-            }
-            found.push(prepared.map(|claim| (claim, ask)));
-        }
-        let mut claimed = match self.store.claim(&claims) {
-            Ok(claimed) => Ok(claimed.into_iter()),
-            Err(error) => Err(Refusal::from(error)),
-        };
-        let mut answer = |found: Result<(Claim, bool), Refusal>| {
-            let (claim, asked) = found?;
-            let claimed = match &mut claimed {
-                _ if !asked => None,
-                Ok(claimed) => Some(claimed.next().ok_or(Refusal::UNAVAILABLE)?),
-                Err(refusal) => return Err(*refusal),
-            };
-            Ok(ToSend { claim, claimed })
-        };
-        found.into_iter().map(&mut answer).collect()
-    }
-
-    /// Checks a Send and gives it ids.
-    fn prepare(
-        &mut self,
-        caller: Caller,
-        send: &proto::Send,
-        learnt: Result<(), Refusal>,
-        now_ms: u64,
-    ) -> Result<Claim, Refusal> {
-        if send.payload.len() > self.config.payload_bytes_max {
-            return Err(Refusal::PAYLOAD_TOO_LARGE);
-        }
-        self.check_store()?;
-        self.check_member(caller.user_id, send.conversation_id, learnt)?;
-        let known = Known {
-            conversation_id: send.conversation_id,
-            payload_hash: payload_hash(&send.payload),
-            message_id: self.ids.next_id(now_ms),
-            hlc: self.hlc.tick(now_ms),
-        };
-        Ok(Claim {
-            sender_user_id: caller.user_id,
-            client_msg_id: send.client_msg_id,
-            known,
-        })
-    }
-
-    fn send(
-        &mut self,
-        caller: Caller,
-        send: &proto::Send,
-        to_send: ToSend,
-        now_ms: u64,
-    ) -> Decided {
-        let ToSend { claim, claimed } = to_send;
-        let (id, conversation_id) = (send.client_msg_id, send.conversation_id);
-        let hash = claim.known.payload_hash;
-        let key = (caller.user_id, id);
-        let seen = self
-            .pending()
-            .join_send(key, caller, conversation_id, hash);
-        match seen {
-            Seen::Joined => return self.again(Decision::Later),
-            Seen::Durable(known) => return self.again(Decision::Answer(ack(id, &known))),
-            Seen::Conflict => return Err(Refusal::CONFLICT),
-            Seen::Crowded => return Err(Refusal::OVERLOADED),
-            // Not pending at this moment, so never sent, or in the store by now.
-            Seen::New => {}
-        }
-        let claimed = match claimed {
-            Some(claimed) => claimed,
-            None => *self
-                .store
-                .claim(&[claim])?
-                .first()
-                .ok_or(Refusal::UNAVAILABLE)?,
-        };
-        let (known, repeated) = match claimed {
-            Claimed::New => (claim.known, false),
-            Claimed::Unsure => (claim.known, true),
-            Claimed::Begun(known) | Claimed::Durable(known)
-                if !dedup_holds(known.message_id, now_ms) =>
-            {
-                (claim.known, false)
-            }
-            Claimed::Begun(known) | Claimed::Durable(known)
-                if !known.is_retry(conversation_id, hash) =>
-            {
-                return Err(Refusal::CONFLICT);
-            }
-            Claimed::Durable(known) => return self.again(Decision::Answer(ack(id, &known))),
-            Claimed::Begun(known) => (known, true),
-        };
-        self.check_space()?;
-        let message = Message {
-            message_id: known.message_id,
-            hlc: known.hlc,
-            conversation_id,
-            sender_user_id: caller.user_id,
-            sender_device_id: caller.device_id,
-            client_msg_id: id,
-            repeated,
-            payload: &send.payload,
-        };
-        let body = message.encode();
-        let bytes = body.len();
-        self.pending()
-            .begin_send(self.ticket, key, known, caller, bytes);
-        self.append(conversation_id, body)
-    }
-
-    /// A retry.
-    fn again(&self, decision: Decision) -> Decided {
-        self.counters.dedup_hits.add(1);
-        Ok(decision)
-    }
-
-    fn open_direct(&mut self, caller: Caller, open: &proto::OpenDirect, now_ms: u64) -> Decided {
-        check_peer(open.peer_user_id)?;
-        let mut members = vec![caller.user_id, open.peer_user_id];
-        members.sort_unstable();
-        members.dedup();
-        let key = OpenKey::direct(caller.user_id, open.peer_user_id);
-        self.open(caller, open.request_id, key, members.into(), now_ms)
-    }
-
-    fn create(
-        &mut self,
-        caller: Caller,
-        create: &proto::CreateConversation,
-        now_ms: u64,
-    ) -> Decided {
-        let members = members_of_new(caller.user_id, &create.member_user_ids)?;
-        let request_id = create.request_id;
-        let key = OpenKey::Created {
-            user_id: caller.user_id,
-            request_id,
-        };
-        self.open(caller, request_id, key, members, now_ms)
-    }
-
-    fn open(
-        &mut self,
-        caller: Caller,
-        request_id: u64,
-        key: OpenKey,
-        members: Arc<[u64]>,
-        now_ms: u64,
-    ) -> Decided {
-        self.check_store()?;
-        if let Some(conversation_id) = self.seen_open(caller, request_id, key, &members, now_ms)? {
-            self.counters.dedup_hits.add(1);
-            return match conversation_id {
-                Some(id) => self.answer_opened(caller, request_id, id),
-                None => Ok(Decision::Later),
-            };
-        }
-        self.check_space()?;
-        let opened = Opened {
-            conversation_id: self.ids.next_id(now_ms),
-            hlc: self.hlc.tick(now_ms),
-            opener_user_id: caller.user_id,
-            key,
-            members: members.to_vec(),
-        };
-        if let Opening::Exists {
-            conversation_id,
-            members: existing,
-        } = self.store.open(&opened, now_ms)?
-        {
-            if *existing != *members {
-                return Err(Refusal::CONFLICT);
-            }
-            return self.answer_opened(caller, request_id, conversation_id);
-        }
-        let body = opened.encode();
-        let id = opened.conversation_id;
-        let asked = (caller, request_id);
-        self.pending()
-            .begin_open(self.ticket, key, id, members, asked, body.len());
-        self.append(id, body)
-    }
-
-    /// Where the conversation is known: its id, or none while its record is on its way.
-    fn seen_open(
-        &self,
-        caller: Caller,
-        request_id: u64,
-        key: OpenKey,
-        members: &[u64],
-        now_ms: u64,
-    ) -> Result<Option<Option<u64>>, Refusal> {
-        match self.pending().join_open(key, caller, request_id, members) {
-            Seen::Joined => return Ok(Some(None)),
-            Seen::Durable(conversation_id) => return Ok(Some(Some(conversation_id))),
-            Seen::Conflict => return Err(Refusal::CONFLICT),
-            Seen::Crowded => return Err(Refusal::OVERLOADED),
-            Seen::New => {}
-        }
-        let runs_out = matches!(key, OpenKey::Created { .. });
-        let Some(id) = self.store.opened(key)? else {
-            return Ok(None);
-        };
-        if runs_out && !dedup_holds(id, now_ms) {
-            return Ok(None);
-        }
-        match self.store.members(id)? {
-            Some(stored) if *stored == *members => Ok(Some(Some(id))),
-            Some(_) => Err(Refusal::CONFLICT),
-            None => Ok(None),
-        }
-    }
-
-    /// A reader answers, because the head is to be read after what was acked is applied.
-    fn answer_opened(&self, caller: Caller, request_id: u64, conversation_id: u64) -> Decided {
-        match self.reads.try_send((
-            caller,
-            Read::Opened {
-                request_id,
-                conversation_id,
-            },
-        )) {
-            Ok(()) => Ok(Decision::Later),
-            Err(TrySendError::Full(_)) => Err(Refusal::OVERLOADED),
-            Err(TrySendError::Disconnected(_)) => Err(Refusal::UNAVAILABLE),
-        }
-    }
-
     /// Gives a record that is pending under the next ticket to the log.
     fn append(&mut self, conversation_id: u64, body: Vec<u8>) -> Decided {
         let (ticket, bytes) = (self.ticket, body.len());
@@ -440,57 +189,6 @@ impl Intake {
                 Err(refusal_of(&error))
             }
         }
-    }
-
-    /// Only after [`learn_members`](Self::learn_members).
-    fn check_member(
-        &mut self,
-        user_id: u64,
-        conversation_id: u64,
-        learnt: Result<(), Refusal>,
-    ) -> Result<(), Refusal> {
-        let Some(members) = self.members.hit(conversation_id) else {
-            return learnt.and(Err(Refusal::NOT_MEMBER));
-        };
-        let found = members.binary_search(&user_id);
-        found.map(|_| ()).map_err(|_| Refusal::NOT_MEMBER)
-    }
-
-    /// Looks up the members of those conversations of a batch that are not in the cache. An error is
-    /// for those alone.
-    fn learn_members(&mut self, batch: &[(Caller, Write)]) -> Result<(), Refusal> {
-        let mut missing = BTreeSet::new();
-        for (_, write) in batch {
-            if let Write::Send(send) = write
-                && self.members.hit(send.conversation_id).is_none()
-            {
-                missing.insert(send.conversation_id);
-            }
-        }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        self.members.turn();
-        let mut learn = |id, members: Arc<[u64]>| {
-            let weight = members.len();
-            self.members.insert(id, members, weight);
-        };
-        missing.retain(|&id| {
-            let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(members) = pending.members(id) else {
-                return true;
-            };
-            learn(id, Arc::clone(members));
-            false
-        });
-        let missing: Vec<u64> = missing.into_iter().collect();
-        let found = self.store.members_of(&missing)?;
-        for (id, members) in missing.into_iter().zip(found) {
-            if let Some(members) = members {
-                learn(id, members);
-            }
-        }
-        Ok(())
     }
 
     fn check_store(&self) -> Result<(), Refusal> {
@@ -520,15 +218,6 @@ pub(super) fn refusal_of(error: &AppendError) -> Refusal {
         AppendError::TooLarge { .. } => Refusal::PAYLOAD_TOO_LARGE,
         AppendError::Failed { .. } | AppendError::TimedOut { .. } | AppendError::Closed => {
             Refusal::NOT_DURABLE
-        },
+        }
     }
-}
-
-fn ack(client_msg_id: u64, known: &Known) -> Vec<u8> {
-    proto::encode(&proto::SendAck {
-        client_msg_id,
-        conversation_id: known.conversation_id,
-        message_id: known.message_id,
-        hlc: known.hlc,
-    })
 }

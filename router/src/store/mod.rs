@@ -172,10 +172,7 @@ pub trait Store: Send + Sync + 'static {
     fn members(&self, conversation_id: u64) -> Result<Option<Arc<[u64]>>, StoreError>;
 
     /// The same of many, in order.
-    fn members_of(
-        &self,
-        conversation_ids: &[u64],
-    ) -> Result<Vec<Option<Arc<[u64]>>>, StoreError> {
+    fn members_of(&self, conversation_ids: &[u64]) -> Result<Vec<Option<Arc<[u64]>>>, StoreError> {
         let members = |&id| self.members(id);
         conversation_ids.iter().map(members).collect()
     }

@@ -43,7 +43,11 @@ impl Brokers {
         let mut partitions = self.partitions.lock().unwrap();
         let records = partitions.entry(partition).or_default();
         // Every third offset is the log's own.
-        let offset = Offset(records.last().map_or(0, |last| last.offset.0 + 1 + last.offset.0 % 3 / 2));
+        let offset = Offset(
+            records
+                .last()
+                .map_or(0, |last| last.offset.0 + 1 + last.offset.0 % 3 / 2),
+        );
         records.push(Record {
             partition,
             offset,
@@ -65,7 +69,12 @@ impl Brokers {
     }
 
     fn committed(&self, partition: Partition) -> u64 {
-        self.committed.lock().unwrap().get(&partition).copied().unwrap_or(0)
+        self.committed
+            .lock()
+            .unwrap()
+            .get(&partition)
+            .copied()
+            .unwrap_or(0)
     }
 }
 
@@ -186,7 +195,8 @@ impl Log for GroupLog {
     fn append(&self, key: u64, body: Vec<u8>, ticket: Ticket) -> Result<(), AppendError> {
         let acks = self.acks.lock().unwrap();
         let acks = acks.as_ref().ok_or(AppendError::Closed)?;
-        acks.send((key, body, ticket)).map_err(|_| AppendError::Closed)
+        acks.send((key, body, ticket))
+            .map_err(|_| AppendError::Closed)
     }
 
     fn set_watermark(&self, partition: Partition, offset: Offset) {

@@ -97,7 +97,11 @@ impl Store for GroupStore {
             return Ok(*head);
         }
         let tables = self.tables()?;
-        Ok(tables.heads.get(&conversation_id).copied().unwrap_or_default())
+        Ok(tables
+            .heads
+            .get(&conversation_id)
+            .copied()
+            .unwrap_or_default())
     }
 
     fn members(&self, conversation_id: u64) -> Result<Option<Arc<[u64]>>, StoreError> {
@@ -112,7 +116,10 @@ impl Store for GroupStore {
 
     fn known(&self, sender: u64, client_msg_id: u64) -> Result<Option<Known>, StoreError> {
         let tables = self.tables()?;
-        Ok(tables.sends.get(&(sender, client_msg_id)).map(|send| send.0))
+        Ok(tables
+            .sends
+            .get(&(sender, client_msg_id))
+            .map(|send| send.0))
     }
 
     fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
@@ -158,10 +165,12 @@ impl Store for GroupStore {
     fn placed(&self, conversation_id: u64, message_id: u64) -> Result<Option<Placed>, StoreError> {
         let tables = self.tables()?;
         let rows = tables.messages.get(&conversation_id);
-        Ok(rows.and_then(|rows| rows.get(&message_id)).map(|row| Placed {
-            seq: row.deliver.seq,
-            log_offset: row.log_offset,
-        }))
+        Ok(rows
+            .and_then(|rows| rows.get(&message_id))
+            .map(|row| Placed {
+                seq: row.deliver.seq,
+                log_offset: row.log_offset,
+            }))
     }
 
     fn placed_by_sender(&self, sender: u64, id: u64) -> Result<Option<Placed>, StoreError> {
