@@ -260,7 +260,8 @@ impl Log for CommitLog {
             Some(Ok(Err(reason))) => Err(LogError::Died(reason)),
             Some(Err(_)) => Err(LogError::Died("it panicked while it ended".into())),
         }
-    }}
+    }
+}
 
 impl Replayed for CommitLog {
     fn end(&self) -> Offset {
