@@ -7,6 +7,7 @@
 pub mod admission;
 mod api;
 mod bell;
+mod cluster;
 pub mod bucket;
 mod generations;
 pub mod hlc;
@@ -21,6 +22,7 @@ pub mod service;
 pub mod store;
 
 pub use api::{Caller, Event, Outlet, Request};
+pub use cluster::{Cluster, ClusterOptions, start_cluster};
 pub use service::clock::{Clock, SystemClock};
 pub use service::config::Config;
 pub use service::counters::{Counters, Health};
