@@ -5,6 +5,7 @@
 //! again after a crash, with the same rows.
 
 pub mod cluster;
+pub mod cql;
 mod expiry;
 pub mod fjall;
 mod rows;
