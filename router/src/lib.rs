@@ -7,7 +7,6 @@
 pub mod admission;
 mod api;
 mod bell;
-mod cluster;
 pub mod bucket;
 mod generations;
 pub mod hlc;
@@ -22,7 +21,6 @@ pub mod service;
 pub mod store;
 
 pub use api::{Caller, Event, Outlet, Request};
-pub use cluster::{Cluster, ClusterOptions, start_cluster};
 pub use service::clock::{Clock, SystemClock};
 pub use service::config::Config;
 pub use service::counters::{Counters, Health};
