@@ -7,7 +7,7 @@ use crate::admission;
 use crate::auth::Verifier;
 use crate::auth::resume::ResumeKey;
 use crate::config::{Config, LogWriter};
-use crate::session::{self, Heartbeat, Mode, Settings, Transport};
+use crate::session::{self, Heartbeat, Mode, Presence, Settings, Transport};
 
 /// Bytes that may wait for a client of the echo mode: some of the largest messages that the
 /// conformance suites send.
@@ -18,6 +18,7 @@ pub(super) fn settings(
     config: &Config,
     mode: Mode,
     verifier: Verifier,
+    presence: Option<Presence>,
 ) -> anyhow::Result<Settings> {
     let limits = &config.limits;
     let frames = proto::Limits::client_frames(limits.payload_bytes_max as usize);
@@ -48,6 +49,7 @@ pub(super) fn settings(
         reconnect_jitter_ms: limits.reconnect_jitter_ms,
         page_messages_max: limits.page_messages_max,
         queue_bytes_max: queue_bytes(config, mode),
+        presence,
     })
 }
 

@@ -3,6 +3,7 @@
 
 mod announce;
 mod compose;
+mod directory;
 mod doorman;
 mod keeper;
 mod memory;
@@ -31,7 +32,7 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make the data directory {}", config.data.display()))?;
     let certificate = certificate::load(&config.tls, &config.data)?;
     let (verifier, dev_key) = crate::auth::verifier(&config.auth, &config.data)?;
-    let settings = Arc::new(compose::settings(config, mode, verifier)?);
+    let settings = Arc::new(compose::settings(config, mode, verifier, None)?);
     let signals = Signals::listen().context("cannot listen for signals")?;
 
     let shards = config.engine.shard_count();
