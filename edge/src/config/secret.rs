@@ -31,6 +31,11 @@ impl Secret {
         self.0.is_empty()
     }
 
+    /// The password itself, where there is one.
+    pub fn into_option(self) -> Option<String> {
+        Some(self.0).filter(|password| !password.is_empty())
+    }
+
     /// This one, or else the file's first line, or none where neither is given.
     pub(super) fn or_file(&self, file: Option<&Path>) -> Result<Secret, SecretError> {
         match file {
@@ -114,11 +119,9 @@ impl ServiceUrl {
         self.parse().is_ok_and(|url| url.password().is_some())
     }
 
-    /// The URL with this password in it where there is one.
-    pub(super) fn with_password(&self, password: &Secret) -> String {
-        let url = self.parse().ok().filter(|_| !password.is_empty());
-        url.and_then(|url| with(url, &password.0))
-            .unwrap_or_else(|| self.0.clone())
+    /// The URL as it was given, its password too.
+    pub fn reveal(&self) -> &str {
+        &self.0
     }
 
     /// The URL for people: no password.
@@ -126,16 +129,14 @@ impl ServiceUrl {
         match self.parse() {
             _ if self.is_empty() => String::new(),
             Ok(url) if url.has_host() && url.password().is_none() => self.0.clone(),
-            Ok(url) if url.has_host() => with(url, MASK).unwrap_or_else(|| MASK.to_owned()),
+            Ok(mut url) if url.has_host() => match url.set_password(Some(MASK)) {
+                Ok(()) => url.into(),
+                Err(()) => MASK.to_owned(),
+            },
             // What is no URL of a service may hold a password all the same.
             _ => MASK.to_owned(),
         }
     }
-}
-
-fn with(mut url: Url, password: &str) -> Option<String> {
-    url.set_password(Some(password)).ok()?;
-    Some(url.into())
 }
 
 impl fmt::Debug for ServiceUrl {

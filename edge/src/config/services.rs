@@ -156,7 +156,7 @@ impl Default for Redis {
             url: ServiceUrl::default(),
             password: Secret::default(),
             password_file: None,
-            key_prefix: String::new(),
+            key_prefix: "rookery:".to_owned(),
         }
     }
 }
@@ -176,17 +176,25 @@ impl Cql {
 }
 
 impl Postgres {
-    /// The URL with its password: a secret.
-    pub fn full_url(&self) -> Result<String, SecretError> {
-        let password = self.password.or_file(self.password_file.as_deref())?;
-        Ok(self.url.with_password(&password))
+    /// The password, where it is not in the URL.
+    pub fn secret(&self) -> Result<Secret, SecretError> {
+        self.password.or_file(self.password_file.as_deref())
     }
 }
 
 impl Redis {
-    /// The URL with its password: a secret.
-    pub fn full_url(&self) -> Result<String, SecretError> {
-        let password = self.password.or_file(self.password_file.as_deref())?;
-        Ok(self.url.with_password(&password))
+    /// The password, where it is not in the URL.
+    pub fn secret(&self) -> Result<Secret, SecretError> {
+        self.password.or_file(self.password_file.as_deref())
+    }
+}
+
+impl ReplicationClass {
+    /// As CQL has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NetworkTopologyStrategy => "NetworkTopologyStrategy",
+            Self::SimpleStrategy => "SimpleStrategy",
+        }
     }
 }

@@ -177,12 +177,11 @@ fn passwords_come_from_files_and_from_the_environment() {
         config.cql.secret().unwrap().reveal(),
         "from the environment"
     );
+    assert_eq!(config.redis.secret().unwrap().reveal(), "from/a file");
+    assert_eq!(config.redis.url.reveal(), "redis://127.0.0.1:16379/0");
+    assert_eq!(config.postgres.secret().unwrap().into_option(), None);
     assert_eq!(
-        config.redis.full_url().unwrap(),
-        "redis://:from%2Fa%20file@127.0.0.1:16379/0"
-    );
-    assert_eq!(
-        config.postgres.full_url().unwrap(),
+        config.postgres.url.reveal(),
         "postgres://rookery:pw-postgres@127.0.0.1:15432/rookery"
     );
 
