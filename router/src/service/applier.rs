@@ -376,7 +376,8 @@ impl ApplierThread {
         match self.store.persist() {
             Ok(()) => {
                 *synced = self.applier.position;
-                self.log.set_watermark(Partition::ONLY, Offset(synced.next_offset));
+                self.log
+                    .set_watermark(Partition::ONLY, Offset(synced.next_offset));
             }
             Err(error) => {
                 tracing::error!(%error, "the store could not be synced");

@@ -390,7 +390,7 @@ pub(super) fn refusal_of(error: &AppendError) -> Refusal {
         AppendError::TooLarge { .. } => Refusal::PAYLOAD_TOO_LARGE,
         AppendError::Failed { .. } | AppendError::TimedOut { .. } | AppendError::Closed => {
             Refusal::NOT_DURABLE
-        },
+        }
     }
 }
 
