@@ -35,7 +35,7 @@ use crate::admission::{Gate, Lobby, Pace, Window};
 use conn::{Conn, Phase, Place};
 use door::Opening;
 pub use heartbeat::Heartbeat;
-pub(crate) use heartbeat::tcp_keepalive_s;
+pub(crate) use heartbeat::{look_interval, tcp_keepalive_s};
 pub use owner::owner;
 pub use presence::{Note, Presence};
 pub use settings::{Mode, Settings, Transport};
