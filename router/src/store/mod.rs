@@ -4,6 +4,7 @@
 //! applier writes, in log order and in whole batches; any thread reads. A batch may be written
 //! again after a crash, with the same rows.
 
+pub mod cql;
 mod expiry;
 pub mod fjall;
 mod rows;
