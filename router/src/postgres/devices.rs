@@ -3,17 +3,6 @@
 use super::Postgres;
 use crate::store::StoreError;
 
-/// A device that logged in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// Whose.
-    pub user_id: u64,
-    /// Which.
-    pub device_id: u32,
-    /// When, Unix ms.
-    pub at_ms: u64,
-}
-
 /// One statement for a batch. A device that is in it twice counts once; rows are written in one order
 /// by everybody, so that two batches never wait for each other in a circle.
 const TOUCH: &str = "\
@@ -27,14 +16,15 @@ const TOUCH: &str = "\
         last_seen = greatest(kept.last_seen, excluded.last_seen)";
 
 impl Postgres {
-    /// Notes that devices logged in. In any order: the first and the last time are kept.
-    pub async fn touch_devices(&self, seen: &[Seen]) -> Result<(), StoreError> {
+    /// Notes that devices logged in: user, device, Unix ms. In any order: the first and the last time
+    /// are kept.
+    pub async fn touch_devices(&self, seen: &[(u64, u32, u64)]) -> Result<(), StoreError> {
         if seen.is_empty() {
             return Ok(());
         }
-        let users: Vec<i64> = seen.iter().map(|seen| seen.user_id.cast_signed()).collect();
-        let devices: Vec<i64> = seen.iter().map(|seen| i64::from(seen.device_id)).collect();
-        let times: Vec<i64> = seen.iter().map(|seen| seen.at_ms.cast_signed()).collect();
+        let users: Vec<i64> = seen.iter().map(|seen| seen.0.cast_signed()).collect();
+        let devices: Vec<i64> = seen.iter().map(|seen| i64::from(seen.1)).collect();
+        let times: Vec<i64> = seen.iter().map(|seen| seen.2.cast_signed()).collect();
         self.run("note devices", async |client| {
             let touch = client.prepare_cached(TOUCH).await?;
             client.execute(&touch, &[&users, &devices, &times]).await

@@ -11,11 +11,11 @@ use crate::store::StoreError;
 
 /// One step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Migration {
+pub(super) struct Migration {
     /// From 1, without holes.
-    pub version: i32,
+    version: i32,
     /// The file's name.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     sql: &'static str,
 }
 
@@ -45,9 +45,9 @@ const RECORDS: &str = "\
         applied_at timestamptz NOT NULL DEFAULT now() \
     )";
 
-/// Applies what is missing, and tells what it applied. Waits for another that migrates, up to a
+/// Applies what is missing, and names what it applied. Waits for another that migrates, up to a
 /// minute; else it takes the time that the changes take.
-pub async fn migrate(options: &Options) -> Result<Vec<Migration>, StoreError> {
+pub async fn migrate(options: &Options) -> Result<Vec<String>, StoreError> {
     let mut client = connect(options).await?;
     let doing = "migrate PostgreSQL";
     let failed = |error: tokio_postgres::Error| error::of_call(doing, &error);
@@ -73,12 +73,21 @@ pub async fn migrate(options: &Options) -> Result<Vec<Migration>, StoreError> {
         .map_err(failed)?;
         step.commit().await.map_err(failed)?;
     }
-    Ok(missing)
+    Ok(names(&missing))
 }
 
 /// What [`migrate`] would apply. Changes nothing.
-pub async fn pending(options: &Options) -> Result<Vec<Migration>, StoreError> {
-    missing(&connect(options).await?).await
+pub async fn pending(options: &Options) -> Result<Vec<String>, StoreError> {
+    missing(&connect(options).await?)
+        .await
+        .map(|missing| names(&missing))
+}
+
+fn names(migrations: &[Migration]) -> Vec<String> {
+    migrations
+        .iter()
+        .map(|migration| migration.name.to_owned())
+        .collect()
 }
 
 /// What the database lacks. A database that is ahead of this program, or that another program made, is

@@ -20,8 +20,7 @@ use tokio_postgres::{Error, NoTls};
 use crate::store::StoreError;
 
 pub use check::check;
-pub use devices::Seen;
-pub use migrations::{Migration, migrate, pending};
+pub use migrations::{migrate, pending};
 pub use options::Options;
 
 /// The name that errors and checks give.

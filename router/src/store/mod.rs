@@ -5,6 +5,7 @@
 //! again after a crash, with the same rows.
 
 pub mod cql;
+pub mod cluster;
 mod expiry;
 pub mod fjall;
 mod rows;
