@@ -92,7 +92,11 @@ fn connect(config: &Config) -> Result<(), Failure> {
     super::print(format!("{}\n", lines.join("\n")).as_bytes())?;
     match checked.iter().map(Checked::fatal).sum::<usize>() {
         0 => Ok(()),
-        1 => Err(Failure::running(anyhow::anyhow!("1 thing is wrong, see above"))),
-        many => Err(Failure::running(anyhow::anyhow!("{many} things are wrong, see above"))),
+        1 => Err(Failure::running(anyhow::anyhow!(
+            "1 thing is wrong, see above"
+        ))),
+        many => Err(Failure::running(anyhow::anyhow!(
+            "{many} things are wrong, see above"
+        ))),
     }
 }

@@ -70,9 +70,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mode = if args.echo { Mode::Echo } else { Mode::Chat };
     crate::serve::serve(&config, mode).map_err(|error| {
         // Files that the configuration names are the operator's to mend, as `check-config` says too.
-        if error.is::<KeyError>()
-            || error.is::<CertificateError>()
-            || error.is::<SecretError>() {
+        if error.is::<KeyError>() || error.is::<CertificateError>() || error.is::<SecretError>() {
             Failure::usage(format!("{error:#}"))
         } else {
             Failure::Running(error)

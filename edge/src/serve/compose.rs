@@ -1,5 +1,7 @@
 //! From the configuration to what each floor is started with.
 
+use std::time::Duration;
+
 use rookery_router::log::WriterKind;
 use rookery_wire::{link, proto, ws};
 
@@ -67,6 +69,16 @@ fn handshakes(config: &Config) -> usize {
     config.limits.handshakes_max.div_ceil(shards) as usize
 }
 
+/// How often each connection tells the directory of itself, at least, on a host as full as it may be.
+pub(super) fn heard_every(config: &Config) -> Duration {
+    session::look_interval(heartbeat(config), connections_per_shard(config))
+}
+
+/// On a host as full as it may be.
+fn connections_per_shard(config: &Config) -> usize {
+    config.limits.connections_max as usize / usize::from(config.engine.shard_count().max(1))
+}
+
 /// What the gate is told.
 pub(super) fn admission(config: &Config) -> anyhow::Result<admission::Limits> {
     let limits = &config.limits;
@@ -91,7 +103,6 @@ fn queue_bytes(config: &Config, mode: Mode) -> usize {
 /// What the engine is started with.
 pub(super) fn engine(config: &Config, mode: Mode) -> rookery_shard::Config {
     let connections = u64::from(config.limits.connections_max);
-    let per_shard = connections as usize / usize::from(config.engine.shard_count().max(1));
     let listeners = config
         .listen
         .tls
@@ -106,7 +117,10 @@ pub(super) fn engine(config: &Config, mode: Mode) -> rookery_shard::Config {
         // which are never refused, and for what one receive leads to.
         send_queue_bytes_max: 3 * queue_bytes(config, mode),
         stop_grace_ms: u64::from(config.limits.drain_timeout_ms),
-        tcp_keepalive_s: Some(session::tcp_keepalive_s(heartbeat(config), per_shard)),
+        tcp_keepalive_s: Some(session::tcp_keepalive_s(
+            heartbeat(config),
+            connections_per_shard(config),
+        )),
         ..rookery_shard::Config::for_connections(connections, config.engine.shard_count())
     }
 }

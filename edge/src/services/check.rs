@@ -51,7 +51,7 @@ pub fn refuse_where_behind(services: &Services) -> anyhow::Result<()> {
     let (cql, postgres) = (services.cql.clone(), services.postgres.clone());
     let asks: [Ask<Result<Vec<String>, StoreError>>; 2] = [
         Box::new(move || block_on(async { cql::pending(&cql).await })),
-        Box::new(move || block_on(async { super::migrate::postgres_pending(&postgres).await })),
+        Box::new(move || block_on(async { postgres::pending(&postgres).await })),
     ];
     let answers = at_once(asks.into(), PATIENCE);
     let mut behind = Vec::new();
@@ -115,7 +115,11 @@ mod tests {
         let answers = at_once(asks, Duration::from_millis(200));
         assert_eq!(answers[1], Ok(7));
         assert_eq!(answers[2], Err("no runtime".to_owned()));
-        assert!(answers[0].as_ref().is_err_and(|why| why.contains("no answer")));
+        assert!(
+            answers[0]
+                .as_ref()
+                .is_err_and(|why| why.contains("no answer"))
+        );
         drop(hang);
     }
 }

@@ -1,10 +1,13 @@
 //! Makes what the services lack: topics, the keyspace and its tables, the tables of PostgreSQL. Each
 //! service first says what it lacks; nothing lacking is nothing done.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use rookery_router::log::kafka;
-use rookery_router::store::{StoreError, cql};
-use rookery_router::postgres;
+use rookery_router::store::cql;
+use rookery_router::{SystemClock, postgres, redis};
+use tokio::runtime::Handle;
 
 use super::{Services, block_on};
 
@@ -29,7 +32,7 @@ pub fn plan(services: &Services) -> anyhow::Result<Vec<Step>> {
     }
     let cql = block_on(cql::pending(&services.cql))?.context("cql")?;
     steps.extend(cql.iter().map(|name| step("cql", cql_text(services, name))));
-    let tables = block_on(postgres_pending(&services.postgres))?.context("postgres")?;
+    let tables = block_on(postgres::pending(&services.postgres))?.context("postgres")?;
     steps.extend(tables.into_iter().map(|name| step("postgres", name)));
     Ok(steps)
 }
@@ -43,24 +46,34 @@ pub fn migrate(services: &Services, mut done: impl FnMut(&Step)) -> anyhow::Resu
         done(&step);
     };
     let topics = services.topics;
-    for topic in kafka::ensure(&services.kafka, topics.partitions, topics.replication)? {
-        tell(step("kafka", topic_text(services, &topic)));
+    let made = kafka::ensure(&services.kafka, topics.partitions, topics.replication)?;
+    for topic in &made {
+        tell(step("kafka", topic_text(services, topic)));
+    }
+    if made.contains(&services.kafka.messages()) {
+        note_empty_log(services)?;
     }
     for name in block_on(cql::migrate(&services.cql))?.context("cql")? {
         tell(step("cql", cql_text(services, &name)));
     }
     for made in block_on(postgres::migrate(&services.postgres))?.context("postgres")? {
-        tell(step("postgres", made.name.to_owned()));
+        tell(step("postgres", made));
     }
     Ok(count)
 }
 
-/// The names of the steps that PostgreSQL lacks.
-pub(super) async fn postgres_pending(
-    options: &postgres::Options,
-) -> Result<Vec<String>, StoreError> {
-    let missing = postgres::pending(options).await?;
-    Ok(missing.iter().map(|step| step.name.to_owned()).collect())
+/// Tells Redis that nothing was claimed before it. Without that it knows of itself that it may have
+/// forgotten something, and every id is looked up in CQL as well for seven days: slower, and no mistake.
+fn note_empty_log(services: &Services) -> anyhow::Result<()> {
+    let noted = block_on(async {
+        let clock = Arc::new(SystemClock);
+        let claims = redis::Claims::start(&services.redis, clock, &Handle::current())?;
+        claims.note_empty_log().await
+    })?;
+    if let Err(error) = noted {
+        tracing::warn!(%error, "Redis was not told that the log is new; ids are looked up in CQL for 7 days");
+    }
+    Ok(())
 }
 
 fn topic_text(services: &Services, topic: &str) -> String {
@@ -68,7 +81,11 @@ fn topic_text(services: &Services, topic: &str) -> String {
         partitions,
         replication,
     } = services.topics;
-    let partitions = if topic == services.kafka.messages() { partitions } else { 1 };
+    let partitions = if topic == services.kafka.messages() {
+        partitions
+    } else {
+        1
+    };
     format!("topic {topic}, {partitions} partitions, {replication} replicas")
 }
 

@@ -9,6 +9,7 @@ use std::future::Future;
 
 use anyhow::Context as _;
 use rookery_router::log::kafka;
+use rookery_router::record::MESSAGE_HEADER_BYTES;
 use rookery_router::store::cql;
 use rookery_router::{postgres, redis};
 
@@ -85,6 +86,8 @@ impl Services {
 
 fn kafka_options(config: &Config) -> Result<kafka::Options, SecretError> {
     let asked = &config.kafka;
+    let defaults = kafka::Options::default();
+    let longest = config.limits.payload_bytes_max as usize + MESSAGE_HEADER_BYTES;
     Ok(kafka::Options {
         brokers: asked.brokers.clone(),
         username: asked.username.clone(),
@@ -95,7 +98,8 @@ fn kafka_options(config: &Config) -> Result<kafka::Options, SecretError> {
         linger_ms: asked.linger_ms,
         delivery_timeout_ms: asked.delivery_timeout_ms,
         session_timeout_ms: asked.session_timeout_ms,
-        ..kafka::Options::default()
+        record_bytes_max: defaults.record_bytes_max.max(longest),
+        ..defaults
     })
 }
 

@@ -60,7 +60,10 @@ mod tests {
     #[test]
     fn warnings_are_told_and_do_not_fail() {
         let well = checked(Vec::new());
-        assert_eq!(well.lines(), ["ok       redis     redis://127.0.0.1:6379/0"]);
+        assert_eq!(
+            well.lines(),
+            ["ok       redis     redis://127.0.0.1:6379/0"]
+        );
         let warned = checked(vec![problem(false)]);
         assert_eq!((well.fatal(), warned.fatal()), (0, 0));
         assert_eq!(

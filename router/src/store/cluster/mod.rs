@@ -6,5 +6,9 @@
 //! [`StoreError::Away`](super::StoreError::Away) may be done again.
 
 mod claim;
+mod drivers;
+mod members;
+mod store;
 
 pub use claim::{Sends, claim};
+pub use store::{ClusterStore, Options};
