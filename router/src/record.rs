@@ -158,7 +158,9 @@ pub fn decode(body: &[u8]) -> Result<Record<'_>, DecodeError> {
     let (&[version, kind], rest) = body.split_first_chunk().ok_or(DecodeError::Malformed)?;
     match version {
         VERSION => {}
-        VERSION..=VERSION_PLAUSIBLE_MAX => return Err(DecodeError::Version(version)),
+        newer if (VERSION..=VERSION_PLAUSIBLE_MAX).contains(&newer) => {
+            return Err(DecodeError::Version(version));
+        }
         _ => return Err(DecodeError::Malformed),
     }
     match kind {

@@ -1,6 +1,12 @@
 //! The router over a log and a store that several routers share: partitions move, services go away,
 //! appends time out, and yet every acked message is there once, in one dense order.
 
+#![allow(clippy::unwrap_used, reason = "a test that can not go on panics")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "moves and outages are spread over real time"
+)]
+
 mod router_support;
 
 use std::collections::{HashMap, HashSet};

@@ -78,10 +78,13 @@ impl Brokers {
     }
 }
 
+/// A key, a body, and the ticket of its append.
+type Append = (u64, Vec<u8>, Ticket);
+
 /// One router's end of the log.
 pub struct GroupLog {
     brokers: Arc<Brokers>,
-    acks: Mutex<Option<Sender<(u64, Vec<u8>, Ticket)>>>,
+    acks: Mutex<Option<Sender<Append>>>,
     consumed: Arc<Mutex<HashMap<Partition, u64>>>,
     feed: Arc<Mutex<Box<dyn Feed>>>,
     closed: Arc<AtomicBool>,
@@ -148,7 +151,7 @@ impl GroupLog {
     }
 }
 
-fn produce(brokers: &Brokers, take: &Receiver<(u64, Vec<u8>, Ticket)>, mut acks: Box<dyn Acks>) {
+fn produce(brokers: &Brokers, take: &Receiver<Append>, mut acks: Box<dyn Acks>) {
     while let Ok(first) = take.recv() {
         for (key, body, ticket) in std::iter::once(first).chain(take.try_iter()) {
             let (partition, offset) = brokers.write(key, body);
@@ -186,7 +189,7 @@ fn consume(
             consumed.lock().unwrap().insert(partition, after);
         }
         if idle {
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::park_timeout(Duration::from_millis(1));
         }
     }
 }
