@@ -115,8 +115,8 @@ impl Cql {
 
     /// The heads of many, in their order.
     pub async fn heads(&self, conversation_ids: &[u64]) -> Result<Vec<Head>, StoreError> {
-        stream::iter(conversation_ids)
-            .map(|&id| self.head(id))
+        stream::iter(conversation_ids.iter().copied())
+            .map(|id| self.head(id))
             .buffered(self.options.in_flight_max)
             .try_collect()
             .await
@@ -134,8 +134,8 @@ impl Cql {
 
     /// The messages that many (sender, `client_msg_id`) stand for, in their order.
     pub async fn known_many(&self, sends: &[(u64, u64)]) -> Result<Vec<Option<Known>>, StoreError> {
-        stream::iter(sends)
-            .map(|&(sender, client_msg_id)| self.known(sender, client_msg_id))
+        stream::iter(sends.iter().copied())
+            .map(|(sender, client_msg_id)| self.known(sender, client_msg_id))
             .buffered(self.options.in_flight_max)
             .try_collect()
             .await
