@@ -1,6 +1,6 @@
 //! Which node a user is connected to.
 //!
-//! Each entry lives for [`USER_TTL`] after its last refresh, so a node that dies takes its users along.
+//! Each entry lives for a time ([`USER_TTL`] unless said) after its last refresh, so a node that dies takes its users along.
 //! A user with devices on two nodes is found on the one that refreshed last.
 
 use std::time::Duration;
@@ -31,6 +31,7 @@ pub struct Directory {
     lane: Lane,
     keys: Keys,
     node_id: u16,
+    ttl: Duration,
 }
 
 impl Directory {
@@ -40,7 +41,14 @@ impl Directory {
             lane: Lane::new(options)?,
             keys: options.keys(),
             node_id,
+            ttl: USER_TTL,
         })
+    }
+
+    /// For clients whose heartbeats come less often than [`USER_TTL`].
+    #[must_use]
+    pub fn with_ttl(self, ttl: Duration) -> Directory {
+        Directory { ttl, ..self }
     }
 
     /// Users that are connected here.
@@ -49,7 +57,7 @@ impl Directory {
             let mut pipeline = pipe();
             for &user_id in chunk {
                 let set = pipeline.cmd("SET").arg(self.keys.user(user_id));
-                set.arg(self.node_id).arg("EX").arg(USER_TTL.as_secs());
+                set.arg(self.node_id).arg("EX").arg(self.ttl.as_secs());
                 set.ignore();
             }
             self.lane

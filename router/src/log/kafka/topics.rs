@@ -143,6 +143,29 @@ pub fn is_empty(options: &Options) -> Result<bool, LogError> {
     Ok(true)
 }
 
+/// The topics that [`ensure`] would make. Blocks for some seconds.
+pub fn missing(options: &Options) -> Result<Vec<String>, LogError> {
+    options.check()?;
+    let mut missing = Vec::new();
+    for name in [options.messages(), options.dead_letters()] {
+        let refused = match metadata(options, &name) {
+            Ok(metadata) => refusal(&metadata, &name),
+            Err(trouble) => Some(trouble),
+        };
+        match refused {
+            None => {}
+            Some((Trouble::NoTopic, _)) => missing.push(name),
+            Some((trouble, what)) => {
+                return Err(LogError::Service {
+                    service: options.service(),
+                    reason: format!("{what}. {}", trouble.advice()),
+                });
+            }
+        }
+    }
+    Ok(missing)
+}
+
 /// Makes the topics that are missing, and gives their names. `partitions` is for the messages; the dead
 /// letters have one. Blocks for some seconds.
 pub fn ensure(
@@ -151,35 +174,26 @@ pub fn ensure(
     replication: u32,
 ) -> Result<Vec<String>, LogError> {
     options.check()?;
-    let refuse = |reason: String| LogError::Service {
-        service: options.service(),
-        reason,
-    };
-    let names = [
-        (options.messages(), partitions),
-        (options.dead_letters(), 1),
-    ];
-    let mut missing = Vec::new();
-    for (name, partitions) in &names {
-        let found = metadata(options, name)
-            .map_err(|(trouble, what)| refuse(format!("{what}. {}", trouble.advice())))?;
-        match refusal(&found, name) {
-            None => {}
-            Some((Trouble::NoTopic, _)) => missing.push((name.as_str(), *partitions)),
-            Some((trouble, what)) => return Err(refuse(format!("{what}. {}", trouble.advice()))),
-        }
-    }
+    let missing = missing(options)?;
     if missing.is_empty() {
-        return Ok(Vec::new());
+        return Ok(missing);
     }
-    create(options, &missing, replication)?;
-    missing
-        .into_iter()
-        .map(|(name, _)| {
-            wait_for_leaders(options, name).map_err(refuse)?;
-            Ok(name.to_owned())
-        })
-        .collect()
+    let partitions_of = |name: &str| match name == options.messages() {
+        true => partitions,
+        false => 1,
+    };
+    let new: Vec<(&str, u32)> = missing
+        .iter()
+        .map(|name| (name.as_str(), partitions_of(name)))
+        .collect();
+    create(options, &new, replication)?;
+    for name in &missing {
+        wait_for_leaders(options, name).map_err(|reason| LogError::Service {
+            service: options.service(),
+            reason,
+        })?;
+    }
+    Ok(missing)
 }
 
 fn create(options: &Options, missing: &[(&str, u32)], replication: u32) -> Result<(), LogError> {
