@@ -12,6 +12,7 @@ mod generations;
 pub mod hlc;
 pub mod ids;
 pub mod log;
+pub mod problem;
 pub mod record;
 pub mod sequencer;
 pub mod service;
