@@ -10,6 +10,7 @@ mod block;
 mod disk;
 mod engine;
 mod format;
+pub mod kafka;
 mod options;
 mod queue;
 mod recover;
