@@ -17,26 +17,30 @@ use log_support::forms::{Answer, Bounds, Form, Glommio, Kafka, Life, Plain};
 use log_support::{PATIENCE, body, key};
 use rookery_router::log::{AppendError, Log, LogError, Offset, Partition, Record};
 
+macro_rules! promise {
+    ([$($attribute:meta)?], $test:ident, $form:ty) => {
+        #[test]
+        $(#[$attribute])?
+        fn $test() {
+            super::$test::<$form>();
+        }
+    };
+}
+
 macro_rules! suite {
-    ($module:ident, $form:ty, $(#[$attribute:meta])*, [$($test:ident),* $(,)?]) => {
+    ($module:ident, $form:ty, $attribute:tt, [$($test:ident),* $(,)?]) => {
         mod $module {
             use super::*;
-            $(
-                #[test]
-                $(#[$attribute])*
-                fn $test() {
-                    super::$test::<$form>();
-                }
-            )*
+            $(promise!($attribute, $test, $form);)*
         }
     };
 }
 
 macro_rules! suites {
     ($tests:tt) => {
-        suite!(plain, Plain, , $tests);
-        suite!(glommio, Glommio, , $tests);
-        suite!(kafka, Kafka, #[ignore = "needs services: cargo xtask test --only cluster"], $tests);
+        suite!(plain, Plain, [], $tests);
+        suite!(glommio, Glommio, [], $tests);
+        suite!(kafka, Kafka, [ignore = "needs services: cargo xtask test --only cluster"], $tests);
     };
 }
 

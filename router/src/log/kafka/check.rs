@@ -8,7 +8,7 @@ use futures_executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 
-use super::health::{SERVICE, Trouble};
+use super::health::SERVICE;
 use super::options::Options;
 use super::topics::{Hearsay, PARTITIONS, REPLICATION, TIMEOUT, metadata, refusal};
 use crate::log::LogError;

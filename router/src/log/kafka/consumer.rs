@@ -174,7 +174,7 @@ impl Consuming {
             return Ok(());
         }
         self.committed_at = now();
-        let due = group.marks().to_tell();
+        let due = group.marks().take_due();
         if due.is_empty() {
             return Ok(());
         }

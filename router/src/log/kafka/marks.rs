@@ -41,10 +41,6 @@ impl Marks {
         self.marks.keys().copied().collect()
     }
 
-    pub(super) fn holds(&self, partition: u32) -> bool {
-        self.marks.contains_key(&partition)
-    }
-
     /// The store has everything below `offset`. Of a partition that is consumed elsewhere it says
     /// nothing.
     pub(super) fn applied(&mut self, partition: u32, offset: u64) {
@@ -54,7 +50,7 @@ impl Marks {
     }
 
     /// What the group is to be told now; counts as told.
-    pub(super) fn to_tell(&mut self) -> Vec<(u32, u64)> {
+    pub(super) fn take_due(&mut self) -> Vec<(u32, u64)> {
         let due = self
             .marks
             .iter_mut()
@@ -89,14 +85,14 @@ mod tests {
     fn only_what_is_consumed_here_is_told_and_never_backwards() {
         let mut marks = Marks::default();
         marks.applied(1, 50);
-        assert_eq!(marks.to_tell(), [], "not consumed here");
+        assert_eq!(marks.take_due(), [], "not consumed here");
         marks.assign(1, 10);
-        assert_eq!(marks.to_tell(), [], "the group knows");
+        assert_eq!(marks.take_due(), [], "the group knows");
         marks.applied(1, 7);
-        assert_eq!(marks.to_tell(), [], "backwards");
+        assert_eq!(marks.take_due(), [], "backwards");
         marks.applied(1, 12);
-        assert_eq!(marks.to_tell(), [(1, 12)]);
-        assert_eq!(marks.to_tell(), [], "told already");
+        assert_eq!(marks.take_due(), [(1, 12)]);
+        assert_eq!(marks.take_due(), [], "told already");
     }
 
     #[test]
@@ -104,12 +100,12 @@ mod tests {
         let mut marks = Marks::default();
         marks.assign(1, 0);
         marks.applied(1, 5);
-        assert_eq!(marks.to_tell(), [(1, 5)]);
+        assert_eq!(marks.take_due(), [(1, 5)]);
         marks.refused(1);
-        assert_eq!(marks.to_tell(), [(1, 5)]);
+        assert_eq!(marks.take_due(), [(1, 5)]);
         marks.committed(1, 5);
         marks.refused(1);
-        assert_eq!(marks.to_tell(), []);
+        assert_eq!(marks.take_due(), []);
     }
 
     #[test]
@@ -119,11 +115,11 @@ mod tests {
         marks.assign(2, 0);
         marks.applied(1, 5);
         // Told is not enough: the answer is still under way.
-        assert_eq!(marks.to_tell(), [(1, 5)]);
+        assert_eq!(marks.take_due(), [(1, 5)]);
         assert_eq!(marks.unassign(1), Some(5));
         assert_eq!(marks.unassign(2), None);
-        assert!(!marks.holds(1));
+        assert_eq!(marks.partitions(), [0; 0]);
         marks.applied(1, 9);
-        assert_eq!(marks.to_tell(), []);
+        assert_eq!(marks.take_due(), []);
     }
 }
