@@ -9,6 +9,7 @@
 
 mod log_support;
 
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use log_support::PATIENCE;
@@ -16,7 +17,7 @@ use log_support::group::*;
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rookery_router::log::kafka;
-use rookery_router::log::{AppendError, Log};
+use rookery_router::log::{AppendError, Fed, Feed, Log, Offset, Partition};
 
 const DELIVERY_TIMEOUT_MS: u32 = 1500;
 
@@ -111,4 +112,56 @@ fn a_log_that_closes_while_brokers_are_away_answers_every_ticket() {
         begun.elapsed()
     );
     assert_eq!(answers.try_iter().count(), 500);
+}
+
+/// Passes on what it is given, and marks nothing.
+struct Told(Sender<Fed>);
+
+impl Feed for Told {
+    fn feed(&mut self, fed: Fed) -> bool {
+        drop(self.0.send(fed));
+        true
+    }
+}
+
+#[test]
+fn who_was_thought_dead_is_told_so_and_begins_again_where_the_group_is() {
+    let cluster = MockCluster::new(1).unwrap();
+    let options = topics(&cluster);
+    let (tell, told) = channel();
+    let (answered, answers) = channel();
+    let acks = Box::new(Answered(answered));
+    let log = kafka::open(options, acks, Box::new(Told(tell))).unwrap();
+    append(&log, &answers, 0..50);
+    let next = || told.recv_timeout(PATIENCE).unwrap();
+    let records = |count: usize| {
+        let mut places = Vec::new();
+        while places.len() < count {
+            match next() {
+                Fed::Records(records) => {
+                    places.extend(
+                        records
+                            .iter()
+                            .map(|record| (record.partition, record.offset)),
+                    );
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        places.sort_unstable();
+        places
+    };
+    let all: Vec<Partition> = (0..3).map(Partition).collect();
+    assert!(matches!(next(), Fed::Assigned(partitions) if partitions == all));
+    let first = records(50);
+
+    // The group says at the next heartbeat that it does not know this consumer.
+    let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
+    cluster.request_errors(RDKafkaApiKey::Heartbeat, &[unknown]);
+    assert!(matches!(next(), Fed::Lost(partitions) if partitions == all));
+    // Too late: another process may have gone on from there.
+    log.set_watermark(Partition(0), Offset(5));
+    assert!(matches!(next(), Fed::Assigned(partitions) if partitions == all));
+    assert_eq!(records(50), first);
+    log.close().unwrap();
 }
