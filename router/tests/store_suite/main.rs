@@ -16,24 +16,28 @@ trait Subject {
     fn restart(&mut self);
 }
 
+macro_rules! promise {
+    ([$($attribute:tt)*] $promise:ident $subject:expr) => {
+        #[test]
+        $($attribute)*
+        fn $promise() {
+            crate::promises::$promise(&mut $subject);
+        }
+    };
+}
+
 macro_rules! run {
-    ($(#[$attribute:meta])* $module:ident, $subject:expr, [$($promise:ident),* $(,)?]) => {
+    ($attributes:tt $module:ident $subject:expr, [$($promise:ident),* $(,)?]) => {
         mod $module {
-            $(
-                #[test]
-                $(#[$attribute])*
-                fn $promise() {
-                    crate::promises::$promise(&mut $subject);
-                }
-            )*
+            $(promise! { $attributes $promise $subject })*
         }
     };
 }
 
 macro_rules! promises {
-    ($(#[$attribute:meta])* $module:ident, $subject:expr) => {
+    ($attributes:tt $module:ident $subject:expr) => {
         run! {
-            $(#[$attribute])* $module, $subject,
+            $attributes $module $subject,
             [
                 what_was_applied_is_read_back,
                 what_is_not_there_is_empty,
@@ -49,9 +53,10 @@ macro_rules! promises {
     };
 }
 
-promises!(fjall, crate::fjall_subject::FjallSubject::new());
-promises!(
-    #[ignore = "needs services: cargo xtask test --only cluster"]
-    cql,
-    crate::cql_subject::CqlSubject::new()
-);
+promises! { [] fjall crate::fjall_subject::FjallSubject::new() }
+promises! {
+    [
+        #[ignore = "needs services: cargo xtask test --only cluster"]
+    ]
+    cql crate::cql_subject::CqlSubject::new()
+}
