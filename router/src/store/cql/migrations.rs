@@ -84,7 +84,9 @@ impl Migration {
         let text: Vec<&str> = self.text.lines().filter(code).collect();
         let text = text.join("\n");
         // At the end of a line: a comment in quotes may have one too.
-        let statements = text.split(";\n").map(|statement| statement.trim_end_matches(';').trim());
+        let statements = text
+            .split(";\n")
+            .map(|statement| statement.trim_end_matches(';').trim());
         statements
             .filter(|statement| !statement.is_empty())
             .map(ToOwned::to_owned)
