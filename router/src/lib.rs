@@ -26,4 +26,4 @@ pub use service::config::Config;
 pub use service::counters::{Counters, Health};
 pub use service::error::StartError;
 pub use service::space::{DiskSpace, Space};
-pub use service::{Busy, OpenedLog, RouterHandle, start, start_on};
+pub use service::{Busy, OpenedLog, RouterHandle, start, start_on, start_shared};

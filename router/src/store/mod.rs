@@ -173,6 +173,12 @@ pub trait Store: Send + Sync + 'static {
     /// A conversation's members, ascending; `None` where there is no such conversation.
     fn members(&self, conversation_id: u64) -> Result<Option<Arc<[u64]>>, StoreError>;
 
+    /// The same of many, in order.
+    fn members_of(&self, conversation_ids: &[u64]) -> Result<Vec<Option<Arc<[u64]>>>, StoreError> {
+        let members = |&id| self.members(id);
+        conversation_ids.iter().map(members).collect()
+    }
+
     /// Whether a user is in a conversation.
     fn is_member(&self, conversation_id: u64, user_id: u64) -> Result<bool, StoreError>;
 
