@@ -2,6 +2,8 @@
 //! (members aside, which `cql` does not have). What only the distributed one promises is in `cql_only`
 //! and `cluster_only`.
 
+#![allow(clippy::unwrap_used, reason = "a test that can not go on panics")]
+
 mod cluster_only;
 mod cluster_subject;
 mod cql_only;
