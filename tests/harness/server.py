@@ -47,8 +47,9 @@ class Server:
     """One server process and its data directory. The same object may be started again."""
 
     def __init__(self, data: Path, *, address: str = "127.0.0.1", shards: int = 2, echo: bool = False, config: str = "",
-                 key: bytes | None = None) -> None:
-        """`key` signs login tokens (HS256); without it the server makes a development key."""
+                 key: bytes | None = None, environment: dict[str, str] | None = None) -> None:
+        """`key` signs login tokens (HS256); without it the server makes a development key. `environment`
+        is added to this process's own."""
         self.data = data
         self.tls_port = free_port()
         self.plain_port = free_port()
@@ -56,6 +57,7 @@ class Server:
         self.shards = shards
         self.echo = echo
         self.key = key
+        self.environment = environment or {}
         self.config = config + (tokens.key_section(data, key) if key else "")
         self.process: subprocess.Popen | None = None
         self.said: list[str] = []
@@ -84,7 +86,7 @@ class Server:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
-                preexec_fn=die_with_parent)
+                preexec_fn=die_with_parent, env={**os.environ, **self.environment})
         threading.Thread(target=self._listen, args=(self.process, self._lines), daemon=True).start()
 
     @staticmethod
@@ -119,6 +121,14 @@ class Server:
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"did not stop within {STOP_SECONDS} s\n{self.story()}") from None
+
+    def freeze(self) -> None:
+        """SIGSTOP: it is there and does nothing, and its clocks run on."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
 
     def hang_up(self) -> None:
         """SIGHUP: certificates are read again."""
