@@ -24,7 +24,7 @@ def server(deployment, services):
 async def restart(server) -> float:
     """How long it took to be ready, s."""
     begin = time.monotonic()
-    await asyncio.to_thread(server.start)
+    await server.begin()
     return time.monotonic() - begin
 
 

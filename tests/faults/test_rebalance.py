@@ -23,7 +23,7 @@ async def test_servers_come_and_go(deployment, first, form, dice, tell):
         async def join() -> None:
             """The second one starts, and half of the members move to it."""
             await crowd.runs(form.seconds(1, 5))
-            await asyncio.to_thread(second.start)
+            await second.begin()
             await crowd.settle_in()
             await crowd.runs(form.seconds(3, 15))
 

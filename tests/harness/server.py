@@ -1,5 +1,6 @@
 """Starting, watching and ending a `rookery serve`."""
 
+import asyncio
 import ctypes
 import os
 import queue
@@ -70,6 +71,12 @@ class Server:
         self.launch()
         self.wait_ready()
         return self
+
+    async def begin(self) -> None:
+        """`start`, for a coroutine whose peers go on meanwhile."""
+        # On this thread: the process dies with the thread that started it (prctl(2), PR_SET_PDEATHSIG).
+        self.launch()
+        await asyncio.to_thread(self.wait_ready)
 
     def launch(self) -> None:
         """Starts the process."""

@@ -56,9 +56,7 @@ pub(crate) fn run(checkout: &Checkout, screen: &Screen, options: &Options) -> Re
     let began = Instant::now();
     screen.heading("faults");
     build(checkout, screen)?;
-    for tool in [Tool::Python, Tool::FakeTime] {
-        tools::ensure(checkout, screen, tool)?;
-    }
+    tools::ensure(checkout, screen, Tool::Python)?;
     let up = services::up(checkout, screen, &Given::from_environment())?;
     let rows = checkout.logs().join("faults-rows.jsonl");
     std::fs::remove_file(&rows).ok();
