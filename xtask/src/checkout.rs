@@ -54,6 +54,11 @@ impl Checkout {
         self.target.join("density")
     }
 
+    /// Data, logs and pids of the services of the distributed form.
+    pub(crate) fn services(&self) -> PathBuf {
+        self.target.join("services")
+    }
+
     /// A path as a command at the root may name it.
     pub(crate) fn relative<'a>(&self, path: &'a Path) -> &'a Path {
         path.strip_prefix(&self.root).unwrap_or(path)

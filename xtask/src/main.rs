@@ -11,6 +11,7 @@ mod instructions;
 mod lint;
 mod process;
 mod screen;
+mod services;
 mod test;
 mod tidy;
 mod tools;
@@ -48,6 +49,8 @@ enum Chore {
     Instructions(instructions::Options),
     /// Profile the server under load and draw `flamegraphs/NAME.svg`.
     Flamegraph(flamegraph::Options),
+    /// Start and stop the services of the distributed form: Kafka, Cassandra, PostgreSQL, Redis.
+    Services(services::Options),
 }
 
 fn main() -> ExitCode {
@@ -73,5 +76,6 @@ fn run(arguments: &Arguments) -> Result<bool> {
         Chore::Tools => tools::run(&checkout, &screen),
         Chore::Instructions(options) => instructions::run(&checkout, &screen, options),
         Chore::Flamegraph(options) => flamegraph::run(&checkout, &screen, options),
+        Chore::Services(options) => services::run(&checkout, &screen, options),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Python and npm packages are pinned in `tests/` and go into `.tools/`; the rest are Debian packages.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use crate::checkout::Checkout;
 use crate::process;
 use crate::screen::{Screen, duration};
+use crate::services::install as services;
 
 /// Registries may be slow, but not forever.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
@@ -32,10 +34,18 @@ pub(crate) enum Tool {
     Valgrind,
     /// Takes profiles.
     Perf,
+    /// The jars of `tests/services/kafka/pom.xml`, and Java.
+    Kafka,
+    /// The jars of `tests/services/cassandra/pom.xml`, and Java.
+    Cassandra,
+    /// `redis-server` of Debian.
+    Redis,
+    /// A PostgreSQL server of Debian.
+    Postgres,
 }
 
 impl Tool {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 11] = [
         Self::Python,
         Self::Node,
         Self::OpenSsl,
@@ -43,6 +53,10 @@ impl Tool {
         Self::TestSsl,
         Self::Valgrind,
         Self::Perf,
+        Self::Kafka,
+        Self::Cassandra,
+        Self::Redis,
+        Self::Postgres,
     ];
 
     fn name(self) -> &'static str {
@@ -54,6 +68,10 @@ impl Tool {
             Self::TestSsl => "testssl.sh",
             Self::Valgrind => "valgrind",
             Self::Perf => "perf",
+            Self::Kafka => "Kafka",
+            Self::Cassandra => "Cassandra",
+            Self::Redis => "Redis",
+            Self::Postgres => "PostgreSQL",
         }
     }
 
@@ -76,6 +94,10 @@ impl Tool {
             }
             Self::Valgrind => runs("valgrind", "--version"),
             Self::Perf => runs("perf", "--version"),
+            Self::Kafka => services::has_jars(checkout, "kafka"),
+            Self::Cassandra => services::has_jars(checkout, "cassandra"),
+            Self::Redis => runs("redis-server", "--version"),
+            Self::Postgres => services::has_postgres(),
         }
     }
 
@@ -92,6 +114,10 @@ impl Tool {
             ),
             Self::Valgrind => apt(checkout, screen, &["valgrind"]),
             Self::Perf => apt(checkout, screen, &["linux-perf"]),
+            Self::Kafka => services::jars(checkout, screen, "kafka"),
+            Self::Cassandra => services::jars(checkout, screen, "cassandra"),
+            Self::Redis => debian(checkout, screen, &["redis-server"]),
+            Self::Postgres => debian(checkout, screen, &["postgresql"]),
         }
     }
 }
@@ -208,6 +234,38 @@ pub(crate) fn apt(checkout: &Checkout, screen: &Screen, packages: &[&str]) -> Re
         step(checkout, screen, "apt-get", &mut install())?;
     }
     Ok(())
+}
+
+/// Debian starts the services that it installs; nobody here wants one of those.
+pub(crate) fn debian(checkout: &Checkout, screen: &Screen, packages: &[&str]) -> Result<()> {
+    let _none_started = NoServices::begin()?;
+    apt(checkout, screen, packages)
+}
+
+/// Debian's own way to keep packages from starting services: a policy that forbids it.
+struct NoServices {
+    made: bool,
+}
+
+impl NoServices {
+    const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+    fn begin() -> Result<Self> {
+        let made = !Path::new(Self::POLICY).exists();
+        if made {
+            std::fs::write(Self::POLICY, "#!/bin/sh\nexit 101\n").context(Self::POLICY)?;
+            std::fs::set_permissions(Self::POLICY, std::fs::Permissions::from_mode(0o755))?;
+        }
+        Ok(Self { made })
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.made {
+            std::fs::remove_file(Self::POLICY).ok();
+        }
+    }
 }
 
 pub(crate) fn step(

@@ -2,7 +2,6 @@
 //! `benches/peers/servers`. What cannot be installed is told in the table.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use crate::checkout::Checkout;
 use crate::process;
 use crate::screen::Screen;
-use crate::tools::{apt, runs, same, stamp, step};
+use crate::tools::{apt, debian, runs, same, stamp, step};
 
 /// Our binaries are built from nothing on a fresh machine.
 const BUILD_MAX: Duration = Duration::from_secs(20 * 60);
@@ -73,10 +72,10 @@ pub(super) fn ensure(checkout: &Checkout, screen: &Screen, tool: Tool) -> Result
         return Ok(());
     }
     match tool {
-        Tool::Nginx => debian(checkout, screen, "nginx"),
-        Tool::HaProxy => debian(checkout, screen, "haproxy"),
-        Tool::Nats => debian(checkout, screen, "nats-server"),
-        Tool::Ejabberd => debian(checkout, screen, "ejabberd"),
+        Tool::Nginx => debian(checkout, screen, &["nginx"]),
+        Tool::HaProxy => debian(checkout, screen, &["haproxy"]),
+        Tool::Nats => debian(checkout, screen, &["nats-server"]),
+        Tool::Ejabberd => debian(checkout, screen, &["ejabberd"]),
         Tool::Npm => npm(checkout, screen),
         Tool::Python => pypi(checkout, screen),
     }
@@ -101,38 +100,6 @@ fn is_there(checkout: &Checkout, tool: Tool) -> bool {
         Tool::Python => {
             let stamp = folder(checkout).join("venv/installed.txt");
             same(&servers(checkout).join("requirements.txt"), &stamp)
-        }
-    }
-}
-
-/// Debian starts the services that it installs; a comparison wants none of them.
-fn debian(checkout: &Checkout, screen: &Screen, package: &str) -> Result<()> {
-    let _none_started = NoServices::begin()?;
-    apt(checkout, screen, &[package])
-}
-
-/// Debian's own way to keep packages from starting services: a policy that forbids it.
-struct NoServices {
-    made: bool,
-}
-
-impl NoServices {
-    const POLICY: &str = "/usr/sbin/policy-rc.d";
-
-    fn begin() -> Result<Self> {
-        let made = !Path::new(Self::POLICY).exists();
-        if made {
-            fs::write(Self::POLICY, "#!/bin/sh\nexit 101\n").context(Self::POLICY)?;
-            fs::set_permissions(Self::POLICY, fs::Permissions::from_mode(0o755))?;
-        }
-        Ok(Self { made })
-    }
-}
-
-impl Drop for NoServices {
-    fn drop(&mut self) {
-        if self.made {
-            fs::remove_file(Self::POLICY).ok();
         }
     }
 }

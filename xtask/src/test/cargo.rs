@@ -1,4 +1,7 @@
-//! The group `rust`: `cargo test` in the release profile, counted by the runner's own result lines.
+//! The group `rust`, and the tests of our own that need services: `cargo test` in the release profile,
+//! counted by the runner's own result lines.
+
+use std::process::Command;
 
 use anyhow::Result;
 
@@ -8,18 +11,48 @@ use crate::checkout::Checkout;
 use crate::process;
 use crate::screen::Screen;
 
+/// The reason that stands at tests which only the group `cluster` runs.
+const NEEDS_SERVICES: &str = "needs services: cargo xtask test --only cluster";
+
+/// What both groups build, so that the second finds it built.
+const TEST: [&str; 5] = [
+    "test",
+    "--release",
+    "--workspace",
+    "--locked",
+    "--no-fail-fast",
+];
+
+/// Everything but the tests that need services.
 pub(super) fn run(checkout: &Checkout, screen: &Screen) -> Result<Tally> {
-    let step = screen.step("cargo test");
     let mut command = checkout.cargo();
-    command.args([
-        "test",
-        "--release",
-        "--workspace",
-        "--locked",
-        "--no-fail-fast",
-    ]);
-    let log = checkout.logs().join("rust.log");
-    let ended = process::run(&mut command, &log, Group::Rust.limit(), &step);
+    command.args(TEST);
+    counted(checkout, screen, Group::Rust, &mut command)
+}
+
+/// The tests that need services, and no others. Examples in documentation never do.
+pub(super) fn run_with_services(
+    checkout: &Checkout,
+    screen: &Screen,
+    environment: &[(&str, &str)],
+) -> Result<Tally> {
+    let mut command = checkout.cargo();
+    command
+        .args(TEST)
+        .args(["--lib", "--bins", "--tests", "--", "--ignored"])
+        .envs(environment.iter().copied());
+    counted(checkout, screen, Group::Cluster, &mut command)
+}
+
+fn counted(
+    checkout: &Checkout,
+    screen: &Screen,
+    group: Group,
+    command: &mut Command,
+) -> Result<Tally> {
+    let step = screen.step("cargo test");
+    let log = checkout.logs().join(format!("{}.log", group.name()));
+    let ended = process::run(command, &log, group.limit(), &step);
     step.end();
     let ended = ended?;
     let mut tally = count(&ended.lines);
@@ -31,16 +64,28 @@ pub(super) fn run(checkout: &Checkout, screen: &Screen) -> Result<Tally> {
     Ok(tally.with_verdict(ended.success, &ended.tail(60)))
 }
 
-/// Sums the lines "test result: ok. 12 passed; 0 failed; 0 ignored; …" and names what failed.
+/// Sums the lines "test result: ok. 12 passed; 0 failed; 0 ignored; …" and names what failed. An ignored
+/// test has failed, unless it says that another group runs it.
 fn count(lines: &[String]) -> Tally {
     let mut tally = Tally::default();
+    let mut left_to_cluster = 0;
     for line in lines {
         if let Some(result) = line.strip_prefix("test result: ") {
             tally.passed += number_before(result, " passed");
             tally.failed += number_before(result, " failed") + number_before(result, " ignored");
         } else if line.starts_with("test ") && line.ends_with(" FAILED") {
             tally.failures.push(line.clone());
+        } else if line.starts_with("test ")
+            && line.ends_with(&format!(" ignored, {NEEDS_SERVICES}"))
+        {
+            left_to_cluster += 1;
         }
+    }
+    tally.failed = tally.failed.saturating_sub(left_to_cluster);
+    if left_to_cluster > 0 {
+        tally.notes.push(format!(
+            "{left_to_cluster} tests need services: the group cluster runs them"
+        ));
     }
     tally
 }
@@ -68,5 +113,15 @@ mod tests {
         let tally = count(&lines.map(str::to_owned));
         assert_eq!((tally.passed, tally.failed), (17, 3));
         assert_eq!(tally.failures, ["test b::c ... FAILED"]);
+    }
+
+    #[test]
+    fn leaves_to_the_cluster_group_what_says_so() {
+        let ignored = format!("test a ... ignored, {NEEDS_SERVICES}");
+        let result = "test result: ok. 1 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out";
+        let other = "test b ... ignored, slow";
+        let tally = count(&[&*ignored, other, result].map(str::to_owned));
+        assert_eq!((tally.passed, tally.failed), (1, 1));
+        assert_eq!(tally.notes.len(), 1);
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::services::Services;
 use super::tally::Tally;
 use super::{cargo, density, fuzz, instructions, pytest};
 use crate::checkout::Checkout;
@@ -30,13 +31,15 @@ pub(super) enum Group {
     Node,
     Tls,
     Kill,
+    Cluster,
+    Faults,
     Storm,
     Density,
     Fuzz,
 }
 
 impl Group {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Rust,
         Self::Instructions,
         Self::Python,
@@ -46,6 +49,8 @@ impl Group {
         Self::Node,
         Self::Tls,
         Self::Kill,
+        Self::Cluster,
+        Self::Faults,
         Self::Storm,
         Self::Density,
         Self::Fuzz,
@@ -62,6 +67,8 @@ impl Group {
             Self::Node => "node",
             Self::Tls => "tls",
             Self::Kill => "kill",
+            Self::Cluster => "cluster",
+            Self::Faults => "faults",
             Self::Storm => "storm",
             Self::Density => "density",
             Self::Fuzz => "fuzz",
@@ -83,6 +90,10 @@ impl Group {
             Self::Kill => {
                 "SIGKILL 100 times under load: every acked message is there, once, in order"
             }
+            Self::Cluster => "our own tests against real Kafka, Cassandra, PostgreSQL and Redis",
+            Self::Faults => {
+                "brokers, stores and servers killed, paused and back: nothing acked is lost"
+            }
             Self::Storm => {
                 "who is refused and how; 20,000 clients at once, and nobody else notices"
             }
@@ -99,6 +110,8 @@ impl Group {
             | Self::Chat
             | Self::BadInput
             | Self::Kill
+            | Self::Cluster
+            | Self::Faults
             | Self::Storm
             | Self::Density => &[Tool::Python],
             Self::Instructions => &[Tool::Valgrind],
@@ -108,7 +121,12 @@ impl Group {
         }
     }
 
-    pub(super) fn run(self, checkout: &Checkout, screen: &Screen) -> Result<Tally> {
+    pub(super) fn run(
+        self,
+        checkout: &Checkout,
+        screen: &Screen,
+        services: &mut Services,
+    ) -> Result<Tally> {
         match self {
             Self::Rust => cargo::run(checkout, screen),
             Self::Instructions => instructions::run(checkout, screen),
@@ -120,6 +138,8 @@ impl Group {
             Self::Node => pytest::run(checkout, screen, self, &["test_node.py"]),
             Self::Tls => pytest::run(checkout, screen, self, &["test_tls.py"]),
             Self::Kill => pytest::run(checkout, screen, self, &["test_kill.py"]),
+            Self::Cluster => services.cluster(checkout, screen),
+            Self::Faults => services.faults(checkout, screen),
             Self::Storm => density::with_parameters(checkout, screen, self, &["storm"]),
             Self::Density => density::run(checkout, screen),
         }

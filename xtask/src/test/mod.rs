@@ -8,6 +8,7 @@ mod fuzz;
 mod group;
 mod instructions;
 mod pytest;
+mod services;
 mod tally;
 
 use std::time::Instant;
@@ -19,6 +20,7 @@ use crate::checkout::Checkout;
 use crate::screen::{Screen, duration};
 use crate::tools;
 use group::Group;
+use services::Services;
 use tally::Tally;
 
 /// Which groups run.
@@ -41,13 +43,14 @@ pub(crate) fn run(checkout: &Checkout, screen: &Screen, options: &Options) -> Re
         return Ok(true);
     }
     let mut sum = Tally::default();
+    let mut services = Services::default();
     let chosen = Group::ALL.into_iter().filter(|group| {
         options.only.is_empty() || options.only.iter().any(|name| name == group.name())
     });
     for group in chosen {
         screen.heading(&format!("{}: {}", group.name(), group.shows()));
         let start = Instant::now();
-        let tally = one(checkout, screen, group);
+        let tally = one(checkout, screen, group, &mut services);
         for note in tally.notes.iter().chain(&tally.failures) {
             screen.line(note);
         }
@@ -59,17 +62,18 @@ pub(crate) fn run(checkout: &Checkout, screen: &Screen, options: &Options) -> Re
         ));
         sum.add(tally);
     }
+    services.stop(checkout)?;
     println!("\n{} passed, {} failed", sum.passed, sum.failed);
     Ok(sum.failed == 0)
 }
 
 /// A group that cannot run is one failure that says why.
-fn one(checkout: &Checkout, screen: &Screen, group: Group) -> Tally {
+fn one(checkout: &Checkout, screen: &Screen, group: Group, services: &mut Services) -> Tally {
     let ready = group
         .tools()
         .iter()
         .try_for_each(|&tool| tools::ensure(checkout, screen, tool));
     ready
-        .and_then(|()| group.run(checkout, screen))
+        .and_then(|()| group.run(checkout, screen, services))
         .unwrap_or_else(|error| Tally::failure(format!("{}: {error:#}", group.name())))
 }

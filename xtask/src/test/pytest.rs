@@ -20,6 +20,17 @@ pub(super) fn run(
     group: Group,
     files: &[&str],
 ) -> Result<Tally> {
+    run_with(checkout, screen, group, files, &[])
+}
+
+/// The same, with more in the environment.
+pub(super) fn run_with(
+    checkout: &Checkout,
+    screen: &Screen,
+    group: Group,
+    files: &[&str],
+    environment: &[(&str, &str)],
+) -> Result<Tally> {
     build(checkout, screen)?;
     let counted = checkout.logs().join(format!("{}.json", group.name()));
     std::fs::remove_file(&counted).ok();
@@ -44,7 +55,8 @@ pub(super) fn run(
         .env("ROOKERY_BIN", checkout.rookery())
         .env("ROOKERY_TALLY", &counted)
         .env("ROOKERY_NODE_MODULES", checkout.node_modules())
-        .env("PYTHONDONTWRITEBYTECODE", "1");
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .envs(environment.iter().copied());
     let log = checkout.logs().join(format!("{}.log", group.name()));
     let ended = process::run(&mut command, &log, group.limit(), &step);
     step.end();

@@ -1,0 +1,52 @@
+//! The groups that need services. They are started once, before the first such group, and ended after the
+//! last group; what ran before or was named in the environment stays as it is.
+
+use anyhow::{Context, Result};
+
+use super::group::Group;
+use super::tally::Tally;
+use super::{cargo, pytest};
+use crate::checkout::Checkout;
+use crate::screen::Screen;
+use crate::services::{Given, Up, up};
+
+/// The services of one run of groups.
+#[derive(Default)]
+pub(super) struct Services {
+    up: Option<Up>,
+}
+
+impl Services {
+    /// The group `cluster`.
+    pub(super) fn cluster(&mut self, checkout: &Checkout, screen: &Screen) -> Result<Tally> {
+        let up = self.start(checkout, screen)?;
+        cargo::run_with_services(checkout, screen, &up.addresses.environment())
+    }
+
+    /// The group `faults`: its tests kill, pause and start services through this very program.
+    pub(super) fn faults(&mut self, checkout: &Checkout, screen: &Screen) -> Result<Tally> {
+        let up = self.start(checkout, screen)?;
+        let xtask = std::env::current_exe().context("where this program is")?;
+        let xtask = xtask.to_string_lossy();
+        let mut environment = up.addresses.environment().to_vec();
+        environment.push(("ROOKERY_XTASK", &xtask));
+        pytest::run_with(checkout, screen, Group::Faults, &["faults"], &environment)
+    }
+
+    fn start(&mut self, checkout: &Checkout, screen: &Screen) -> Result<&Up> {
+        // A group before this one may have left one of them down.
+        let started = up(checkout, screen, &Given::from_environment())?;
+        Ok(match &mut self.up {
+            Some(first) => {
+                first.add(started);
+                first
+            }
+            none => none.insert(started),
+        })
+    }
+
+    /// Ends what was started here.
+    pub(super) fn stop(&self, checkout: &Checkout) -> Result<()> {
+        self.up.as_ref().map_or(Ok(()), |up| up.stop(checkout))
+    }
+}
