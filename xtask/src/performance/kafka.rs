@@ -16,6 +16,9 @@ const PRODUCER: &str = "org.apache.kafka.tools.ProducerPerformance";
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 
+/// How a client logs in.
+const LOGIN: &str = "docs/deploy/client.properties";
+
 /// What the producer is given to be as durable as Rookery's: each record on the brokers that must have it,
 /// once, compressed. Everything else is at its default.
 const DURABLE: [&str; 3] = [
@@ -36,8 +39,6 @@ pub(super) struct Kafka<'a> {
     java: PathBuf,
     jars: PathBuf,
     brokers: &'a str,
-    /// How a client logs in.
-    login: PathBuf,
 }
 
 /// What the producer says at its end.
@@ -52,13 +53,12 @@ pub(super) struct Produced {
 }
 
 impl<'a> Kafka<'a> {
-    pub(super) fn new(checkout: &'a Checkout, brokers: &'a str, login: PathBuf) -> Result<Self> {
+    pub(super) fn new(checkout: &'a Checkout, brokers: &'a str) -> Result<Self> {
         Ok(Self {
             checkout,
             java: java::find().context("no Java 17: cargo xtask services up installs it")?,
             jars: checkout.tools().join("kafka/jars"),
             brokers,
-            login,
         })
     }
 
@@ -67,7 +67,7 @@ impl<'a> Kafka<'a> {
         let jars = self.checkout.relative(&self.jars).join("*");
         command.arg(heap).arg("-cp").arg(jars).arg(class);
         command.args(["--bootstrap-server", self.brokers, "--command-config"]);
-        command.arg(self.checkout.relative(&self.login));
+        command.arg(LOGIN);
         command
     }
 

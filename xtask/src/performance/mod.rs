@@ -130,11 +130,6 @@ impl<'a> Bench<'a> {
         times: Times,
         addresses: &'a services::Addresses,
     ) -> Result<Self> {
-        let folder = checkout.target().join("performance");
-        std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-        let login = folder.join("client.properties");
-        std::fs::write(&login, addresses.kafka_login())
-            .with_context(|| format!("write {}", login.display()))?;
         let watched = |(name, pid): (&str, u32)| Watched {
             name: name.to_owned(),
             pid,
@@ -144,7 +139,7 @@ impl<'a> Bench<'a> {
             screen,
             step,
             times,
-            kafka: Kafka::new(checkout, addresses.brokers(), login)?,
+            kafka: Kafka::new(checkout, addresses.brokers())?,
             services: services::processes(checkout).into_iter().map(watched).collect(),
         })
     }
