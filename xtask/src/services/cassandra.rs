@@ -50,11 +50,7 @@ pub(super) fn command(place: &Place) -> Result<Command> {
         .arg(format!("-javaagent:{}", agent(&jars)?.display()))
         .arg("-Dcassandra-foreground=yes")
         .arg("-cp")
-        .arg(format!(
-            "{}:{}/*",
-            place.folder.display(),
-            jars.display()
-        ))
+        .arg(format!("{}:{}/*", place.folder.display(), jars.display()))
         .arg("org.apache.cassandra.service.CassandraDaemon")
         .current_dir(&place.folder);
     Ok(command)

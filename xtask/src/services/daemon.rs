@@ -26,6 +26,9 @@ const POLL: Duration = Duration::from_millis(100);
 /// what it leads and would wait for minutes.
 const END_MAX: Duration = Duration::from_secs(5);
 
+/// How long the parent of a process that ended may take to ask how.
+const GONE_MAX: Duration = Duration::from_secs(2);
+
 /// One service of this checkout.
 pub(super) struct Daemon {
     service: Service,
@@ -52,7 +55,7 @@ impl Daemon {
         let log = self.place.log();
         let output = File::options().create(true).append(true).open(&log)?;
         // A group of its own: an interrupt at the terminal is for us, not for the service.
-        let child = command
+        let mut child = command
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
@@ -62,6 +65,9 @@ impl Daemon {
         let identity = i32::try_from(child.id()).ok().and_then(Identity::of);
         let identity = identity.with_context(|| self.ended())?;
         identity.write(&self.place.pid())?;
+        // Where this program lives longer than the service, it is its parent and has to ask how it ended:
+        // until then the pid stays taken, and PostgreSQL takes it for a server that still runs.
+        thread::spawn(move || child.wait());
         Ok(identity)
     }
 
@@ -138,6 +144,7 @@ impl Daemon {
             }
             thread::sleep(POLL);
         }
+        wait_until_gone(&[identity]);
         self.forget()?;
         Ok(true)
     }
@@ -153,9 +160,7 @@ impl Daemon {
             process.signal(signal)?;
         }
         if signal == Signal::KILL {
-            while family.iter().any(|process| process.is_alive()) {
-                thread::sleep(Duration::from_millis(5));
-            }
+            wait_until_gone(&family);
             self.forget()?;
         }
         Ok(true)
@@ -180,5 +185,16 @@ impl Daemon {
 
     fn ended(&self) -> String {
         format!("{} ended:\n{}", self.service.name(), self.tail(25))
+    }
+}
+
+/// Waits until these processes, which were killed or have ended, have left no trace.
+fn wait_until_gone(processes: &[Identity]) {
+    let start = Instant::now();
+    let late = || start.elapsed() > GONE_MAX;
+    while processes.iter().any(|process| process.is_alive())
+        || (processes.iter().any(|process| process.has_trace()) && !late())
+    {
+        thread::sleep(Duration::from_millis(5));
     }
 }

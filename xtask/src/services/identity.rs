@@ -54,6 +54,11 @@ impl Identity {
         Self::of(self.pid) == Some(self)
     }
 
+    /// Whether it runs, or ended and its parent has not asked how: its pid is not free.
+    pub(super) fn has_trace(self) -> bool {
+        Stat::read(self.pid).is_some_and(|stat| stat.started == self.started)
+    }
+
     /// The process and its descendants, parents first.
     pub(super) fn family(self) -> Vec<Self> {
         let processes: Vec<(Self, i32)> = all()

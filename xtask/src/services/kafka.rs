@@ -20,8 +20,7 @@ const CLUSTER: &str = "rookery-test-cluster-A";
 /// Starting a JVM that writes two small files.
 const FORMAT_MAX: Duration = Duration::from_secs(60);
 
-/// Three brokers with test topics need little. The whole heap is taken from the start, so that the memory
-/// in use does not depend on what ran before.
+/// Three brokers with test topics need little. The collector with the least memory beside the heap.
 const HEAP: [&str; 3] = ["-Xms256m", "-Xmx256m", "-XX:+UseSerialGC"];
 
 /// Kafka's protocol: the keys of the requests that a probe sends.

@@ -192,6 +192,7 @@ fn lock(checkout: &Checkout) -> Result<File> {
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     let path = folder.join("lock");
     let file = File::create(&path).with_context(|| format!("write {}", path.display()))?;
-    file.lock().with_context(|| format!("lock {}", path.display()))?;
+    file.lock()
+        .with_context(|| format!("lock {}", path.display()))?;
     Ok(file)
 }

@@ -45,8 +45,7 @@ impl Place {
     /// Reads a file of `tests/services`, and fills in what stands in braces.
     pub(super) fn fill(&self, template: &str, values: &[(&str, &str)]) -> Result<String> {
         let path = self.templates.join(template);
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
         fill(&text, values).with_context(|| path.display().to_string())
     }
 

@@ -27,8 +27,8 @@ pub(super) fn environment_file(checkout: &Checkout) -> PathBuf {
 /// `docs/deploy/cluster.toml` with the services' addresses.
 pub(super) fn cluster(checkout: &Checkout, addresses: &Addresses) -> Result<()> {
     let template = checkout.root().join("docs/deploy/cluster.toml");
-    let text = fs::read_to_string(&template)
-        .with_context(|| format!("read {}", template.display()))?;
+    let text =
+        fs::read_to_string(&template).with_context(|| format!("read {}", template.display()))?;
     let mut table: Table = text
         .parse()
         .with_context(|| format!("parse {}", template.display()))?;
@@ -38,9 +38,16 @@ pub(super) fn cluster(checkout: &Checkout, addresses: &Addresses) -> Result<()> 
     set(&mut table, "kafka", "brokers", Value::Array(brokers))?;
     let nodes = Value::Array(vec![addresses.cql.as_str().into()]);
     set(&mut table, "cql", "nodes", nodes)?;
-    set(&mut table, "postgres", "url", addresses.postgres.as_str().into())?;
+    set(
+        &mut table,
+        "postgres",
+        "url",
+        addresses.postgres.as_str().into(),
+    )?;
     set(&mut table, "redis", "url", addresses.redis.as_str().into())?;
-    let text = format!("# docs/deploy/cluster.toml for the services that `cargo xtask services up` started.\n{table}");
+    let text = format!(
+        "# docs/deploy/cluster.toml for the services that `cargo xtask services up` started.\n{table}"
+    );
     write(cluster_file(checkout), &text)
 }
 

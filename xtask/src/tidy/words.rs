@@ -63,7 +63,10 @@ mod tests {
             .len()
         };
         assert_eq!(check(concat!("// TO", "DO: later\n#[ig", "nore]\n")), 2);
-        let elsewhere = concat!("#[ig", "nore = \"needs services: cargo xtask test --only cluster\"]");
+        let elsewhere = concat!(
+            "#[ig",
+            "nore = \"needs services: cargo xtask test --only cluster\"]"
+        );
         assert_eq!(check(elsewhere), 0);
         assert_eq!(check("// the todos of a list, ignored by all\n"), 0);
     }
