@@ -1,6 +1,7 @@
 """A Kafka client of another make beside the server under test: who leads a partition, what is in a topic,
 and records that no Rookery would write."""
 
+import functools
 import time
 from dataclasses import dataclass, field
 
@@ -30,10 +31,17 @@ class Kafka:
         self._options = {
             "bootstrap.servers": brokers, "security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN",
             "sasl.username": USER, "sasl.password": PASSWORD,
+            # That brokers are away is what tests are about.
+            "log_level": 2,
         }
 
+    @functools.cached_property
+    def _admin(self) -> AdminClient:
+        """Kept: what it is asked is answered while it lives."""
+        return AdminClient(self._options)
+
     def _metadata(self, topic: str):
-        return AdminClient(self._options).list_topics(topic, timeout=ANSWER_SECONDS).topics[topic]
+        return self._admin.list_topics(topic, timeout=ANSWER_SECONDS).topics[topic]
 
     def leaders(self, topic: str) -> dict[int, str]:
         """The service that leads each partition."""
@@ -54,7 +62,7 @@ class Kafka:
 
     def delete(self, *topics: str) -> None:
         """Topics of a test that is over."""
-        for deleted in AdminClient(self._options).delete_topics(list(topics)).values():
+        for deleted in self._admin.delete_topics(list(topics)).values():
             deleted.result(ANSWER_SECONDS)
 
     def produce(self, topic: str, key: bytes, value: bytes, partition: int) -> int:

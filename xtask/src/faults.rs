@@ -60,7 +60,13 @@ pub(crate) fn run(checkout: &Checkout, screen: &Screen, options: &Options) -> Re
     let up = services::up(checkout, screen, &Given::from_environment())?;
     let rows = checkout.logs().join("faults-rows.jsonl");
     std::fs::remove_file(&rows).ok();
-    let ended = pytest(checkout, screen, options, &up.addresses.environment(), &rows);
+    let ended = pytest(
+        checkout,
+        screen,
+        options,
+        &up.addresses.environment(),
+        &rows,
+    );
     up.stop(checkout)?;
     let ended = ended?;
     let rows = read(&rows)?;

@@ -123,7 +123,11 @@ pub(super) fn run(
         .arg(checkout.relative(&json))
         .stdin(Stdio::null());
     let output = writer.try_clone().context("share a pipe")?;
-    let mut child = command.stdout(output).stderr(writer).spawn().context("start rookery flock")?;
+    let mut child = command
+        .stdout(output)
+        .stderr(writer)
+        .spawn()
+        .context("start rookery flock")?;
     // The command holds the pipe's writing ends; without them the reader sees flock's end.
     drop(command);
     let file = File::create(&log).with_context(|| format!("write {}", log.display()))?;
@@ -150,11 +154,20 @@ pub(super) fn run(
         Ok(traffic) => traffic?,
         Err(_) => bail!("reading flock's output failed"),
     };
-    let told = || format!("flock left no report, see {}\n{}", log.display(), server.tail());
+    let told = || {
+        format!(
+            "flock left no report, see {}\n{}",
+            log.display(),
+            server.tail()
+        )
+    };
     let text = std::fs::read(&json).with_context(told)?;
     let flock = serde_json::from_slice(&text).context("flock's report is of another form")?;
-    let names = std::iter::once("rookery").chain(services.iter().map(|service| service.name.as_str()));
-    let used = traffic.and_then(|traffic| used(&samples, traffic)).unwrap_or_default();
+    let names =
+        std::iter::once("rookery").chain(services.iter().map(|service| service.name.as_str()));
+    let used = traffic
+        .and_then(|traffic| used(&samples, traffic))
+        .unwrap_or_default();
     let used = names.zip(used).map(|(name, us)| Used {
         process: name.to_owned(),
         us,
@@ -212,7 +225,10 @@ fn used(samples: &[Sample], (began, ended): Traffic) -> Option<Vec<u64>> {
     let after = samples.iter().find(|(at, _)| *at >= ended);
     let (_, after) = after.or(samples.last())?;
     let each = before.iter().zip(after);
-    Some(each.map(|(before, after)| (*after - *before).total_us()).collect())
+    Some(
+        each.map(|(before, after)| (*after - *before).total_us())
+            .collect(),
+    )
 }
 
 #[cfg(test)]
@@ -223,7 +239,11 @@ mod tests {
     fn only_the_traffic_is_heard() {
         let line = "   traffic 50000/50000 in 10.1 s (4950/s) 50000 arrived";
         assert_eq!(traffic_line(line), Some(Duration::from_millis(10_100)));
-        for other in ["", "      talk 6000/6000 in 3.0 s (2000/s)", "traffic 1/2 in x s"] {
+        for other in [
+            "",
+            "      talk 6000/6000 in 3.0 s (2000/s)",
+            "traffic 1/2 in x s",
+        ] {
             assert_eq!(traffic_line(other), None, "{other}");
         }
     }
@@ -232,12 +252,18 @@ mod tests {
     fn what_was_used_before_and_after_is_left_out() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let cpu = |user_us| CpuTime { user_us, system_us: 0 };
+        let cpu = |user_us| CpuTime {
+            user_us,
+            system_us: 0,
+        };
         let samples: Vec<Sample> = [(0, 5), (800, 100), (2_100, 400), (3_000, 900)]
             .map(|(ms, us)| (at(ms), vec![cpu(us), cpu(2 * us)]))
             .to_vec();
         assert_eq!(used(&samples, (at(1_000), at(2_000))), Some(vec![300, 600]));
-        assert_eq!(used(&samples, (at(1_000), at(9_000))), Some(vec![800, 1_600]));
+        assert_eq!(
+            used(&samples, (at(1_000), at(9_000))),
+            Some(vec![800, 1_600])
+        );
         assert_eq!(used(&samples[1..], (at(0), at(100))), None);
     }
 }

@@ -11,6 +11,7 @@ mod server;
 mod table;
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
@@ -140,7 +141,10 @@ impl<'a> Bench<'a> {
             step,
             times,
             kafka: Kafka::new(checkout, addresses.brokers())?,
-            services: services::processes(checkout).into_iter().map(watched).collect(),
+            services: services::processes(checkout)
+                .into_iter()
+                .map(watched)
+                .collect(),
         })
     }
 
@@ -199,21 +203,31 @@ impl<'a> Bench<'a> {
             climb,
         };
         let sustained = measured.sustained_per_second().unwrap_or_default();
-        self.screen.line(&format!("{}: {sustained:.0} sends/s", form.name()));
+        self.screen
+            .line(&format!("{}: {sustained:.0} sends/s", form.name()));
         Ok(measured)
     }
 
     /// The steady rate among many connections, with the kernel parameters that they need.
     fn many(&self, connections: u32) -> Result<Point> {
-        let parameters = Parameters::set(self.checkout)?;
-        let measured = (|| {
-            let server = Server::start(self.checkout, Form::Distributed, self.step)?;
-            let point = self.point(&server, connections, STEADY_RATE, self.times.many)?;
-            server.stop()?;
-            Ok(point)
-        })();
-        parameters.put_back()?;
+        let parameters = Arc::new(Mutex::new(Some(Parameters::set(self.checkout)?)));
+        services::when_interrupted({
+            let parameters = Arc::clone(&parameters);
+            move || {
+                // There is nobody left to tell where it fails.
+                put_back(&parameters).ok();
+            }
+        });
+        let measured = self.among(connections);
+        put_back(&parameters)?;
         measured
+    }
+
+    fn among(&self, connections: u32) -> Result<Point> {
+        let server = Server::start(self.checkout, Form::Distributed, self.step)?;
+        let point = self.point(&server, connections, STEADY_RATE, self.times.many)?;
+        server.stop()?;
+        Ok(point)
     }
 
     fn point(&self, server: &Server, connections: u32, rate: u32, time: Duration) -> Result<Point> {
@@ -247,6 +261,15 @@ impl<'a> Bench<'a> {
             loaded,
         })
     }
+}
+
+/// The kernel parameters as they were; once.
+fn put_back(parameters: &Mutex<Option<Parameters>>) -> Result<()> {
+    let taken = parameters
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    taken.map_or(Ok(()), Parameters::put_back)
 }
 
 fn write(

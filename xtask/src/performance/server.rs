@@ -69,7 +69,10 @@ impl Server {
         let name = format!("performance{}", std::process::id());
 
         let mut command = rookery(checkout, form, &name);
-        command.arg("serve").arg("--data").arg(checkout.relative(&data));
+        command
+            .arg("serve")
+            .arg("--data")
+            .arg(checkout.relative(&data));
         command.args(["--listen", &format!("0.0.0.0:{port}")]);
         let cores = thread::available_parallelism().map_or(1, usize::from);
         command.args(["--shards", &cores.to_string()]);

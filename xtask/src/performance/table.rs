@@ -31,17 +31,25 @@ pub(super) fn section(it: &Performance) -> String {
 }
 
 fn goals(text: &mut String, it: &Performance) {
-    let _ = writeln!(text, "### Goals\n\n| figure | goal | here | |\n| --- | --- | --- | --- |");
+    let _ = writeln!(
+        text,
+        "### Goals\n\n| figure | goal | here | |\n| --- | --- | --- | --- |"
+    );
     let mut row = |figure: &str, goal: &str, here: Option<String>, met: bool| {
         let verdict = if met { "met" } else { "not met" };
         let here = here.unwrap_or_else(|| "not measured".to_owned());
         let _ = writeln!(text, "| {figure} | {goal} | {here} | {verdict} |");
     };
     let ratio = it.ratio();
-    let told = ratio.zip(it.distributed.sustained_per_second()).map(|(ratio, ours)| {
-        let producer = it.producer.fastest.per_second;
-        format!("{ours:.0}/s of the producer's {producer:.0}/s: {:.0} %", ratio * 100.0)
-    });
+    let told = ratio
+        .zip(it.distributed.sustained_per_second())
+        .map(|(ratio, ours)| {
+            let producer = it.producer.fastest.per_second;
+            format!(
+                "{ours:.0}/s of the producer's {producer:.0}/s: {:.0} %",
+                ratio * 100.0
+            )
+        });
     row(
         "sustained sends through TLS, durable in Kafka, stored and delivered",
         "60 % of Kafka's own producer alone, same record size",
@@ -90,7 +98,8 @@ fn forms(text: &mut String, it: &Performance) {
     );
     for form in [&it.embedded, &it.distributed] {
         let flock = &form.steady.loaded.flock;
-        let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.0}"));
+        let number =
+            |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.0}"));
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} | {} | {} | {} | {} |",
@@ -130,7 +139,11 @@ fn climbed(text: &mut String, form: &str, point: &Point) {
         (true, None) => "behind".to_owned(),
         (true, Some(seconds)) => format!("{seconds:.1}"),
     };
-    let verdict = if point.keeps_up() { "kept up" } else { "did not keep up" };
+    let verdict = if point.keeps_up() {
+        "kept up"
+    } else {
+        "did not keep up"
+    };
     let _ = writeln!(
         text,
         "| {form} | {} | {:.0} | {} | {} | {} | {level} | {verdict} |",
@@ -151,7 +164,12 @@ fn processors(text: &mut String, it: &Performance) {
         it.steady_rate
     );
     for used in &steady.used {
-        let _ = writeln!(text, "| {} | {:.0} |", used.process, used.us as f64 / messages);
+        let _ = writeln!(
+            text,
+            "| {} | {:.0} |",
+            used.process,
+            used.us as f64 / messages
+        );
     }
     text.push('\n');
 }
@@ -159,8 +177,16 @@ fn processors(text: &mut String, it: &Performance) {
 fn commands(text: &mut String, it: &Performance) {
     let _ = writeln!(text, "### Commands of this run\n\n```");
     let sustained = it.distributed.sustained().map(|point| &point.loaded);
-    let ours = [Some(&it.distributed.steady.loaded), sustained, Some(&it.many.loaded)];
-    let _ = writeln!(text, "{}\n{}", it.producer.fastest.command, it.producer.steady.command);
+    let ours = [
+        Some(&it.distributed.steady.loaded),
+        sustained,
+        Some(&it.many.loaded),
+    ];
+    let _ = writeln!(
+        text,
+        "{}\n{}",
+        it.producer.fastest.command, it.producer.steady.command
+    );
     for loaded in ours.into_iter().flatten() {
         let _ = writeln!(text, "{}", loaded.flock.command.join(" "));
     }
@@ -169,7 +195,9 @@ fn commands(text: &mut String, it: &Performance) {
 
 /// Microseconds as milliseconds.
 fn ms(us: Option<u64>) -> String {
-    us.map_or("-".to_owned(), |us| format!("{:.1} ms", us as f64 / 1_000.0))
+    us.map_or("-".to_owned(), |us| {
+        format!("{:.1} ms", us as f64 / 1_000.0)
+    })
 }
 
 #[cfg(test)]
@@ -256,11 +284,19 @@ mod tests {
         let verdicts: Vec<&str> = text
             .lines()
             .filter_map(|line| line.strip_suffix("met |"))
-            .map(|line| if line.ends_with("not ") { "not met" } else { "met" })
+            .map(|line| {
+                if line.ends_with("not ") {
+                    "not met"
+                } else {
+                    "met"
+                }
+            })
             .collect();
         // 60 % exactly; 9 ms against 7 ms; 120 ms of 100 ms.
         assert_eq!(verdicts, ["met", "met", "not met"], "{text}");
-        assert!(text.contains("| distributed | 12000 | 7000 | 4.0 ms | 9.0 ms | 120.0 ms | 2.0 | did not keep up |"));
+        assert!(text.contains(
+            "| distributed | 12000 | 7000 | 4.0 ms | 9.0 ms | 120.0 ms | 2.0 | did not keep up |"
+        ));
         assert!(text.contains("| kafka-1 | 100 |"), "{text}");
     }
 

@@ -31,7 +31,7 @@ use crate::screen::{Screen, duration};
 pub(crate) use address::{Addresses, Given};
 use daemon::Daemon;
 use service::Service;
-pub(crate) use up::{Up, up};
+pub(crate) use up::{Up, up, when_interrupted};
 
 /// What to do with the services.
 #[derive(Args)]
