@@ -74,9 +74,10 @@ impl Loaded {
         self.per_message(self.used.first()?.us)
     }
 
-    /// The same of everything that is not the server.
+    /// The same of all services together, where they run on this host.
     pub(super) fn services_us(&self) -> Option<f64> {
-        self.per_message(self.used.iter().skip(1).map(|used| used.us).sum())
+        let services = self.used.get(1..).filter(|services| !services.is_empty())?;
+        self.per_message(services.iter().map(|used| used.us).sum())
     }
 
     fn per_message(&self, us: u64) -> Option<f64> {
