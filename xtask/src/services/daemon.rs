@@ -1,6 +1,7 @@
 //! A service's process: started in the background, asked until it answers, stopped, killed, paused.
 
 use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -27,7 +28,10 @@ const POLL: Duration = Duration::from_millis(100);
 const END_MAX: Duration = Duration::from_secs(5);
 
 /// How long the parent of a process that ended may take to ask how.
-const GONE_MAX: Duration = Duration::from_secs(2);
+const GONE_MAX: Duration = Duration::from_secs(3);
+
+/// How often a process that was killed is looked at.
+const SHORTLY: Duration = Duration::from_millis(5);
 
 /// One service of this checkout.
 pub(super) struct Daemon {
@@ -51,6 +55,10 @@ impl Daemon {
     /// Writes its files and starts it. It need not answer yet.
     pub(super) fn start(&self, step: &Step) -> Result<Identity> {
         fs::create_dir_all(&self.place.folder)?;
+        let port = self.service.port();
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
+            format!("port {port} is taken: end what listens there, or name it (see `services up --help`)")
+        })?;
         let mut command = self.prepare(step)?;
         let log = self.place.log();
         let output = File::options().create(true).append(true).open(&log)?;
@@ -65,8 +73,7 @@ impl Daemon {
         let identity = i32::try_from(child.id()).ok().and_then(Identity::of);
         let identity = identity.with_context(|| self.ended())?;
         identity.write(&self.place.pid())?;
-        // Where this program lives longer than the service, it is its parent and has to ask how it ended:
-        // until then the pid stays taken, and PostgreSQL takes it for a server that still runs.
+        // Where this program lives longer than the service, it is its parent and has to ask how it ended.
         thread::spawn(move || child.wait());
         Ok(identity)
     }
@@ -144,8 +151,7 @@ impl Daemon {
             }
             thread::sleep(POLL);
         }
-        wait_until_gone(&[identity]);
-        self.forget()?;
+        self.forget(&[identity])?;
         Ok(true)
     }
 
@@ -160,13 +166,25 @@ impl Daemon {
             process.signal(signal)?;
         }
         if signal == Signal::KILL {
-            wait_until_gone(&family);
-            self.forget()?;
+            while family.iter().any(|process| process.is_alive()) {
+                thread::sleep(SHORTLY);
+            }
+            self.forget(&family)?;
         }
         Ok(true)
     }
 
-    fn forget(&self) -> Result<()> {
+    /// These processes have ended.
+    fn forget(&self, ended: &[Identity]) -> Result<()> {
+        // A pid stays taken until the parent of the process asked how it ended, and PostgreSQL does not
+        // start while the pid that its last server had is taken.
+        let start = Instant::now();
+        while self.service == Service::Postgres
+            && ended.iter().any(|process| process.has_trace())
+            && start.elapsed() < GONE_MAX
+        {
+            thread::sleep(SHORTLY);
+        }
         fs::remove_file(self.place.pid()).context("remove the pid file")
     }
 
@@ -185,16 +203,5 @@ impl Daemon {
 
     fn ended(&self) -> String {
         format!("{} ended:\n{}", self.service.name(), self.tail(25))
-    }
-}
-
-/// Waits until these processes, which were killed or have ended, have left no trace.
-fn wait_until_gone(processes: &[Identity]) {
-    let start = Instant::now();
-    let late = || start.elapsed() > GONE_MAX;
-    while processes.iter().any(|process| process.is_alive())
-        || (processes.iter().any(|process| process.has_trace()) && !late())
-    {
-        thread::sleep(Duration::from_millis(5));
     }
 }
