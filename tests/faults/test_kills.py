@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
+from harness import records as records_of
 from harness.crowd import AUDITOR, Crowd, patient_sync
 from harness.peer import Peer
-from harness.records import sender_and_id
 from harness.services import BROKERS, STORE
 
 
@@ -31,7 +31,8 @@ async def restart(server) -> float:
 async def twice_in_the_log(deployment) -> int:
     """Messages of which the log has more than one record."""
     records = await asyncio.to_thread(deployment.kafka.records, deployment.topic)
-    counted = Counter(name for record in records if (name := sender_and_id(record.value)))
+    messages = [message for record in records if (message := records_of.message(record.value))]
+    counted = Counter((message.sender, message.client_msg_id) for message in messages)
     return sum(count > 1 for count in counted.values())
 
 

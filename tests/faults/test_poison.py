@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from harness import records
 from harness.crowd import Crowd
+from harness.records import Message
 
 # From the topic to the dead letters: the consumer is live, and the machine busy.
 BURIAL_SECONDS = 30
@@ -30,9 +30,9 @@ async def test_dead_letters(deployment, server, form, dice, tell):
         letters = {
             "garbage": (key, b"\xff" + dice.randbytes(60)),
             "empty": (key, b""),
-            "cut off": (key, records.message(conversation, 1, b"", message_id=1, hlc=1, client_msg_id=1)[:20]),
-            "of an unknown conversation": (NOBODYS.to_bytes(8, "big"), records.message(
-                NOBODYS, crowd.members[0].user, b"hello?", message_id=NOBODYS + 1, hlc=1, client_msg_id=2)),
+            "cut off": (key, Message(1, 1, conversation, crowd.members[0].user, 1, 1, b"").packed()[:20]),
+            "of an unknown conversation": (NOBODYS.to_bytes(8, "big"), Message(
+                NOBODYS + 1, 1, NOBODYS, crowd.members[0].user, 1, 2, b"hello?").packed()),
         }
         placed = {}
         for name, (its_key, value) in letters.items():
