@@ -51,7 +51,9 @@ fn counted(
     command: &mut Command,
 ) -> Result<Tally> {
     let step = screen.step("cargo test");
-    let log = checkout.logs().join(format!("{}.log", group.name()));
+    let log = checkout
+        .logs()
+        .join(format!("{}-cargo.log", group.name()));
     let ended = process::run(command, &log, group.limit(), &step);
     step.end();
     let ended = ended?;

@@ -17,20 +17,19 @@ pub(super) struct Services {
 }
 
 impl Services {
-    /// The group `cluster`.
+    /// The group `cluster`: our own tests in Rust, then those that drive the built server.
     pub(super) fn cluster(&mut self, checkout: &Checkout, screen: &Screen) -> Result<Tally> {
         let up = self.start(checkout, screen)?;
-        cargo::run_with_services(checkout, screen, &up.addresses.environment())
+        let environment = up.addresses.environment();
+        let mut tally = cargo::run_with_services(checkout, screen, &environment)?;
+        tally.add(python(checkout, screen, up, Group::Cluster)?);
+        Ok(tally)
     }
 
-    /// The group `faults`: its tests kill, pause and start services through this very program.
+    /// The group `faults`.
     pub(super) fn faults(&mut self, checkout: &Checkout, screen: &Screen) -> Result<Tally> {
         let up = self.start(checkout, screen)?;
-        let xtask = std::env::current_exe().context("where this program is")?;
-        let xtask = xtask.to_string_lossy();
-        let mut environment = up.addresses.environment().to_vec();
-        environment.push(("ROOKERY_XTASK", &xtask));
-        pytest::run_with(checkout, screen, Group::Faults, &["faults"], &environment)
+        python(checkout, screen, up, Group::Faults)
     }
 
     fn start(&mut self, checkout: &Checkout, screen: &Screen) -> Result<&Up> {
@@ -49,4 +48,14 @@ impl Services {
     pub(super) fn stop(&self, checkout: &Checkout) -> Result<()> {
         self.up.as_ref().map_or(Ok(()), |up| up.stop(checkout))
     }
+}
+
+/// The tests in the folder of the group's name. They kill, pause and start services through this very
+/// program.
+fn python(checkout: &Checkout, screen: &Screen, up: &Up, group: Group) -> Result<Tally> {
+    let xtask = std::env::current_exe().context("where this program is")?;
+    let xtask = xtask.to_string_lossy();
+    let mut environment = up.addresses.environment().to_vec();
+    environment.push(("ROOKERY_XTASK", &xtask));
+    pytest::run_with(checkout, screen, group, &[group.name()], &environment)
 }
