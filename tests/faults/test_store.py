@@ -1,5 +1,6 @@
 """The store is away: the log goes on, and what is read from the store is refused with retry-after."""
 
+import asyncio
 import time
 
 import pytest
@@ -19,21 +20,20 @@ def server(deployment):
 
 async def refused_sync(crowd: Crowd) -> Refused | None:
     """A Sync, and how it was refused."""
-    auditor = (await crowd.auditors())[0]
+    auditors = await crowd.auditors()
     begin = time.monotonic()
     try:
-        await auditor.sync(crowd.conversations[0], 0)
+        await auditors[0].sync(crowd.conversations[0], 0)
         return None
     except Refused as refused:
         assert time.monotonic() < begin + REFUSAL_SECONDS, "the refusal took too long"
         return refused
     finally:
-        await auditor.close()
+        await asyncio.gather(*(auditor.close() for auditor in auditors))
 
 
-async def outage_of(hurt, heal, server, form, dice) -> tuple[Crowd, float, str]:
+async def outage_of(hurt, heal, outage, server, form, dice) -> tuple[Crowd, str]:
     """A crowd that talks through an outage of the store, audited."""
-    outage = form.seconds(25, 240)
     async with Crowd([server], dice) as crowd:
         await crowd.runs(form.seconds(2, 10))
         await hurt(STORE)
@@ -50,12 +50,11 @@ async def outage_of(hurt, heal, server, form, dice) -> tuple[Crowd, float, str]:
         up = time.monotonic()
         await heal(STORE)
         back = time.monotonic()
-    await crowd.audit()
-    assert crowd.lost() == 0 and crowd.live().early == 0
+    crowd.stayed()
     there = len(crowd.ledger.sent)
     seen = (f"{acked} acks during {back - down:.0f} s without the store, none for at most {silence:.1f} s; Sync refused "
             f"({refused}); {heard_at_its_end} of {there} messages heard live by then; the store took {back - up:.1f} s to start")
-    return crowd, outage, seen
+    return crowd, seen
 
 
 def heard(crowd: Crowd) -> int:
@@ -64,11 +63,13 @@ def heard(crowd: Crowd) -> int:
 
 
 async def test_the_store_is_killed(server, services, form, dice, tell):
-    crowd, outage, seen = await outage_of(services.kill, services.start, server, form, dice)
+    outage = form.seconds(25, 240)
+    crowd, seen = await outage_of(services.kill, services.start, outage, server, form, dice)
     tell(crowd, "the store is down", f"SIGKILL to Cassandra, started again after {outage:.0f} s", seen)
 
 
 async def test_the_store_hangs(server, services, form, dice, tell):
     """Its connections stay open and nothing answers: only time limits tell."""
-    crowd, outage, seen = await outage_of(services.freeze, services.thaw, server, form, dice)
+    outage = form.seconds(10, 120)
+    crowd, seen = await outage_of(services.freeze, services.thaw, outage, server, form, dice)
     tell(crowd, "the store hangs", f"SIGSTOP to Cassandra for {outage:.0f} s", seen)

@@ -28,6 +28,9 @@ PAUSE_SECONDS = 0.1
 # How long a message may be refused, or a server be away, before it counts as a hang.
 PATIENCE_SECONDS = 180
 
+# For live Delivers that follow a Sync which has everything.
+HEAR_SECONDS = 5
+
 UNCONNECTED = (ConnectionError, ConnectionClosed, OSError)
 
 AUDITOR = 2
@@ -98,7 +101,7 @@ class Member:
 
 
 class Crowd:
-    """See the module. Begins to talk on entering; `end` lets every message be acked."""
+    """See the module. Begins to talk on entering; leaving lets every message be acked, and audits."""
 
     def __init__(self, servers: list[Server], dice: random.Random, *, pause: float = PAUSE_SECONDS) -> None:
         self.servers = servers
@@ -131,8 +134,15 @@ class Crowd:
         return self
 
     async def __aexit__(self, kind: type | None, *_: object) -> None:
-        if kind is None:
-            await self.end()
+        try:
+            if kind is None:
+                await self.end()
+                await self.audit()
+                await self._hear_out()
+        finally:
+            await self._leave()
+
+    async def _leave(self) -> None:
         for sender in self._senders:
             sender.cancel()
         await asyncio.gather(*self._senders, return_exceptions=True)
@@ -256,7 +266,7 @@ class Crowd:
                 for member in self.members]
 
     async def audit(self, *, patience: float = PATIENCE_SECONDS) -> int:
-        """After `end`: waits until every member finds every message by Sync, and holds the order against
+        """After the last ack: waits until every member finds every message by Sync, and holds the order against
         the ledger and against History. How many messages there are."""
         begin = time.monotonic()
         auditors = await self.auditors()
@@ -287,6 +297,21 @@ class Crowd:
             before = found[-1]["message_id"]
         by_id = sorted(self.ledger.order[conversation], key=lambda message: message["message_id"])
         assert found[::-1] == by_id, f"History differs from Sync in conversation {conversation}"
+
+    async def _hear_out(self) -> None:
+        """Live Delivers of the last messages may be on their way."""
+        deadline = time.monotonic() + HEAR_SECONDS
+        while self.lost() == 0 and self.live().by_sync and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+        self.hear()
+
+    def stayed(self) -> None:
+        """Holds a server that ran throughout to what its clients may expect: no connection ended, everything
+        was delivered live to everybody, and in order."""
+        live = self.live()
+        assert self.lost() == 0, f"{self.lost()} connections were lost"
+        assert live.early == 0, f"{live.early} messages were delivered after a later one"
+        assert live.by_sync == 0, f"{live.by_sync} messages were not delivered live"
 
     def live(self) -> "Live":
         """How the live Delivers came."""
