@@ -21,7 +21,7 @@ def server(deployment):
 
 
 async def test_the_leader_of_a_partition_is_killed(deployment, server, services, form, dice, tell):
-    kills, silences = form.rounds(1, 6), []
+    kills, silences = form.rounds(1, 4), []
     async with Crowd([server], dice) as crowd:
         await crowd.runs(form.seconds(2, 10))
         for number in range(kills):
@@ -29,7 +29,7 @@ async def test_the_leader_of_a_partition_is_killed(deployment, server, services,
             leader = await asyncio.to_thread(deployment.kafka.leader_of, deployment.topic, conversation)
             killed = time.monotonic()
             await services.kill(leader)
-            await crowd.runs(form.seconds(7, 60))
+            await crowd.runs(form.seconds(7, 30))
             silences.append(crowd.silence(killed))
             assert silences[-1] < FAILOVER_SECONDS, f"no acks for {silences[-1]:.1f} s with two brokers of three"
             await services.start(leader)
@@ -38,11 +38,11 @@ async def test_the_leader_of_a_partition_is_killed(deployment, server, services,
     crowd.stayed()
     tell(crowd, "the leader of a partition is killed",
          f"SIGKILL to the broker that leads a conversation's partition, {kills} times, started again after "
-         f"{form.seconds(7, 60)} s", f"without an ack for at most {max(silences):.1f} s")
+         f"{form.seconds(7, 30)} s", f"without an ack for at most {max(silences):.1f} s")
 
 
 async def test_two_of_three_brokers_are_gone(deployment, server, services, form, dice, tell):
-    outage = form.seconds(DELIVERY_TIMEOUT_SECONDS + 6, 180)
+    outage = form.seconds(DELIVERY_TIMEOUT_SECONDS + 6, 120)
     async with Crowd([server], dice) as crowd:
         await crowd.runs(form.seconds(2, 10))
         await services.kill(*BROKERS[1:])

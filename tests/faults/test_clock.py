@@ -40,7 +40,7 @@ def clock(folder):
 
 async def test_jumps(deployment, clock, form, dice, tell):
     server = deployment.start(environment=clock.environment)
-    jumps = [HOURS, -HOURS, 0, -HOURS, HOURS] * form.rounds(1, 6)
+    jumps = [HOURS, -HOURS, 0, -HOURS, HOURS] * form.rounds(1, 3)
     # By jump: what was made after the last one and acked before it.
     stretches: list[set[int]] = []
     async with Crowd([server], dice) as crowd:

@@ -86,7 +86,7 @@ def disk(services, form):
 
 
 async def test_full(deployment, server, services, disk, form, dice, tell):
-    fills = form.rounds(1, 3)
+    fills = form.rounds(1, 2)
     async with Crowd([server], dice) as crowd:
         silences, recovered = [], []
         for _ in range(fills):
@@ -95,7 +95,7 @@ async def test_full(deployment, server, services, disk, form, dice, tell):
             full = time.monotonic()
             if disk:
                 await asyncio.to_thread(disk.fill)
-            await crowd.runs(form.seconds(10, 60))
+            await crowd.runs(form.seconds(10, 30))
             silences.append(crowd.silence(full))
             refused = crowd.refused_since(full)
             assert silences[-1] < 20 or refused, f"neither acks nor refusals for {silences[-1]:.1f} s"

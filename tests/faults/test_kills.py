@@ -37,7 +37,7 @@ async def twice_in_the_log(deployment) -> int:
 
 
 async def test_at_random_moments(deployment, server, form, dice, tell):
-    kills, restarts = form.rounds(5, 60), []
+    kills, restarts = form.rounds(5, 30), []
     async with Crowd([server], dice) as crowd:
         for number in range(kills):
             await crowd.runs(dice.uniform(0.1, 1.5))
@@ -58,7 +58,7 @@ async def test_at_random_moments(deployment, server, form, dice, tell):
 
 async def test_between_append_and_ack(deployment, server, services, form, dice, tell):
     """Followers that do not answer: the leader has the records, and their senders have no ack."""
-    rounds, unacked = form.rounds(1, 10), 0
+    rounds, unacked = form.rounds(1, 6), 0
     async with Crowd([server], dice) as crowd:
         for number in range(rounds):
             await crowd.runs(form.seconds(1, 3))
@@ -79,7 +79,7 @@ async def test_between_append_and_ack(deployment, server, services, form, dice, 
 
 async def test_between_ack_and_store(server, services, form, dice, tell):
     """A store that does not answer: messages are acked, and not there yet."""
-    rounds = form.rounds(1, 10)
+    rounds = form.rounds(1, 6)
     async with Crowd([server], dice) as crowd:
         for _ in range(rounds):
             await crowd.runs(form.seconds(1, 3))
@@ -95,7 +95,7 @@ async def test_between_ack_and_store(server, services, form, dice, tell):
 
 async def test_between_store_and_commit(server, form, dice, tell):
     """Offsets are committed about once a second: within it the store has what the group has not."""
-    rounds = form.rounds(3, 30)
+    rounds = form.rounds(3, 15)
     async with Crowd([server], dice) as crowd:
         for _ in range(rounds):
             await crowd.runs(dice.uniform(0.2, 1.2))

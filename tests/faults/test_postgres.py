@@ -29,7 +29,7 @@ async def opening(crowd: Crowd) -> Refused | None:
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 async def test_gone_and_back(how, server, services, form, dice, tell):
-    outage = form.seconds(6, 120)
+    outage = form.seconds(6, 60)
     hurt, heal = (services.kill, services.start) if how == "killed" else (services.freeze, services.thaw)
     async with Crowd([server], dice) as crowd:
         await crowd.runs(form.seconds(1, 10))

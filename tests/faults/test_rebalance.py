@@ -16,7 +16,7 @@ def first(deployment):
 
 async def test_servers_come_and_go(deployment, first, form, dice, tell):
     second = deployment.new(2)
-    rounds = form.rounds(1, 5)
+    rounds = form.rounds(1, 3)
     servers = [first] if form.is_dry else [first, second]
     async with Crowd(servers, dice) as crowd:
 
@@ -25,7 +25,7 @@ async def test_servers_come_and_go(deployment, first, form, dice, tell):
             await crowd.runs(form.seconds(1, 5))
             await second.begin()
             await crowd.settle_in()
-            await crowd.runs(form.seconds(3, 15))
+            await crowd.runs(form.seconds(3, 10))
 
         for _ in range(rounds):
             await join()
@@ -37,9 +37,9 @@ async def test_servers_come_and_go(deployment, first, form, dice, tell):
             await crowd.runs(form.seconds(SESSION_SECONDS, 15))
             await join()
             second.freeze()
-            await crowd.runs(form.seconds(SESSION_SECONDS + 3, 30))
+            await crowd.runs(form.seconds(SESSION_SECONDS + 3, 20))
             second.thaw()
-            await crowd.runs(form.seconds(4, 20))
+            await crowd.runs(form.seconds(4, 10))
             assert second.is_alive(), second.story()
             assert await asyncio.to_thread(second.stop) == 0, second.story()
         await crowd.until_acks()

@@ -30,7 +30,7 @@ async def flush(deployment, form) -> None:
 
 
 async def test_gone_and_back_with_its_data(server, services, form, dice, tell):
-    outage = form.seconds(5, 120)
+    outage = form.seconds(5, 60)
     async with Crowd([server], dice) as crowd:
         await crowd.runs(form.seconds(3, 20))
         await crowd.retry_acked(RETRIES)
@@ -52,10 +52,10 @@ async def test_gone_and_back_with_its_data(server, services, form, dice, tell):
 
 
 async def test_its_data_is_lost_while_it_runs(deployment, server, form, dice, tell):
-    flushes = form.rounds(2, 20)
+    flushes = form.rounds(2, 10)
     async with Crowd([server], dice) as crowd:
         for _ in range(flushes):
-            await crowd.runs(form.seconds(2, 10))
+            await crowd.runs(form.seconds(2, 5))
             await flush(deployment, form)
             await crowd.retry_acked(RETRIES)
         await crowd.runs(form.seconds(1, 10))
@@ -65,12 +65,12 @@ async def test_its_data_is_lost_while_it_runs(deployment, server, form, dice, te
 
 
 async def test_gone_and_back_without_its_data(deployment, server, services, form, dice, tell):
-    rounds = form.rounds(1, 5)
+    rounds = form.rounds(1, 3)
     async with Crowd([server], dice) as crowd:
         for _ in range(rounds):
             await crowd.runs(form.seconds(2, 10))
             await services.kill(CACHE)
-            await crowd.runs(form.seconds(2, 30))
+            await crowd.runs(form.seconds(2, 15))
             await services.start(CACHE)
             await flush(deployment, form)
             await crowd.retry_acked(RETRIES)
