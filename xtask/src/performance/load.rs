@@ -118,7 +118,8 @@ pub(super) fn run(
         .args(["--payload-bytes", &load.payload_bytes.to_string()])
         .args(["--first-user", &first_user()?.to_string()])
         .args(["--server-pid", &server.pid().to_string()])
-        .args(["--brief", "--tolerate", "--data"])
+        // Nothing to warm up for: a run's first seconds are a run's first seconds for every form.
+        .args(["--warm-up", "0", "--brief", "--tolerate", "--data"])
         .arg(checkout.relative(&server.data))
         .arg("--json")
         .arg(checkout.relative(&json))

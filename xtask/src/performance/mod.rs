@@ -38,8 +38,8 @@ const RECORD_BYTES: u32 = 300;
 const RECORD_HEAD_BYTES: u32 = 46;
 /// Messages per second at which latencies and processor times are compared.
 const STEADY_RATE: u32 = 1_000;
-/// Connections of the measurements but the one of many.
-const CONNECTIONS: u32 = 2_000;
+/// Connections of the measurements but the one of many; so few that flock does not wait for memory to rest.
+const CONNECTIONS: u32 = 900;
 
 const EXAMPLES: &str = "\
 Examples:

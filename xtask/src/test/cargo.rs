@@ -51,9 +51,7 @@ fn counted(
     command: &mut Command,
 ) -> Result<Tally> {
     let step = screen.step("cargo test");
-    let log = checkout
-        .logs()
-        .join(format!("{}-cargo.log", group.name()));
+    let log = checkout.logs().join(format!("{}-cargo.log", group.name()));
     let ended = process::run(command, &log, group.limit(), &step);
     step.end();
     let ended = ended?;
