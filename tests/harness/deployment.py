@@ -92,12 +92,16 @@ key_prefix = "{self.name}:"
 
     def prepare(self) -> "Deployment":
         """Makes the database, and what `rookery migrate` makes."""
-        self._sql(f'CREATE DATABASE "{self.name}"')
+        self.create_database()
         file = self.folder / f"{self.name}-migrate.toml"
         file.write_text(self.config(1), encoding="utf-8")
         ended = rookery("migrate", "--config", str(file), timeout=MIGRATE_SECONDS)
         assert ended.returncode == 0, f"migrate: {ended.stdout}{ended.stderr}"
         return self
+
+    def create_database(self) -> None:
+        """Which `rookery migrate` expects."""
+        self._sql(f'CREATE DATABASE "{self.name}"')
 
     def _sql(self, statement: str) -> None:
         url = re.sub(r"/[^/]*$", "/postgres", self.addresses.postgres)

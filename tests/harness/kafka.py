@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from .services import PASSWORD, USER
 
@@ -64,6 +64,13 @@ class Kafka:
         """Topics of a test that is over."""
         for deleted in self._admin.delete_topics(list(topics)).values():
             deleted.result(ANSWER_SECONDS)
+
+    def alter(self, topic: str, name: str, value: str) -> None:
+        """Changes one setting of a topic."""
+        entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+        for altered in self._admin.incremental_alter_configs([resource]).values():
+            altered.result(ANSWER_SECONDS)
 
     def produce(self, topic: str, key: bytes, value: bytes, partition: int) -> int:
         """Appends one record and waits until it is there; its offset."""
