@@ -189,6 +189,17 @@ impl Claims {
         within(self.shared.timeout, set.query_async(&mut connection)).await
     }
 
+    /// Waits until claims are taken by Redis, at most about `limit`; whether they are.
+    pub async fn wait_connected(&self, limit: Duration) -> bool {
+        const LOOK: Duration = Duration::from_millis(10);
+        let looking = async {
+            while !self.is_connected() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(limit, looking).await.is_ok()
+    }
+
     /// Whether claims are taken by Redis at the moment.
     pub fn is_connected(&self) -> bool {
         self.shared.trusted().is_some()

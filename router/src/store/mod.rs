@@ -4,8 +4,8 @@
 //! applier writes, in log order and in whole batches; any thread reads. A batch may be written
 //! again after a crash, with the same rows.
 
-pub mod cql;
 pub mod cluster;
+pub mod cql;
 mod expiry;
 pub mod fjall;
 mod rows;

@@ -47,7 +47,8 @@ impl Node {
     }
 
     pub(crate) fn wait_connected(&self) {
-        eventually("redis takes claims", || self.claims.is_connected());
+        let connected = self.claims.wait_connected(Duration::from_secs(10));
+        assert!(self.runtime.block_on(connected));
     }
 
     pub(crate) fn is_connected(&self) -> bool {

@@ -1,11 +1,14 @@
-//! What every store promises, by the same names against each: `fjall::…` and `cql::…`. What only the
-//! distributed one promises is in `cql_only`.
+//! What every store promises, by the same names against each: `fjall::…`, `cql::…` and `cluster::…`.
+//! What only the distributed one promises is in `cql_only` and `cluster_only`.
 
+mod cluster_only;
+mod cluster_subject;
 mod cql_only;
 mod cql_subject;
 mod fjall_subject;
 mod messages;
 mod promises;
+mod promises_members;
 
 use rookery_router::store::Store;
 
@@ -17,13 +20,13 @@ trait Subject {
 }
 
 macro_rules! run {
-    ($(#[$attribute:meta])* $module:ident, $subject:expr, [$($promise:ident),* $(,)?]) => {
+    ($(#[$attribute:meta])* $module:ident, $subject:expr, $from:ident, [$($promise:ident),* $(,)?]) => {
         mod $module {
             $(
                 #[test]
                 $(#[$attribute])*
                 fn $promise() {
-                    crate::promises::$promise(&mut $subject);
+                    crate::$from::$promise(&mut $subject);
                 }
             )*
         }
@@ -33,7 +36,7 @@ macro_rules! run {
 macro_rules! promises {
     ($(#[$attribute:meta])* $module:ident, $subject:expr) => {
         run! {
-            $(#[$attribute])* $module, $subject,
+            $(#[$attribute])* $module, $subject, promises,
             [
                 what_was_applied_is_read_back,
                 what_is_not_there_is_empty,
@@ -54,4 +57,23 @@ promises!(
     #[ignore = "needs services: cargo xtask test --only cluster"]
     cql,
     crate::cql_subject::CqlSubject::new()
+);
+promises!(
+    #[ignore = "needs services: cargo xtask test --only cluster"]
+    cluster,
+    crate::cluster_subject::ClusterSubject::new()
+);
+
+run!(
+    fjall_members,
+    crate::fjall_subject::FjallSubject::new(),
+    promises_members,
+    [conversations_are_found_by_key_and_by_member]
+);
+run!(
+    #[ignore = "needs services: cargo xtask test --only cluster"]
+    cluster_members,
+    crate::cluster_subject::ClusterSubject::new(),
+    promises_members,
+    [conversations_are_found_by_key_and_by_member]
 );

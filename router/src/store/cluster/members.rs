@@ -27,7 +27,9 @@ impl Members {
 
     /// What is known of a conversation here.
     pub(super) fn find(&self, conversation_id: u64) -> Option<Arc<[u64]>> {
-        self.cached().hit(conversation_id).map(|found| Arc::clone(found))
+        self.cached()
+            .hit(conversation_id)
+            .map(|found| Arc::clone(found))
     }
 
     /// Keeps what was found, or written, or read in the log.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rookery_wire::proto;
 use tokio::runtime::Handle;
@@ -9,16 +10,16 @@ use tokio::runtime::Handle;
 use super::claim::{Sends, claim};
 use super::drivers::Drivers;
 use super::members::Members;
-use crate::store::cql::{self, Cql};
-use crate::store::{
-    Batch, Bound, Claim, Claimed, Opening, Placed, Position, Slice, Store, StoreError,
-};
+use crate::Clock;
 use crate::admission::Known;
 use crate::postgres::{self, Postgres};
 use crate::record::{OpenKey, Opened};
 use crate::redis::{self, Claims};
 use crate::sequencer::Head;
-use crate::Clock;
+use crate::store::cql::{self, Cql};
+use crate::store::{
+    Batch, Bound, Claim, Claimed, Opening, Placed, Position, Slice, Store, StoreError,
+};
 
 /// What the store is opened with.
 #[derive(Clone, Debug)]
@@ -97,6 +98,12 @@ impl ClusterStore {
     /// Says that the log is empty at this moment: see [`Claims::note_empty_log`].
     pub fn note_empty_log(&self) -> Result<(), StoreError> {
         self.drivers.wait(self.claims.note_empty_log())
+    }
+
+    /// Waits until Redis takes claims, at most about `limit`: at a start, so that the first messages are
+    /// not repetitions. False where it does not; claims are answered all the same.
+    pub fn wait_for_claims(&self, limit: Duration) -> bool {
+        self.drivers.wait(self.claims.wait_connected(limit))
     }
 
     /// The members of all conversations of a batch, as far as they exist.
@@ -258,8 +265,7 @@ impl Store for ClusterStore {
 
     fn persist(&self) -> Result<(), StoreError> {
         let position = self.grow(&Position::default());
-        self.drivers
-            .wait(self.cql.persist(self.node_id, &position))
+        self.drivers.wait(self.cql.persist(self.node_id, &position))
     }
 
     fn rest(&self) -> Result<(), StoreError> {
