@@ -40,7 +40,12 @@ macro_rules! suites {
     ($tests:tt) => {
         suite!(plain, Plain, [], $tests);
         suite!(glommio, Glommio, [], $tests);
-        suite!(kafka, Kafka, [ignore = "needs services: cargo xtask test --only cluster"], $tests);
+        suite!(
+            kafka,
+            Kafka,
+            [ignore = "needs services: cargo xtask test --only cluster"],
+            $tests
+        );
     };
 }
 
