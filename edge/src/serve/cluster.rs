@@ -42,6 +42,12 @@ impl Cluster {
             redis: services.redis.clone(),
         };
         let store = Arc::new(ClusterStore::open(&options, Arc::clone(&config.clock))?);
+        if kafka::is_empty(&services.kafka)?
+            && let Err(error) = store.note_empty_log()
+        {
+            // Without it claims are looked up in the store as well for a week, which only costs.
+            tracing::warn!(%error, "Redis is not there at the first start");
+        }
         let (node_id, data_dir) = (config.node_id, config.data_dir.clone());
         let mut node = None;
         let open_log = |acks, feed| {

@@ -42,7 +42,7 @@ use rebalance::Group;
 
 pub use check::check;
 pub use options::Options;
-pub use topics::{PARTITIONS, REPLICATION, ensure, missing};
+pub use topics::{PARTITIONS, REPLICATION, ensure, is_empty, missing};
 
 /// How long the feeder's thread may take to end, beyond what partitions are waited for.
 const FEEDER_END: Duration = Duration::from_secs(2);

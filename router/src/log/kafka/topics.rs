@@ -118,6 +118,31 @@ pub(super) fn expect(options: &Options) -> Result<(), LogError> {
     Ok(())
 }
 
+/// Whether no message was ever appended. Blocks for some seconds at most.
+pub fn is_empty(options: &Options) -> Result<bool, LogError> {
+    let refuse = |error: KafkaError| LogError::Service {
+        service: options.service(),
+        reason: error.to_string(),
+    };
+    let topic = options.messages();
+    let client: BaseConsumer<Hearsay> = options
+        .client()
+        .create_with_context(Hearsay::default())
+        .map_err(refuse)?;
+    let metadata = client
+        .fetch_metadata(Some(&topic), TIMEOUT)
+        .map_err(refuse)?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    for partition in found.into_iter().flat_map(|found| found.partitions()) {
+        let marks = client.fetch_watermarks(&topic, partition.id(), TIMEOUT);
+        let (_, end) = marks.map_err(refuse)?;
+        if end > 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// The topics that [`ensure`] would make. Blocks for some seconds.
 pub fn missing(options: &Options) -> Result<Vec<String>, LogError> {
     options.check()?;
