@@ -1,6 +1,11 @@
 //! What only the distributed store promises: other processes, deposed ones, clocks that differ, servers
 //! that are away, the schema.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests measure time and name things by it"
+)]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

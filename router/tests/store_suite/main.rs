@@ -1,5 +1,8 @@
-//! What every store promises, by the same names against each: `fjall::…`, `cql::…` and `cluster::…`.
-//! What only the distributed one promises is in `cql_only` and `cluster_only`.
+//! What every store promises, by the same names against each: `fjall::…`, `cql::…` and `cluster::…`
+//! (members aside, which `cql` does not have). What only the distributed one promises is in `cql_only`
+//! and `cluster_only`.
+
+#![allow(clippy::unwrap_used, reason = "a test that can not go on panics")]
 
 mod cluster_only;
 mod cluster_subject;
@@ -19,25 +22,29 @@ trait Subject {
     fn restart(&mut self);
 }
 
+macro_rules! promise {
+    ([$($attribute:tt)*] $from:ident $promise:ident $subject:expr) => {
+        #[test]
+        $($attribute)*
+        fn $promise() {
+            crate::$from::$promise(&mut $subject);
+        }
+    };
+}
+
 macro_rules! run {
-    ($(#[$attribute:meta])* $module:ident, $subject:expr, $from:ident, [$($promise:ident),* $(,)?]) => {
+    ($attributes:tt $module:ident $subject:expr, $from:ident [$($promise:ident),* $(,)?]) => {
         mod $module {
-            $(
-                #[test]
-                $(#[$attribute])*
-                fn $promise() {
-                    crate::$from::$promise(&mut $subject);
-                }
-            )*
+            $(promise! { $attributes $from $promise $subject })*
         }
     };
 }
 
 macro_rules! promises {
-    ($(#[$attribute:meta])* $module:ident, $subject:expr) => {
+    ($attributes:tt $module:ident $subject:expr) => {
         run! {
-            $(#[$attribute])* $module, $subject, promises,
-            [
+            $attributes $module $subject,
+            promises [
                 what_was_applied_is_read_back,
                 what_is_not_there_is_empty,
                 a_batch_that_is_applied_again_changes_nothing,
@@ -52,28 +59,28 @@ macro_rules! promises {
     };
 }
 
-promises!(fjall, crate::fjall_subject::FjallSubject::new());
-promises!(
-    #[ignore = "needs services: cargo xtask test --only cluster"]
-    cql,
-    crate::cql_subject::CqlSubject::new()
-);
-promises!(
-    #[ignore = "needs services: cargo xtask test --only cluster"]
-    cluster,
-    crate::cluster_subject::ClusterSubject::new()
-);
+promises! { [] fjall crate::fjall_subject::FjallSubject::new() }
+promises! {
+    [
+        #[ignore = "needs services: cargo xtask test --only cluster"]
+    ]
+    cql crate::cql_subject::CqlSubject::new()
+}
+promises! {
+    [
+        #[ignore = "needs services: cargo xtask test --only cluster"]
+    ]
+    cluster crate::cluster_subject::ClusterSubject::new()
+}
 
-run!(
-    fjall_members,
-    crate::fjall_subject::FjallSubject::new(),
-    promises_members,
-    [conversations_are_found_by_key_and_by_member]
-);
-run!(
-    #[ignore = "needs services: cargo xtask test --only cluster"]
-    cluster_members,
-    crate::cluster_subject::ClusterSubject::new(),
-    promises_members,
-    [conversations_are_found_by_key_and_by_member]
-);
+run! {
+    [] fjall_members crate::fjall_subject::FjallSubject::new(),
+    promises_members [conversations_are_found_by_key_and_by_member]
+}
+run! {
+    [
+        #[ignore = "needs services: cargo xtask test --only cluster"]
+    ]
+    cluster_members crate::cluster_subject::ClusterSubject::new(),
+    promises_members [conversations_are_found_by_key_and_by_member]
+}

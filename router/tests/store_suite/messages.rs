@@ -1,5 +1,10 @@
 //! Conversations of made-up messages, and batches of them as the applier makes them.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests measure time and name things by it"
+)]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 

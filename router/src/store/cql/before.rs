@@ -57,7 +57,8 @@ impl Page {
         let mut scan = Scan::down(live, conversation_id, part, newest);
         loop {
             // One more tells whether there is more.
-            let rows = self.bound.messages_max + 1 - self.slice.messages.len();
+            let left = self.bound.messages_max - self.slice.messages.len();
+            let rows = left.saturating_add(1);
             let bytes = self.bound.bytes_max.saturating_sub(self.bytes);
             let Some(messages) = scan.next(rows, bytes).await? else {
                 return Ok(false);

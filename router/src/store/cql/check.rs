@@ -69,11 +69,13 @@ pub async fn check(options: &Options) -> Vec<Problem> {
 }
 
 async fn look(session: &Session, options: &Options) -> Result<Vec<Problem>, StoreError> {
-    let mut problems = Vec::new();
-    problems.extend(version(session).await?);
-    if let Some(datacenter) = &options.datacenter {
-        problems.extend(nobody_in(session, datacenter));
+    if let Some(datacenter) = &options.datacenter
+        && let Some(problem) = nobody_in(session, datacenter)
+    {
+        // There is nobody to ask anything else.
+        return Ok(vec![problem]);
     }
+    let mut problems = Vec::from_iter(version(session).await?);
     match keyspace(session, options).await? {
         None => {
             let what = format!("the keyspace `{}` is missing", options.keyspace);

@@ -8,14 +8,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use scylla::client::session::Session;
 use scylla::policies::load_balancing::{
     LoadBalancingPolicy, NodeIdentifier, SingleTargetLoadBalancingPolicy,
 };
 use scylla::statement::unprepared::Statement;
-use scylla::value::CqlTimestamp;
 
 use super::options::Options;
 use super::{bits, fault, session};
@@ -84,7 +83,10 @@ impl Migration {
         let code = |line: &&str| !line.trim_start().starts_with("--");
         let text: Vec<&str> = self.text.lines().filter(code).collect();
         let text = text.join("\n");
-        let statements = text.split(';').map(str::trim);
+        // At the end of a line: a comment in quotes may have one too.
+        let statements = text
+            .split(";\n")
+            .map(|statement| statement.trim_end_matches(';').trim());
         statements
             .filter(|statement| !statement.is_empty())
             .map(ToOwned::to_owned)
@@ -188,17 +190,13 @@ impl<'a> Schema<'a> {
             let named = format!("{table}{}.", self.options.keyspace);
             self.change(statement.replacen(table, &named, 1)).await?;
         }
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let now = CqlTimestamp(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
         let text = format!(
             "INSERT INTO {}.schema_migrations (version, name, checksum, applied_at) \
-             VALUES (?, ?, ?, ?)",
+             VALUES (?, ?, ?, toTimestamp(now()))",
             self.options.keyspace
         );
         self.session
-            .query_unpaged(text, (step.version, step.name, step.checksum(), now))
+            .query_unpaged(text, (step.version, step.name, step.checksum()))
             .await
             .map(drop)
             .map_err(|error| fault::of_execution("record a migration", &error))

@@ -96,7 +96,7 @@ pub(super) struct Gather {
     /// The first seq of the run that was not found yet, and the payload bytes before it.
     next: u64,
     bytes: usize,
-    /// The greatest seq met, wanted or not.
+    /// The greatest seq that this scan has met, wanted or not.
     greatest: u64,
 }
 
@@ -110,6 +110,11 @@ impl Gather {
             bytes: 0,
             greatest: 0,
         }
+    }
+
+    /// Another scan begins.
+    pub(super) fn rewind(&mut self) {
+        self.greatest = 0;
     }
 
     /// One more than the page holds, to know whether there is more.

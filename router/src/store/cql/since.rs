@@ -96,13 +96,12 @@ struct Read<'a> {
 
 impl Read<'_> {
     async fn scan(&mut self, plan: &Plan) -> Result<(), StoreError> {
+        self.gather.rewind();
+        let rows = self.bound.messages_max.saturating_add(1);
         for &(part, from) in &plan.scans {
             let mut scan = Scan::up(self.live, self.conversation_id, part, from);
             // What lies between the mark and the first one wanted is read too.
-            while let Some(page) = scan
-                .next(self.bound.messages_max + 1, self.bound.bytes_max)
-                .await?
-            {
+            while let Some(page) = scan.next(rows, self.bound.bytes_max).await? {
                 for message in page {
                     self.gather.take(message);
                 }
