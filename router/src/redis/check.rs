@@ -31,11 +31,13 @@ pub async fn check(options: &Options) -> Vec<Problem> {
     };
     let mut connection = match timeout(options.timeout, connecting).await {
         Ok(Ok(connection)) => connection,
+        Ok(Err(error)) if error.is_timeout() => return vec![silent()],
         Ok(Err(error)) => return vec![problem_of(&address, &error)],
         Err(_) => return vec![silent()],
     };
     match timeout(options.timeout, look(&mut connection)).await {
         Ok(Ok(problems)) => problems,
+        Ok(Err(error)) if error.is_timeout() => vec![silent()],
         Ok(Err(error)) => vec![problem_of(&address, &error)],
         Err(_) => vec![silent()],
     }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use rookery_router::record::{OpenKey, Opened};
-use rookery_router::store::{Claim, Claimed, Opening, Store};
+use rookery_router::store::{Claim, Claimed, Opening, Store, StoreError};
+use rookery_router::{postgres, redis};
 
 use crate::cluster_subject::{open, options};
 use crate::messages::{Talk, fresh_id, known};
@@ -82,4 +83,60 @@ fn a_position_never_falls() {
     // Nothing was applied since: what is persisted stays.
     again.persist().unwrap();
     assert!(open(&options).position().unwrap().last_id >= position.last_id);
+}
+
+/// Nothing listens there.
+const CLOSED: &str = "127.0.0.1:1";
+
+#[test]
+#[ignore = "needs services: cargo xtask test --only cluster"]
+fn without_redis_what_is_stored_is_recognised_and_the_rest_is_left_to_the_consumer() {
+    let mut options = options();
+    options.redis = redis::Options::new(format!("redis://{CLOSED}"));
+    let store = open(&options);
+    assert!(!store.wait_for_claims(Duration::from_millis(50)));
+    let talk = Talk::of(1);
+    let claim = claim_of(&talk, 0);
+    assert_eq!(store.claim(&[claim]).unwrap(), [Claimed::Unsure]);
+    store.apply(&talk.whole()).unwrap();
+    let durable = Claimed::Durable(claim.known);
+    assert_eq!(store.claim(&[claim]).unwrap(), [durable]);
+    assert_eq!(store.claim(&[]).unwrap(), []);
+}
+
+#[test]
+#[ignore = "needs services: cargo xtask test --only cluster"]
+fn without_postgres_what_the_log_told_is_known_and_the_rest_is_away() {
+    let mut options = options();
+    options.postgres = postgres::Options::new(format!("postgres://a@{CLOSED}/a"));
+    let store = open(&options);
+    let mut talk = Talk::new();
+    talk.say(1, b"hello");
+    let opened = Opened {
+        conversation_id: talk.id,
+        hlc: 1,
+        opener_user_id: 3,
+        key: OpenKey::direct(3, 4),
+        members: vec![3, 4],
+    };
+    let mut batch = talk.whole();
+    let away = store.apply(&batch).unwrap_err();
+    assert!(matches!(away, StoreError::Away { .. }), "{away}");
+    batch.opened.push(opened);
+    store.apply(&batch).unwrap();
+    let members = store.members(talk.id).unwrap();
+    assert_eq!(members.as_deref(), Some(&[3, 4][..]));
+    assert!(store.is_member(talk.id, 4).unwrap());
+    assert!(!store.is_member(talk.id, 5).unwrap());
+    let away = store.members(fresh_id()).unwrap_err();
+    assert!(
+        matches!(
+            away,
+            StoreError::Away {
+                service: "postgres",
+                ..
+            }
+        ),
+        "{away}"
+    );
 }

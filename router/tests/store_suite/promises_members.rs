@@ -64,6 +64,11 @@ pub(crate) fn conversations_are_found_by_key_and_by_member(subject: &mut dyn Sub
     assert_eq!(found, Some(created.conversation_id));
     let found = store.members(created.conversation_id).unwrap();
     assert_eq!(found.as_deref(), Some(&members[..]));
+    let many = store.members_of(&[talk.id, 1, created.conversation_id]);
+    let many = many.unwrap();
+    assert_eq!(many[0].as_deref().map(<[u64]>::len), Some(2));
+    assert_eq!(many[1], None);
+    assert_eq!(many[2].as_deref(), Some(&members[..]));
     assert!(store.is_member(talk.id, two).unwrap());
     assert!(!store.is_member(talk.id, three).unwrap());
 

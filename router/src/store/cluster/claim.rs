@@ -38,6 +38,9 @@ pub async fn claim(
     sends: &impl Sends,
     claims: &[Claim],
 ) -> Result<Vec<Claimed>, StoreError> {
+    if claims.is_empty() {
+        return Ok(Vec::new());
+    }
     let taken = front.take(claims).await;
     let asked: Vec<usize> = (0..claims.len())
         .filter(|&at| taken[at] != Taken::New)

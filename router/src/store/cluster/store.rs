@@ -1,6 +1,6 @@
 //! The store itself: which service answers what.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -106,25 +106,26 @@ impl ClusterStore {
         self.drivers.wait(self.claims.wait_connected(limit))
     }
 
-    /// The members of all conversations of a batch, as far as they exist.
-    async fn members_of(&self, batch: &Batch) -> Result<HashMap<u64, Arc<[u64]>>, StoreError> {
-        let mut known = HashMap::new();
-        let mut missing = Vec::new();
-        for message in &batch.messages {
-            let id = message.deliver.conversation_id;
-            if known.contains_key(&id) || missing.contains(&id) {
-                continue;
-            }
+    /// The members of many conversations, as far as those exist: one call for all that are not in
+    /// memory.
+    async fn find_members(
+        &self,
+        conversation_ids: impl Iterator<Item = u64>,
+    ) -> Result<HashMap<u64, Arc<[u64]>>, StoreError> {
+        let mut found = HashMap::new();
+        let mut missing = HashSet::new();
+        for id in conversation_ids {
             match self.members.find(id) {
-                Some(members) => drop(known.insert(id, members)),
-                None => missing.push(id),
+                Some(members) => drop(found.insert(id, members)),
+                None => drop(missing.insert(id)),
             }
         }
+        let missing: Vec<u64> = missing.into_iter().collect();
         for (id, members) in self.postgres.members_many(&missing).await? {
             self.members.learn(id, Arc::clone(&members));
-            known.insert(id, members);
+            found.insert(id, members);
         }
-        Ok(known)
+        Ok(found)
     }
 
     /// The position kept, grown by another.
@@ -157,6 +158,13 @@ impl Store for ClusterStore {
             self.members.learn(conversation_id, Arc::clone(members));
         }
         Ok(found)
+    }
+
+    fn members_of(&self, conversation_ids: &[u64]) -> Result<Vec<Option<Arc<[u64]>>>, StoreError> {
+        let ids = conversation_ids.iter().copied();
+        let found = self.drivers.wait(self.find_members(ids))?;
+        let members = |id| found.get(id).map(Arc::clone);
+        Ok(conversation_ids.iter().map(members).collect())
     }
 
     fn is_member(&self, conversation_id: u64, user_id: u64) -> Result<bool, StoreError> {
@@ -255,7 +263,9 @@ impl Store for ClusterStore {
             self.members.learn(opened.conversation_id, members);
         }
         self.drivers.wait(async {
-            let members = self.members_of(batch).await?;
+            let messages = batch.messages.iter();
+            let ids = messages.map(|message| message.deliver.conversation_id);
+            let members = self.find_members(ids).await?;
             let of = |conversation_id| members.get(&conversation_id).map(Arc::clone);
             self.cql.apply(batch, &of).await
         })?;
