@@ -108,7 +108,8 @@ pub fn open(
     let consuming = Consuming::new(consumer, dead_letters.clone(), closing.clone());
     let appender = Appender::start(&options, acks, health.clone())?;
     let feed_died = Arc::new(Mutex::new(None));
-    let threads = start(&options, consuming, handover, feed, feed_died.clone())?;
+    let threads = start(&options, consuming, handover, feed, feed_died.clone())
+        .inspect_err(|_| drop(appender.close()))?;
     Ok(KafkaLog {
         appender,
         dead_letters,
