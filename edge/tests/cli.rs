@@ -138,9 +138,135 @@ fn check_config_prints_the_whole_or_every_mistake() {
     );
 }
 
+/// Of the distributed form; nobody listens on port 1.
+const CLUSTER: &str = r#"
+[log]
+kind = "kafka"
+[kafka]
+brokers = ["127.0.0.1:1"]
+username = "rookery"
+password = "pw-kafka"
+[cql]
+nodes = ["127.0.0.1:1"]
+username = "rookery"
+password = "pw-cql"
+[postgres]
+url = "postgres://rookery:pw-postgres@127.0.0.1:1/rookery"
+[redis]
+url = "redis://:pw-redis@127.0.0.1:1"
+"#;
+
+#[test]
+fn a_configuration_of_services_is_shown_without_passwords_and_its_mistakes_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cluster.toml");
+    let file = path.to_str().unwrap();
+    std::fs::write(&path, CLUSTER).unwrap();
+    let output = rookery(&["check-config", file]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let shown = stdout(&output);
+    assert!(
+        shown.contains("postgres://rookery:***@127.0.0.1:1/rookery"),
+        "{shown}"
+    );
+    assert!(!shown.contains("pw-"), "{shown}");
+
+    // What is printed is no configuration: nobody has "***" for a password.
+    std::fs::write(&path, shown).unwrap();
+    let told = stderr(&rookery(&["check-config", file]));
+    assert!(told.contains("`kafka.password` is the mask"), "{told}");
+
+    let cases = [
+        (
+            "[\"127.0.0.1:1\"]\nusername",
+            "[]\nusername",
+            "`kafka.brokers` is empty, and `log.kind` is \"kafka\"",
+        ),
+        (
+            "brokers",
+            "broker",
+            "unknown key `broker` (did you mean `brokers`?) in [kafka]",
+        ),
+        (
+            "[cql]",
+            "[cqll]",
+            "unknown section or key `cqll` (did you mean `cql`?)",
+        ),
+        ("\"kafka\"", "\"kafak\"", "`log.kind`"),
+        (
+            "\"pw-cql\"",
+            "\"\"\npassword_file = \"/nowhere/pw\"",
+            "password file /nowhere/pw",
+        ),
+    ];
+    for (from, to, expected) in cases {
+        std::fs::write(&path, CLUSTER.replacen(from, to, 1)).unwrap();
+        for verb in [&["check-config", file][..], &["migrate", "--config", file]] {
+            let output = rookery(verb);
+            let told = stderr(&output);
+            assert_eq!(output.status.code(), Some(2), "{verb:?} {to}: {told}");
+            assert!(
+                told.contains(expected),
+                "{verb:?}: {expected} is not in: {told}"
+            );
+            assert!(!told.contains("pw-"), "{told}");
+        }
+    }
+}
+
+#[test]
+fn services_that_are_not_there_are_told_one_by_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cluster.toml");
+    let file = path.to_str().unwrap();
+    std::fs::write(&path, CLUSTER).unwrap();
+    let output = rookery(&["check-config", file, "--connect"]);
+    let said = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}{}", stderr(&output));
+    for service in ["kafka", "cql", "postgres", "redis"] {
+        let line = said
+            .lines()
+            .find(|line| line.starts_with(&format!("wrong    {service:<9} ")))
+            .unwrap_or_else(|| panic!("nothing of {service} in:\n{said}"));
+        assert!(line.contains("127.0.0.1:1"), "{line}");
+    }
+    assert_eq!(said.matches("what to do: ").count(), 4, "{said}");
+    assert!(
+        stderr(&output).contains("4 things are wrong"),
+        "{}",
+        stderr(&output)
+    );
+    let everything = said + &stderr(&output);
+    assert!(!everything.contains("pw-"), "{everything}");
+
+    let output = rookery(&["migrate", "--config", file]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("127.0.0.1:1"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn the_embedded_form_has_no_services() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("rookery.toml");
+    let file = path.to_str().unwrap();
+    std::fs::write(&path, CLUSTER.replace("kind = \"kafka\"", "")).unwrap();
+    let output = rookery(&["check-config", file, "--connect"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("there is no service to try"));
+    let note = "note: `kafka.brokers` is set and not used: `log.kind` is \"embedded\"";
+    assert!(stderr(&output).contains(note), "{}", stderr(&output));
+    let output = rookery(&["migrate", "--config", file]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("nothing to migrate"));
+}
+
 #[test]
 fn help_completions_and_the_manual_page() {
-    for verb in ["serve", "chat", "token", "check-config"] {
+    for verb in ["serve", "chat", "token", "check-config", "migrate"] {
         let output = rookery(&[verb, "--help"]);
         assert_eq!(output.status.code(), Some(0));
         assert!(

@@ -1,5 +1,6 @@
 """Starting, watching and ending a `rookery serve`."""
 
+import asyncio
 import ctypes
 import os
 import queue
@@ -47,8 +48,9 @@ class Server:
     """One server process and its data directory. The same object may be started again."""
 
     def __init__(self, data: Path, *, address: str = "127.0.0.1", shards: int = 2, echo: bool = False, config: str = "",
-                 key: bytes | None = None) -> None:
-        """`key` signs login tokens (HS256); without it the server makes a development key."""
+                 key: bytes | None = None, environment: dict[str, str] | None = None) -> None:
+        """`key` signs login tokens (HS256); without it the server makes a development key. `environment`
+        is added to this process's own."""
         self.data = data
         self.tls_port = free_port()
         self.plain_port = free_port()
@@ -56,6 +58,7 @@ class Server:
         self.shards = shards
         self.echo = echo
         self.key = key
+        self.environment = environment or {}
         self.config = config + (tokens.key_section(data, key) if key else "")
         self.process: subprocess.Popen | None = None
         self.said: list[str] = []
@@ -68,6 +71,12 @@ class Server:
         self.launch()
         self.wait_ready()
         return self
+
+    async def begin(self) -> None:
+        """`start`, for a coroutine whose peers go on meanwhile."""
+        # On this thread: the process dies with the thread that started it (prctl(2), PR_SET_PDEATHSIG).
+        self.launch()
+        await asyncio.to_thread(self.wait_ready)
 
     def launch(self) -> None:
         """Starts the process."""
@@ -84,7 +93,7 @@ class Server:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
-                preexec_fn=die_with_parent)
+                preexec_fn=die_with_parent, env={**os.environ, **self.environment})
         threading.Thread(target=self._listen, args=(self.process, self._lines), daemon=True).start()
 
     @staticmethod
@@ -119,6 +128,14 @@ class Server:
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"did not stop within {STOP_SECONDS} s\n{self.story()}") from None
+
+    def freeze(self) -> None:
+        """SIGSTOP: it is there and does nothing, and its clocks run on."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
 
     def hang_up(self) -> None:
         """SIGHUP: certificates are read again."""

@@ -6,9 +6,13 @@
 mod checkout;
 mod compare;
 mod density;
+mod faults;
 mod flamegraph;
+mod host;
 mod instructions;
 mod lint;
+mod page;
+mod performance;
 mod process;
 mod screen;
 mod services;
@@ -51,6 +55,11 @@ enum Chore {
     Flamegraph(flamegraph::Options),
     /// Start and stop the services of the distributed form: Kafka, Cassandra, PostgreSQL, Redis.
     Services(services::Options),
+    /// The long form of the fault suite on real services; writes docs/faults.md.
+    Faults(faults::Options),
+    /// Measure the distributed form beside Kafka's own producer and the embedded form; writes
+    /// docs/performance.md.
+    Performance(performance::Options),
 }
 
 fn main() -> ExitCode {
@@ -77,5 +86,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         Chore::Instructions(options) => instructions::run(&checkout, &screen, options),
         Chore::Flamegraph(options) => flamegraph::run(&checkout, &screen, options),
         Chore::Services(options) => services::run(&checkout, &screen, options),
+        Chore::Faults(options) => faults::run(&checkout, &screen, options),
+        Chore::Performance(options) => performance::run(&checkout, &screen, options),
     }
 }

@@ -8,7 +8,7 @@ use rookery_wire::{link, proto, ws};
 use crate::admission;
 use crate::auth::Verifier;
 use crate::auth::resume::ResumeKey;
-use crate::config::{Config, LogWriter};
+use crate::config::{Config, LogKind, LogWriter};
 use crate::session::{self, Heartbeat, Mode, Presence, Settings, Transport};
 
 /// Bytes that may wait for a client of the echo mode: some of the largest messages that the
@@ -138,7 +138,11 @@ pub(super) fn router(config: &Config) -> rookery_router::Config {
     router.log.segments_max = asked.log_segments_max;
     router.readers = usize::from(asked.readers);
     router.store_cache_bytes = asked.store_cache_bytes;
-    router.space_reserve_bytes = asked.space_reserve_bytes;
+    router.space_reserve_bytes = match config.log.kind {
+        LogKind::Embedded => asked.space_reserve_bytes,
+        // Messages are not kept here.
+        LogKind::Kafka => 0,
+    };
     router.payload_bytes_max = config.limits.payload_bytes_max as usize;
     router.page_messages_max = config.limits.page_messages_max;
     router

@@ -1,13 +1,10 @@
 //! Makes what the services lack: topics, the keyspace and its tables, the tables of PostgreSQL. Each
 //! service first says what it lacks; nothing lacking is nothing done.
 
-use std::sync::Arc;
-
 use anyhow::Context as _;
 use rookery_router::log::kafka;
+use rookery_router::postgres;
 use rookery_router::store::cql;
-use rookery_router::{SystemClock, postgres, redis};
-use tokio::runtime::Handle;
 
 use super::{Services, block_on};
 
@@ -46,12 +43,8 @@ pub fn migrate(services: &Services, mut done: impl FnMut(&Step)) -> anyhow::Resu
         done(&step);
     };
     let topics = services.topics;
-    let made = kafka::ensure(&services.kafka, topics.partitions, topics.replication)?;
-    for topic in &made {
-        tell(step("kafka", topic_text(services, topic)));
-    }
-    if made.contains(&services.kafka.messages()) {
-        note_empty_log(services)?;
+    for topic in kafka::ensure(&services.kafka, topics.partitions, topics.replication)? {
+        tell(step("kafka", topic_text(services, &topic)));
     }
     for name in block_on(cql::migrate(&services.cql))?.context("cql")? {
         tell(step("cql", cql_text(services, &name)));
@@ -60,20 +53,6 @@ pub fn migrate(services: &Services, mut done: impl FnMut(&Step)) -> anyhow::Resu
         tell(step("postgres", made));
     }
     Ok(count)
-}
-
-/// Tells Redis that nothing was claimed before it. Without that it knows of itself that it may have
-/// forgotten something, and every id is looked up in CQL as well for seven days: slower, and no mistake.
-fn note_empty_log(services: &Services) -> anyhow::Result<()> {
-    let noted = block_on(async {
-        let clock = Arc::new(SystemClock);
-        let claims = redis::Claims::start(&services.redis, clock, &Handle::current())?;
-        claims.note_empty_log().await
-    })?;
-    if let Err(error) = noted {
-        tracing::warn!(%error, "Redis was not told that the log is new; ids are looked up in CQL for 7 days");
-    }
-    Ok(())
 }
 
 fn topic_text(services: &Services, topic: &str) -> String {

@@ -7,7 +7,6 @@
 mod bench;
 mod duels;
 mod figures;
-mod host;
 mod install;
 mod launch;
 mod load;
@@ -27,6 +26,7 @@ use rookery_tuning::process::open_files_limit;
 
 use crate::checkout::Checkout;
 use crate::screen::{Screen, duration};
+use crate::{host, page};
 use bench::{Bench, Cores, Shape};
 use figures::{Comparison, Figures, Row};
 use launch::Transport;
@@ -94,7 +94,7 @@ pub(crate) fn run(checkout: &Checkout, screen: &Screen, options: &Options) -> Re
         memory_bytes: Memory::read().ok().map(|memory| memory.total),
         open_files_max: open_files,
         sysctls: host::sysctls(),
-        command: command(),
+        command: host::command(),
         server_core: placed.server,
         load_core: placed.load,
         payload_bytes: PAYLOAD_BYTES,
@@ -204,16 +204,6 @@ fn told(row: &Row) -> String {
     )
 }
 
-/// As a person types it.
-fn command() -> Vec<String> {
-    let arguments = std::env::args().skip(1);
-    ["cargo", "xtask"]
-        .map(str::to_owned)
-        .into_iter()
-        .chain(arguments)
-        .collect()
-}
-
 fn write(
     checkout: &Checkout,
     screen: &Screen,
@@ -235,7 +225,7 @@ fn write(
     save(&file("compare.json"), &json)?;
     plot::draw(comparison, &file("compare.svg"))?;
     if is_whole {
-        table::rewrite(&checkout.root().join(PAGE), &section)?;
+        page::rewrite(&checkout.root().join(PAGE), table::NAME, &section)?;
     } else {
         save(&file("compare.md"), section.as_bytes())?;
     }

@@ -1,15 +1,12 @@
-//! The comparison in `docs/density.md`: written between two markers, the rest of the page is left alone.
+//! The comparison as the section of `docs/density.md` that it is.
 
 use std::fmt::Write as _;
-use std::path::Path;
-
-use anyhow::{Context, Result};
 
 use super::figures::{Comparison, Duel, Figures, Row};
 use super::launch::Transport;
 
-const BEGIN: &str = "<!-- compare:begin -->";
-const END: &str = "<!-- compare:end -->";
+/// Of the markers.
+pub(super) const NAME: &str = "compare";
 
 /// A column: its heading, and its figure, of which less is better.
 struct Column {
@@ -186,37 +183,5 @@ fn remarks(text: &mut String, rows: &[Row]) {
                 row.what, row.transport
             );
         }
-    }
-}
-
-/// Puts `section` between the markers of the page at `path`.
-pub(super) fn rewrite(path: &Path, section: &str) -> Result<()> {
-    let page = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    let page = between_markers(&page, section)
-        .with_context(|| format!("{} lacks {BEGIN} or {END}", path.display()))?;
-    std::fs::write(path, page).with_context(|| format!("write {}", path.display()))
-}
-
-fn between_markers(page: &str, section: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!(
-        "{before}{BEGIN}\n{}\n{END}{after}",
-        section.trim_end()
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_stands_between_the_markers_is_replaced() {
-        let page = format!("# Page\n{BEGIN}\nold\n{END}\nmore\n");
-        let new = between_markers(&page, "new\n").unwrap();
-        assert_eq!(new, format!("# Page\n{BEGIN}\nnew\n{END}\nmore\n"));
-        assert_eq!(between_markers(&new, "new").unwrap(), new, "stable");
-        assert_eq!(between_markers("# Page\n", "new"), None);
-        assert_eq!(between_markers(BEGIN, "new"), None);
     }
 }

@@ -88,6 +88,11 @@ impl Addresses {
         }
     }
 
+    /// HOST:PORT of each broker, with commas between.
+    pub(crate) fn brokers(&self) -> &str {
+        &self.kafka
+    }
+
     /// Whether the service is one of ours. An address that was given and is ours counts as ours, so that
     /// a shell with the variables of an earlier `up` can start them again.
     pub(super) fn is_ours(&self, service: Service) -> bool {

@@ -8,7 +8,7 @@ use std::process::Command;
 const HOMES: &str = "/usr/lib/jvm";
 
 /// The program `java` of a Java 17, in Debian's folder or on the path.
-pub(super) fn find() -> Option<PathBuf> {
+pub(crate) fn find() -> Option<PathBuf> {
     let homes = std::fs::read_dir(HOMES).into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = homes
         .filter(|home| home.file_name().to_string_lossy().contains("java-17-"))

@@ -9,7 +9,7 @@ mod cassandra;
 mod daemon;
 mod identity;
 pub(crate) mod install;
-mod java;
+pub(crate) mod java;
 mod kafka;
 mod place;
 mod postgres;
@@ -31,7 +31,7 @@ use crate::screen::{Screen, duration};
 pub(crate) use address::{Addresses, Given};
 use daemon::Daemon;
 use service::Service;
-pub(crate) use up::{Up, up};
+pub(crate) use up::{Up, up, when_interrupted};
 
 /// What to do with the services.
 #[derive(Args)]
@@ -174,6 +174,15 @@ fn ran(ran: bool, service: Service) -> Result<()> {
 fn tell(screen: &Screen, service: Service, what: &str) -> Result<bool> {
     screen.line(&format!("{} {what}", service.name()));
     Ok(true)
+}
+
+/// The processes of the services that run here, by name.
+pub(crate) fn processes(checkout: &Checkout) -> Vec<(&'static str, u32)> {
+    let running = |service: Service| {
+        let identity = Daemon::of(checkout, service).identity()?;
+        Some((service.name(), u32::try_from(identity.pid).ok()?))
+    };
+    Service::ALL.into_iter().filter_map(running).collect()
 }
 
 /// Held while services are started or ended together, so that two who do it at once do it one after the

@@ -1,6 +1,6 @@
 //! Starting what is not running yet, all at once, and stopping what we started.
 
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -59,11 +59,26 @@ fn end_when_interrupted(started: &[Service]) -> Result<()> {
     let started = started.to_vec();
     thread::spawn(move || {
         if signals.forever().next().is_some() {
+            put_back();
             end(&checkout, &started).ok();
             std::process::exit(130);
         }
     });
     Ok(())
+}
+
+/// What else is to be put back where a chore that has services is interrupted.
+static CHANGED: Mutex<Vec<Box<dyn FnOnce() + Send>>> = Mutex::new(Vec::new());
+
+/// Has this done before an interrupt ends the program.
+pub(crate) fn when_interrupted(put_back: impl FnOnce() + Send + 'static) {
+    let mut changed = CHANGED.lock().unwrap_or_else(PoisonError::into_inner);
+    changed.push(Box::new(put_back));
+}
+
+fn put_back() {
+    let mut changed = CHANGED.lock().unwrap_or_else(PoisonError::into_inner);
+    changed.drain(..).for_each(|put_back| put_back());
 }
 
 fn end(checkout: &Checkout, services: &[Service]) -> Result<()> {

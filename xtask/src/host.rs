@@ -1,4 +1,4 @@
-//! What a comparison ran on.
+//! What a run was made on, for its report.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,13 +17,13 @@ const SYSCTLS: [&str; 5] = [
 ];
 
 /// Their values.
-pub(super) fn sysctls() -> BTreeMap<&'static str, String> {
+pub(crate) fn sysctls() -> BTreeMap<&'static str, String> {
     let value = |key| Some((key, sysctl::read(Path::new(sysctl::ROOT), key).ok()?));
     SYSCTLS.into_iter().filter_map(value).collect()
 }
 
 /// The commit that is measured, and whether files differ from it.
-pub(super) fn commit(checkout: &Checkout) -> String {
+pub(crate) fn commit(checkout: &Checkout) -> String {
     let git = |arguments: &[&str]| {
         let output = checkout.command("git").args(arguments).output().ok()?;
         String::from_utf8(output.stdout)
@@ -38,16 +38,26 @@ pub(super) fn commit(checkout: &Checkout) -> String {
 }
 
 /// The kernel's release.
-pub(super) fn kernel() -> String {
+pub(crate) fn kernel() -> String {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease");
     release.unwrap_or_default().trim().to_owned()
 }
 
 /// The processor's name.
-pub(super) fn processor() -> String {
+pub(crate) fn processor() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with("model name"));
     let name = line.and_then(|line| line.split_once(':'));
     name.map(|(_, name)| name.trim().to_owned())
         .unwrap_or_default()
+}
+
+/// This program's command line, as a person types it.
+pub(crate) fn command() -> Vec<String> {
+    let arguments = std::env::args().skip(1);
+    ["cargo", "xtask"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(arguments)
+        .collect()
 }

@@ -1,0 +1,102 @@
+//! What a run of `cargo xtask performance` measured.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::kafka::Produced;
+use super::load::Loaded;
+use super::search::Tried;
+use super::server::Form;
+
+/// Of the messages asked for, so many must have arrived in time: a run of seconds ends in the middle of a
+/// batch.
+const KEEPS_UP_MIN: f64 = 0.98;
+/// After the last message everything is stored within this time, Kafka's own program that asks included.
+pub(super) const LEVEL_MAX: Duration = Duration::from_secs(12);
+
+/// A rate that a server was given.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Point {
+    pub(super) loaded: Loaded,
+    /// From the load generator's end until the store had everything, s; absent where it was still behind
+    /// after [`LEVEL_MAX`], and for the embedded form, which tells nobody.
+    pub(super) level_s: Option<f64>,
+    /// Whether anybody was asked about the store.
+    pub(super) asked_store: bool,
+}
+
+impl Tried for Point {
+    fn keeps_up(&self) -> bool {
+        let flock = &self.loaded.flock;
+        let all = flock.unsent == 0 && flock.acked >= flock.sent && flock.delivered >= flock.sent;
+        let in_time = flock.rate_done >= KEEPS_UP_MIN * f64::from(flock.rate_asked);
+        all && in_time && flock.lost == 0 && (self.level_s.is_some() || !self.asked_store)
+    }
+}
+
+/// One form of the server.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Measured {
+    pub(super) form: Form,
+    /// At the steady rate.
+    pub(super) steady: Point,
+    /// Rates, in the order in which they were tried.
+    pub(super) climb: Vec<Point>,
+}
+
+impl Measured {
+    /// The highest rate that it kept up with.
+    pub(super) fn sustained(&self) -> Option<&Point> {
+        let kept = self.climb.iter().filter(|point| point.keeps_up());
+        kept.max_by_key(|point| point.loaded.flock.rate_asked)
+    }
+
+    /// Messages per second at it.
+    pub(super) fn sustained_per_second(&self) -> Option<f64> {
+        Some(self.sustained()?.loaded.flock.rate_done)
+    }
+}
+
+/// The producer alone.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Producer {
+    /// As fast as it goes.
+    pub(super) fastest: Produced,
+    /// At the steady rate.
+    pub(super) steady: Produced,
+}
+
+/// Everything, as it is written down.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Performance {
+    pub(super) date: String,
+    pub(super) commit: String,
+    pub(super) kernel: String,
+    pub(super) cpu: String,
+    pub(super) cores: usize,
+    pub(super) command: Vec<String>,
+    pub(super) seconds: f64,
+    /// Bytes of a record's value, and of the payload in it.
+    pub(super) record_bytes: u32,
+    pub(super) payload_bytes: u32,
+    pub(super) steady_rate: u32,
+    pub(super) producer: Producer,
+    pub(super) distributed: Measured,
+    pub(super) embedded: Measured,
+    /// The steady rate among many connections, distributed.
+    pub(super) many: Point,
+}
+
+impl Performance {
+    /// Sends sustained by the distributed form, as a part of the producer's records.
+    pub(super) fn ratio(&self) -> Option<f64> {
+        Some(self.distributed.sustained_per_second()? / self.producer.fastest.per_second)
+    }
+
+    /// By how much the distributed form's p99 from send to durable ack is above the producer's own, ms.
+    pub(super) fn ack_p99_above_ms(&self) -> Option<f64> {
+        let ours = self.distributed.steady.loaded.flock.ack_p99_us? as f64 / 1_000.0;
+        Some(ours - self.producer.steady.p99_ms as f64)
+    }
+}
