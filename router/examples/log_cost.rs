@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rookery_router::log::{
-    self, AppendError, CommitLog, Log, Options, Partition, Record, Replayed, Sink, Ticket, WriterKind,
+    self, AppendError, CommitLog, Log, Options, Partition, Record, Replayed, Sink, Ticket,
+    WriterKind,
 };
 
 const BODY_BYTES: usize = 300;

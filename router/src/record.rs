@@ -6,8 +6,12 @@
 /// The version that this program writes, and the only one that it reads.
 pub const VERSION: u8 = 1;
 
+/// A version byte up to this may come from a newer program; a greater one is no record of ours.
+const VERSION_PLAUSIBLE_MAX: u8 = 15;
+
 const KIND_MESSAGE: u8 = 1;
 const KIND_OPENED: u8 = 2;
+const KIND_REPEATED: u8 = 3;
 const ORIGIN_DIRECT: u8 = 0;
 const ORIGIN_CREATED: u8 = 1;
 
@@ -38,6 +42,8 @@ pub struct Message<'a> {
     pub sender_device_id: u32,
     /// The sender's own id.
     pub client_msg_id: u64,
+    /// The message may lie in the log already: the consumer looks before it counts it.
+    pub repeated: bool,
     /// Ciphertext.
     pub payload: &'a [u8],
 }
@@ -89,8 +95,8 @@ pub struct Opened {
 /// The record can't be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Of another version.
-    #[error("record version {0}, this program reads {VERSION}")]
+    /// Of another version of the program.
+    #[error("record version {0}, this program reads {VERSION}: use the program that wrote it")]
     Version(u8),
     /// Of an unknown kind.
     #[error("record kind {0} is unknown")]
@@ -104,7 +110,11 @@ impl Message<'_> {
     /// The record's bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(MESSAGE_HEADER_BYTES + self.payload.len());
-        body.extend_from_slice(&[VERSION, KIND_MESSAGE]);
+        let kind = match self.repeated {
+            false => KIND_MESSAGE,
+            true => KIND_REPEATED,
+        };
+        body.extend_from_slice(&[VERSION, kind]);
         for field in [
             self.message_id,
             self.hlc,
@@ -146,11 +156,15 @@ impl Opened {
 /// Reads a record.
 pub fn decode(body: &[u8]) -> Result<Record<'_>, DecodeError> {
     let (&[version, kind], rest) = body.split_first_chunk().ok_or(DecodeError::Malformed)?;
-    if version != VERSION {
-        return Err(DecodeError::Version(version));
+    match version {
+        VERSION => {}
+        newer if (VERSION..=VERSION_PLAUSIBLE_MAX).contains(&newer) => {
+            return Err(DecodeError::Version(version));
+        }
+        _ => return Err(DecodeError::Malformed),
     }
     match kind {
-        KIND_MESSAGE => decode_message(rest)
+        KIND_MESSAGE | KIND_REPEATED => decode_message(rest, kind == KIND_REPEATED)
             .map(Record::Message)
             .ok_or(DecodeError::Malformed),
         KIND_OPENED => decode_opened(rest)
@@ -160,7 +174,7 @@ pub fn decode(body: &[u8]) -> Result<Record<'_>, DecodeError> {
     }
 }
 
-fn decode_message(mut rest: &[u8]) -> Option<Message<'_>> {
+fn decode_message(mut rest: &[u8], repeated: bool) -> Option<Message<'_>> {
     Some(Message {
         message_id: take_u64(&mut rest)?,
         hlc: take_u64(&mut rest)?,
@@ -168,6 +182,7 @@ fn decode_message(mut rest: &[u8]) -> Option<Message<'_>> {
         sender_user_id: take_u64(&mut rest)?,
         sender_device_id: u32::from_le_bytes(take(&mut rest)?),
         client_msg_id: take_u64(&mut rest)?,
+        repeated,
         payload: rest,
     })
 }
@@ -237,6 +252,7 @@ mod tests {
             sender_user_id: 4,
             sender_device_id: 5,
             client_msg_id: 6,
+            repeated: false,
             payload: b"hi",
         };
         let body = message.encode();
@@ -244,6 +260,14 @@ mod tests {
         assert_eq!(body[..11], [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 2]);
         assert_eq!(body[34..38], [5, 0, 0, 0]);
         assert_eq!(decode(&body), Ok(Record::Message(message)));
+        let again = Message {
+            repeated: true,
+            ..message
+        };
+        let mut bytes = again.encode();
+        assert_eq!(decode(&bytes), Ok(Record::Message(again)));
+        assert_eq!(std::mem::replace(&mut bytes[1], 1), 3);
+        assert_eq!(bytes, body);
     }
 
     #[test]

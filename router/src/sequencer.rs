@@ -65,6 +65,23 @@ impl Sequencer {
         Ok(counted.head)
     }
 
+    /// Whether the message at `offset` is counted in the head already: it was consumed before. For a
+    /// log without replays, whose heads never count what the store lacks.
+    pub fn counts<E>(
+        &mut self,
+        conversation_id: u64,
+        offset: u64,
+        load: impl FnOnce() -> Result<Head, E>,
+    ) -> Result<bool, E> {
+        let counted = self.counted(conversation_id, load)?;
+        Ok(offset < counted.head.next_offset)
+    }
+
+    /// Partitions moved: every head is to be read again.
+    pub fn forget(&mut self) {
+        self.heads.clear();
+    }
+
     /// First pass of a replay: a message record will be replayed.
     pub fn observe<E>(
         &mut self,

@@ -1,4 +1,5 @@
-//! What both writers promise: one suite, run under each.
+//! What both writers of the embedded log promise besides what every log does (`log_promises.rs`): one
+//! suite, run under each.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(
@@ -8,16 +9,13 @@
 
 mod log_support;
 
-use std::collections::HashSet;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use log_support::*;
 use rookery_router::log::{
-    self, AppendError, Log, LogError, Offset, Options, Partition, Record, Replayed, Sink, Ticket,
-    WriterKind,
+    self, AppendError, Log, LogError, Offset, Options, Partition, Replayed, WriterKind,
 };
 
 macro_rules! suite {
@@ -44,10 +42,6 @@ macro_rules! suites {
 suites!([
     appended_is_read_back_after_reopening,
     segments_are_recycled_below_the_watermark,
-    several_feeders_keep_their_order,
-    the_queue_is_bounded_and_says_so,
-    every_ticket_is_answered_when_the_log_is_dropped,
-    a_panic_of_the_sink_ends_the_log_in_order,
     the_disk_bound_refuses_and_recovers,
     a_second_opener_is_refused,
     a_large_record_fills_a_batch,
@@ -114,180 +108,6 @@ fn wait_for_gone(log: &log::CommitLog, below: u64) {
             return;
         }
     }
-}
-
-fn several_feeders_keep_their_order(writer: WriterKind) {
-    const FEEDERS: u64 = 4;
-    const EACH: u64 = 3000;
-    let dir = tempfile::tempdir().unwrap();
-    let options = Options {
-        queue_records_max: 64,
-        segments_max: 200,
-        ..small(writer)
-    };
-    let (log, _, outcomes) = open(dir.path(), &options);
-    thread::scope(|scope| {
-        for feeder in 0..FEEDERS {
-            let log = &log;
-            scope.spawn(move || {
-                for n in 0..EACH {
-                    let ticket = feeder * EACH + n;
-                    while let Err(error) = log.append(feeder, body(ticket), ticket) {
-                        assert_eq!(error, AppendError::Full);
-                        thread::yield_now();
-                    }
-                }
-            });
-        }
-    });
-    log.close().unwrap();
-    let mut next = [0; FEEDERS as usize];
-    let durable: Vec<Record> = outcomes
-        .try_iter()
-        .enumerate()
-        .map(|(n, outcome)| match outcome {
-            Outcome::Durable(record, ticket) => {
-                assert_eq!(record.offset, Offset(n as u64));
-                assert_eq!(record.body, body(ticket));
-                let expected = &mut next[record.key as usize];
-                assert_eq!(ticket, record.key * EACH + *expected, "a feeder's order");
-                *expected += 1;
-                record
-            }
-            Outcome::Failed(ticket, error) => panic!("ticket {ticket}: {error}"),
-        })
-        .collect();
-    assert_eq!(next, [EACH; FEEDERS as usize]);
-    let read: Vec<Record> = log
-        .read_from(Offset(0))
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
-    assert_eq!(read, durable, "a reader is given what the sink was given");
-    println!("{} records of {FEEDERS} feeders", read.len());
-}
-
-/// A sink that waits at its first record until it is let go.
-struct Gate {
-    inner: Box<dyn Sink>,
-    open: Option<Receiver<()>>,
-}
-
-impl Sink for Gate {
-    fn durable(&mut self, record: Record, ticket: Ticket) {
-        if let Some(open) = self.open.take() {
-            open.recv_timeout(PATIENCE).unwrap();
-        }
-        self.inner.durable(record, ticket);
-    }
-    fn failed(&mut self, ticket: Ticket, error: &AppendError) {
-        self.inner.failed(ticket, error);
-    }
-}
-
-fn the_queue_is_bounded_and_says_so(writer: WriterKind) {
-    for (records_max, bytes_max) in [(10, 1 << 20), (1024, 8 << 10)] {
-        let dir = tempfile::tempdir().unwrap();
-        let options = Options {
-            queue_records_max: records_max,
-            queue_bytes_max: bytes_max,
-            ..small(writer)
-        };
-        let (inner, outcomes) = gather();
-        let (let_go, gate) = sync_channel(1);
-        let sink = Box::new(Gate {
-            inner,
-            open: Some(gate),
-        });
-        let (log, _) = log::open(dir.path(), &options, sink, &mut |_| ()).unwrap();
-        let too_large = AppendError::TooLarge {
-            bytes: (8 << 10) + 1,
-            bytes_max: 8 << 10,
-        };
-        assert_eq!(log.append(0, vec![0; (8 << 10) + 1], 0), Err(too_large));
-        let mut taken = 0;
-        let refused = (0..3000).any(|n| match log.append(0, vec![0; 100], n) {
-            Ok(()) => {
-                taken += 1;
-                false
-            }
-            Err(error) => {
-                assert_eq!(error, AppendError::Full);
-                true
-            }
-        });
-        assert!(refused, "{taken} records of 100 bytes were taken");
-        let_go.send(()).unwrap();
-        log.close().unwrap();
-        let answered = outcomes
-            .try_iter()
-            .filter(|o| matches!(o, Outcome::Durable(..)))
-            .count();
-        assert_eq!(
-            answered, taken,
-            "what was taken is answered, what was refused is not"
-        );
-    }
-}
-
-fn every_ticket_is_answered_when_the_log_is_dropped(writer: WriterKind) {
-    let dir = tempfile::tempdir().unwrap();
-    let (log, _, outcomes) = open(dir.path(), &small(writer));
-    (0..300).for_each(|n| append(&log, n));
-    drop(log);
-    let tickets: HashSet<Ticket> = outcomes
-        .iter()
-        .map(|outcome| match outcome {
-            Outcome::Durable(_, ticket) | Outcome::Failed(ticket, _) => ticket,
-        })
-        .collect();
-    assert_eq!(tickets.len(), 300);
-}
-
-struct Panics(Box<dyn Sink>);
-
-impl Sink for Panics {
-    fn durable(&mut self, record: Record, ticket: Ticket) {
-        assert!(ticket != 50, "a defect of the consumer");
-        self.0.durable(record, ticket);
-    }
-    fn failed(&mut self, ticket: Ticket, error: &AppendError) {
-        self.0.failed(ticket, error);
-    }
-}
-
-fn a_panic_of_the_sink_ends_the_log_in_order(writer: WriterKind) {
-    let dir = tempfile::tempdir().unwrap();
-    let (inner, outcomes) = gather();
-    let (log, _) = log::open(
-        dir.path(),
-        &small(writer),
-        Box::new(Panics(inner)),
-        &mut |_| (),
-    )
-    .unwrap();
-    let patience = Instant::now() + PATIENCE;
-    let mut n = 0;
-    while log.append(key(n), body(n), n) != Err(AppendError::Closed) {
-        assert!(Instant::now() < patience);
-        n += 1;
-        thread::sleep(Duration::from_micros(100));
-    }
-    match log.close() {
-        Err(LogError::Died(reason)) => assert!(reason.contains("a defect of the consumer")),
-        other => panic!("{other:?}"),
-    }
-    let durable = outcomes
-        .try_iter()
-        .filter(|o| matches!(o, Outcome::Durable(..)))
-        .count();
-    assert_eq!(durable, 50);
-    let (log, recovered, _outcomes) = {
-        drop(log);
-        open(dir.path(), &small(writer))
-    };
-    assert!(recovered.end > Offset(50), "the record itself is durable");
-    check_replay(&log, 0, recovered.end.0);
 }
 
 fn the_disk_bound_refuses_and_recovers(writer: WriterKind) {

@@ -1,19 +1,28 @@
-//! `rookery check-config`: what a configuration comes to, or everything that is wrong with it.
+//! `rookery check-config`: what a configuration comes to, or everything that is wrong with it; and with
+//! `--connect`, whether its services are as they must be.
 
 use std::path::PathBuf;
 
 use super::Failure;
 use crate::auth::VerifyingKey;
 use crate::certificate;
-use crate::config::{Config, Overrides};
+use crate::config::{Config, LogKind, Overrides};
+use crate::services::{self, Checked, Services};
 
 const EXAMPLES: &str = "\
 Examples:
   rookery check-config /etc/rookery.toml && systemctl restart rookery
   rookery check-config                     the defaults and the environment only
+  rookery check-config cluster.toml --connect
 
-Prints TOML that says the same, with every key. Nothing in it is secret: keys are named by file. The
-files of configured keys and certificates are read too. Exit code 2: something is wrong.";
+Prints TOML that says the same, with every key. Nothing in it is secret: keys are named by file,
+passwords masked. The files of configured keys, certificates and passwords are read too.
+
+With --connect it tries Kafka, CQL, PostgreSQL and Redis instead, all at once, and prints for each that
+it is well, or what is wrong and what to do.
+
+Exit code 1: a service is not as it must be (warnings do not count). Exit code 2: the configuration is
+wrong.";
 
 /// The options of `check-config`.
 #[derive(clap::Args, Clone, Debug)]
@@ -22,6 +31,9 @@ pub struct Args {
     /// The configuration file, TOML
     #[arg(value_name = "FILE", env = "ROOKERY_CONFIG")]
     file: Option<PathBuf>,
+    /// Try the services that the configuration names
+    #[arg(long)]
+    connect: bool,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
@@ -30,6 +42,21 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         super::environment(),
         &Overrides::default(),
     )?;
+    let wrong = files(&config);
+    if !wrong.is_empty() {
+        return Err(Failure::usage(wrong.join("\n")));
+    }
+    for key in config.unused() {
+        eprintln!("note: `{key}` is set and not used: {}", why_unused(&config));
+    }
+    if args.connect {
+        return connect(&config);
+    }
+    super::print(config.to_toml().as_bytes())
+}
+
+/// What is wrong with the files that the configuration names.
+fn files(config: &Config) -> Vec<String> {
     let mut wrong = Vec::new();
     for key in &config.auth.keys {
         wrong.extend(VerifyingKey::load(key).err().map(|error| error.to_string()));
@@ -42,8 +69,34 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
                 .map(|error| error.to_string()),
         );
     }
-    if !wrong.is_empty() {
-        return Err(Failure::usage(wrong.join("\n")));
+    if config.log.kind == LogKind::Kafka {
+        wrong.extend(Services::of(config).err().map(|error| error.to_string()));
     }
-    super::print(config.to_toml().as_bytes())
+    wrong
+}
+
+/// For a note on a key that changes nothing.
+pub(super) fn why_unused(config: &Config) -> &'static str {
+    match config.log.kind {
+        LogKind::Embedded => "`log.kind` is \"embedded\"",
+        LogKind::Kafka => "`log.kind` is \"kafka\"",
+    }
+}
+
+fn connect(config: &Config) -> Result<(), Failure> {
+    if config.log.kind == LogKind::Embedded {
+        return super::print(b"`log.kind` is \"embedded\": there is no service to try\n");
+    }
+    let checked = services::check(&Services::of(config)?);
+    let lines: Vec<String> = checked.iter().flat_map(Checked::lines).collect();
+    super::print(format!("{}\n", lines.join("\n")).as_bytes())?;
+    match checked.iter().map(Checked::fatal).sum::<usize>() {
+        0 => Ok(()),
+        1 => Err(Failure::running(anyhow::anyhow!(
+            "1 thing is wrong, see above"
+        ))),
+        many => Err(Failure::running(anyhow::anyhow!(
+            "{many} things are wrong, see above"
+        ))),
+    }
 }

@@ -65,6 +65,12 @@ impl From<crate::certificate::CertificateError> for Failure {
     }
 }
 
+impl From<crate::config::SecretError> for Failure {
+    fn from(error: crate::config::SecretError) -> Self {
+        Self::usage(error)
+    }
+}
+
 impl From<crate::logging::LoggingError> for Failure {
     fn from(error: crate::logging::LoggingError) -> Self {
         Self::usage(error)

@@ -5,6 +5,7 @@
 
 mod check_config;
 mod failure;
+mod migrate;
 pub mod serve;
 pub mod token;
 
@@ -22,6 +23,7 @@ Examples:
   rookery flock wss://127.0.0.1:8443       a thousand clients, and what they measure
   rookery token --user 7 --device 1        a login token for a client of your own
   rookery check-config rookery.toml        what a configuration comes to, or what is wrong with it
+  rookery migrate --config cluster.toml    topics and tables, for a server on Kafka and ScyllaDB
 
 Exit codes: 0 done, 1 failed while running, 2 wrong command line or configuration.";
 
@@ -47,8 +49,10 @@ pub enum Verb {
     Handshakes(rookery_benches::handshakes::Args),
     /// Mint a login token (JWT) and print it
     Token(token::Args),
-    /// Print the effective configuration, or everything that is wrong with it
+    /// Print the effective configuration, or everything that is wrong with it; or try its services
     CheckConfig(check_config::Args),
+    /// Make the topics, keyspace and tables that the distributed form needs
+    Migrate(migrate::Args),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -74,6 +78,7 @@ fn dispatch(verb: Verb) -> Result<(), Failure> {
         Verb::Handshakes(args) => Ok(rookery_benches::handshakes::run(&args)?),
         Verb::Token(args) => token::run(&args),
         Verb::CheckConfig(args) => check_config::run(&args),
+        Verb::Migrate(args) => migrate::run(&args),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "rookery", &mut script);

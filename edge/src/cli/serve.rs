@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Failure;
 use crate::auth::KeyError;
 use crate::certificate::CertificateError;
-use crate::config::{Config, ConfigError, Overrides};
+use crate::config::{Config, ConfigError, Overrides, SecretError};
 use crate::session::Mode;
 
 const EXAMPLES: &str = "\
@@ -61,10 +61,16 @@ impl Args {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let config = args.configuration()?;
     crate::logging::init(&config.log)?;
+    for key in config.unused() {
+        tracing::info!(
+            "`{key}` is set and not used: {}",
+            super::check_config::why_unused(&config)
+        );
+    }
     let mode = if args.echo { Mode::Echo } else { Mode::Chat };
     crate::serve::serve(&config, mode).map_err(|error| {
         // Files that the configuration names are the operator's to mend, as `check-config` says too.
-        if error.is::<KeyError>() || error.is::<CertificateError>() {
+        if error.is::<KeyError>() || error.is::<CertificateError>() || error.is::<SecretError>() {
             Failure::usage(format!("{error:#}"))
         } else {
             Failure::Running(error)

@@ -2,8 +2,8 @@
 
 use rookery_wire::proto;
 
-use super::Config;
 use super::load::Key;
+use super::{Config, check_services};
 use crate::admission;
 
 /// The widest node id: message ids have 10 bits for node and shard, the lower ones the shard's.
@@ -18,6 +18,7 @@ pub(super) fn check(config: &Config) -> Vec<(Key, String)> {
     limits(config, &mut found);
     auth(config, &mut found);
     rest(config, &mut found);
+    check_services::check(config, &mut found);
     found
 }
 

@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::source::File;
-use super::{AuthKey, Config, ConfigError, Mistake, Origin, check, fields, sections};
+use super::{AuthKey, Config, ConfigError, Mistake, Origin, check, fields, sections, services};
 
 /// A configuration file is read up to this many bytes; a larger one is not a configuration file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -79,7 +79,7 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 /// The sections and their keys; the keys of the top level stand under "".
-fn schema() -> [(&'static str, &'static [&'static str]); 8] {
+fn schema() -> [(&'static str, &'static [&'static str]); 12] {
     [
         ("", &["data"]),
         ("listen", fields::of::<sections::Listen>()),
@@ -89,6 +89,10 @@ fn schema() -> [(&'static str, &'static [&'static str]); 8] {
         ("engine", fields::of::<sections::Engine>()),
         ("router", fields::of::<sections::Router>()),
         ("log", fields::of::<sections::Log>()),
+        ("kafka", fields::of::<services::Kafka>()),
+        ("cql", fields::of::<services::Cql>()),
+        ("postgres", fields::of::<services::Postgres>()),
+        ("redis", fields::of::<services::Redis>()),
     ]
 }
 

@@ -6,20 +6,29 @@
 //! [`Config::load`] returns has passed every check of [`check`].
 
 mod check;
+mod check_services;
+mod empty_is_none;
 mod error;
 mod fields;
 mod load;
+mod secret;
 mod sections;
+mod services;
 mod show;
 mod source;
+mod unused;
 
 pub use error::{ConfigError, Mistake};
 pub use load::Overrides;
+pub use secret::{Secret, SecretError, ServiceUrl};
 pub use sections::{
-    Algorithm, Auth, AuthKey, Config, Engine, Limits, Listen, Log, LogFormat, LogWriter, Router,
-    Tls,
+    Algorithm, Auth, AuthKey, Config, Engine, Limits, Listen, Log, LogFormat, LogKind, LogWriter,
+    Router, Tls,
 };
+pub use services::{Cql, Kafka, Postgres, Redis, ReplicationClass};
 pub use source::Origin;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_services;

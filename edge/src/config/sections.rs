@@ -6,6 +6,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::empty_is_none;
+use super::services::{Cql, Kafka, Postgres, Redis};
+
 /// Everything that `rookery serve` can be told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -24,8 +27,16 @@ pub struct Config {
     pub engine: Engine,
     /// The log and the store.
     pub router: Router,
-    /// What is written to stderr.
+    /// Which log and store; what is written to stderr.
     pub log: Log,
+    /// The distributed log.
+    pub kafka: Kafka,
+    /// The distributed store.
+    pub cql: Cql,
+    /// Members, conversations and devices of the distributed form.
+    pub postgres: Postgres,
+    /// Dedup and the directory of the distributed form.
+    pub redis: Redis,
 }
 
 /// `[listen]`: addresses of the listeners.
@@ -175,14 +186,27 @@ pub enum LogWriter {
     Glommio,
 }
 
-/// `[log]`: what is written to stderr.
+/// `[log]`: which log the messages go to (and so which store they are read from), and what is written to
+/// stderr.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
+    /// Which log.
+    pub kind: LogKind,
     /// For people or for machines.
     pub format: LogFormat,
     /// Levels by module, as `tracing_subscriber::EnvFilter` has them.
     pub filter: String,
+}
+
+/// The logs, each with the store that goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogKind {
+    /// The commit log and the store in the data directory: one host, no service beside it.
+    Embedded,
+    /// Kafka, with CQL, PostgreSQL and Redis.
+    Kafka,
 }
 
 /// The forms of a log line.
@@ -206,6 +230,10 @@ impl Default for Config {
             engine: Engine::default(),
             router: Router::default(),
             log: Log::default(),
+            kafka: Kafka::default(),
+            cql: Cql::default(),
+            postgres: Postgres::default(),
+            redis: Redis::default(),
         }
     }
 }
@@ -279,6 +307,7 @@ impl Default for Router {
 impl Default for Log {
     fn default() -> Self {
         Self {
+            kind: LogKind::Embedded,
             format: LogFormat::Text,
             filter: "info,fjall=warn,lsm_tree=warn".to_owned(),
         }
@@ -293,33 +322,5 @@ impl Engine {
                 .map_or(1, |cores| u16::try_from(cores.get()).unwrap_or(u16::MAX)),
             some => some,
         }
-    }
-}
-
-/// TOML has no null: an empty string stands for "not set".
-mod empty_is_none {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<T: Serialize, S: Serializer>(
-        value: &Option<T>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        match value {
-            Some(value) => value.serialize(to),
-            None => to.serialize_str(""),
-        }
-    }
-
-    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
-    where
-        T: From<String>,
-        D: Deserializer<'de>,
-    {
-        let text = String::deserialize(from)?;
-        Ok(if text.is_empty() {
-            None
-        } else {
-            Some(T::from(text))
-        })
     }
 }

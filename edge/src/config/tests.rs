@@ -115,7 +115,10 @@ fn unknown_keys_are_refused_with_their_place_and_the_nearest() {
         mistakes("[[auth.keys]]\nalgoritm = \"HS256\"\nfile = \"x\"\n"),
         ["2:1 unknown key `algoritm` (did you mean `algorithm`?) in [[auth.keys]]"]
     );
-    assert!(mistakes("[log]\nzzz = 1\n")[0].ends_with("`zzz` (known are format, filter) in [log]"));
+    assert!(
+        mistakes("[log]\nzzz = 1\n")[0]
+            .ends_with("`zzz` (known are kind, format, filter) in [log]")
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use crate::auth::DevKey;
 use crate::certificate::{Certificate, Source};
 use crate::config::Config;
+use crate::services::Services;
 use crate::session::{Mode, Transport};
 
 /// One line per listener, with the port that was picked.
@@ -57,6 +58,14 @@ pub(super) fn credentials(config: &Config, certificate: &Certificate, dev_key: O
             "  and: rookery chat --user 8 --to 7 --data {}",
             config.data.display()
         );
+    }
+}
+
+/// Which services are behind it; nothing in the embedded form.
+pub(super) fn services(services: Option<&Services>) {
+    let places = services.map(Services::places).into_iter().flatten();
+    for (service, place) in places {
+        println!("{service} {place}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! From the configuration to what each floor is started with.
 
+use std::time::Duration;
+
 use rookery_router::log::WriterKind;
 use rookery_wire::{link, proto, ws};
 
@@ -7,7 +9,7 @@ use crate::admission;
 use crate::auth::Verifier;
 use crate::auth::resume::ResumeKey;
 use crate::config::{Config, LogWriter};
-use crate::session::{self, Heartbeat, Mode, Settings, Transport};
+use crate::session::{self, Heartbeat, Mode, Presence, Settings, Transport};
 
 /// Bytes that may wait for a client of the echo mode: some of the largest messages that the
 /// conformance suites send.
@@ -18,6 +20,7 @@ pub(super) fn settings(
     config: &Config,
     mode: Mode,
     verifier: Verifier,
+    presence: Option<Presence>,
 ) -> anyhow::Result<Settings> {
     let limits = &config.limits;
     let frames = proto::Limits::client_frames(limits.payload_bytes_max as usize);
@@ -48,6 +51,7 @@ pub(super) fn settings(
         reconnect_jitter_ms: limits.reconnect_jitter_ms,
         page_messages_max: limits.page_messages_max,
         queue_bytes_max: queue_bytes(config, mode),
+        presence,
     })
 }
 
@@ -63,6 +67,16 @@ fn heartbeat(config: &Config) -> Heartbeat {
 fn handshakes(config: &Config) -> usize {
     let shards = u32::from(config.engine.shard_count().max(1));
     config.limits.handshakes_max.div_ceil(shards) as usize
+}
+
+/// How often each connection tells the directory of itself, at least, on a host as full as it may be.
+pub(super) fn heard_every(config: &Config) -> Duration {
+    session::look_interval(heartbeat(config), connections_per_shard(config))
+}
+
+/// On a host as full as it may be.
+fn connections_per_shard(config: &Config) -> usize {
+    config.limits.connections_max as usize / usize::from(config.engine.shard_count().max(1))
 }
 
 /// What the gate is told.
@@ -89,7 +103,6 @@ fn queue_bytes(config: &Config, mode: Mode) -> usize {
 /// What the engine is started with.
 pub(super) fn engine(config: &Config, mode: Mode) -> rookery_shard::Config {
     let connections = u64::from(config.limits.connections_max);
-    let per_shard = connections as usize / usize::from(config.engine.shard_count().max(1));
     let listeners = config
         .listen
         .tls
@@ -104,7 +117,10 @@ pub(super) fn engine(config: &Config, mode: Mode) -> rookery_shard::Config {
         // which are never refused, and for what one receive leads to.
         send_queue_bytes_max: 3 * queue_bytes(config, mode),
         stop_grace_ms: u64::from(config.limits.drain_timeout_ms),
-        tcp_keepalive_s: Some(session::tcp_keepalive_s(heartbeat(config), per_shard)),
+        tcp_keepalive_s: Some(session::tcp_keepalive_s(
+            heartbeat(config),
+            connections_per_shard(config),
+        )),
         ..rookery_shard::Config::for_connections(connections, config.engine.shard_count())
     }
 }

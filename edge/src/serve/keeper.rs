@@ -1,42 +1,81 @@
-//! Keeps a router behind the sessions: where its store has failed (a disk without a free byte), it is
-//! closed and started anew until that succeeds. Connections stay; their requests are refused with a
-//! retry-after meanwhile, and what was acked is applied again from the log.
+//! Keeps a router behind the sessions. The embedded one, where its store has failed (a disk without a free
+//! byte), is closed and started anew until that succeeds. Connections stay; their requests are refused
+//! with a retry-after meanwhile, and what was acked is applied again from the log. The distributed one
+//! waits for its services by itself and is never started anew.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rookery_router::{Health, RouterHandle, StartError};
+use rookery_router::{Health, RouterHandle};
 use rookery_shard::Postboxes;
 
+use super::cluster::Cluster;
+use super::directory::Directory;
 use super::outlet::Mailboxes;
-use crate::session::Mail;
+use crate::services::Services;
+use crate::session::{Mail, Presence};
 
 /// Between two tries: a start on a full disk costs a few reads.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct RouterKeeper {
-    config: rookery_router::Config,
     postboxes: Postboxes<Mail>,
     outlet: Arc<Mailboxes>,
     router: RouterHandle,
-    next_try: Instant,
+    form: Form,
+}
+
+enum Form {
+    Embedded {
+        config: Box<rookery_router::Config>,
+        next_try: Instant,
+    },
+    Distributed {
+        cluster: Box<Cluster>,
+        directory: Directory,
+    },
 }
 
 impl RouterKeeper {
-    /// Starts the router.
-    pub(super) fn start(
+    /// Starts the embedded router.
+    pub(super) fn embedded(
         config: rookery_router::Config,
         postboxes: Postboxes<Mail>,
-    ) -> Result<Self, StartError> {
+    ) -> anyhow::Result<Self> {
         let outlet = Arc::new(Mailboxes::new(postboxes.clone()));
         let router = rookery_router::start(config.clone(), outlet.clone())?;
+        let form = Form::Embedded {
+            config: Box::new(config),
+            next_try: Instant::now(),
+        };
         Ok(Self {
-            config,
             postboxes,
             outlet,
             router,
-            next_try: Instant::now(),
+            form,
+        })
+    }
+
+    /// Starts the distributed router. Clients are heard of at least every `heard_every`.
+    pub(super) fn distributed(
+        config: rookery_router::Config,
+        services: &Services,
+        heard_every: Duration,
+        postboxes: Postboxes<Mail>,
+    ) -> anyhow::Result<Self> {
+        let outlet = Arc::new(Mailboxes::new(postboxes.clone()));
+        let (router, cluster) = Cluster::start(config, services, outlet.clone())?;
+        let directory = cluster.directory(services, heard_every)?;
+        let form = Form::Distributed {
+            cluster: Box::new(cluster),
+            directory,
+        };
+        Ok(Self {
+            postboxes,
+            outlet,
+            router,
+            form,
         })
     }
 
@@ -45,23 +84,50 @@ impl RouterKeeper {
         &self.router
     }
 
-    /// Looks after it; called a few times a second.
-    pub(super) fn look(&mut self) {
-        if self.router.health() != Health::StoreFailed || Instant::now() < self.next_try {
-            return;
+    /// Who is told which users are here.
+    pub(super) fn presence(&self) -> Option<Presence> {
+        match &self.form {
+            Form::Embedded { .. } => None,
+            Form::Distributed { directory, .. } => Some(directory.presence()),
         }
-        // Frees the directory; the sessions' handles refuse from here on.
+    }
+
+    /// Looks after it; called a few times a second. An error: the server must stop.
+    pub(super) fn look(&mut self) -> anyhow::Result<()> {
+        match &mut self.form {
+            Form::Distributed { cluster, .. } if cluster.is_node_taken() => anyhow::bail!(
+                "another process took this host's node id while Redis did not hear of this one; \
+                 give every host a `router.node_id` of its own"
+            ),
+            Form::Distributed { .. } => {}
+            Form::Embedded { config, next_try } => {
+                if self.router.health() != Health::StoreFailed || Instant::now() < *next_try {
+                    return Ok(());
+                }
+                // Frees the directory; the sessions' handles refuse from here on.
+                self.router.close();
+                match rookery_router::start((**config).clone(), self.outlet.clone()) {
+                    Ok(router) => {
+                        tracing::info!("the store was opened again");
+                        self.router = router;
+                        tell(&self.postboxes, || Mail::RouterAnew(self.router.clone()));
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the store cannot be opened again yet");
+                        *next_try = Instant::now() + PAUSE;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends it, once nobody has a [`Presence`] any more: what was accepted is finished first.
+    pub(super) fn close(self) {
         self.router.close();
-        match rookery_router::start(self.config.clone(), self.outlet.clone()) {
-            Ok(router) => {
-                tracing::info!("the store was opened again");
-                self.router = router;
-                tell(&self.postboxes, || Mail::RouterAnew(self.router.clone()));
-            }
-            Err(error) => {
-                tracing::error!(%error, "the store cannot be opened again yet");
-                self.next_try = Instant::now() + PAUSE;
-            }
+        if let Form::Distributed { cluster, directory } = self.form {
+            directory.join();
+            cluster.close();
         }
     }
 }

@@ -2,7 +2,9 @@
 //! the order in which nothing is lost: first the connections, then the router.
 
 mod announce;
+mod cluster;
 mod compose;
+mod directory;
 mod doorman;
 mod keeper;
 mod memory;
@@ -16,7 +18,8 @@ use rookery_shard::{Running, mailbox};
 
 use crate::admission::Gate;
 use crate::certificate::{self, Certificate};
-use crate::config::Config;
+use crate::config::{Config, LogKind};
+use crate::services::Services;
 use crate::session::{Mail, Mode, Parcel, Sessions};
 use doorman::Doorman;
 use keeper::RouterKeeper;
@@ -31,13 +34,26 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make the data directory {}", config.data.display()))?;
     let certificate = certificate::load(&config.tls, &config.data)?;
     let (verifier, dev_key) = crate::auth::verifier(&config.auth, &config.data)?;
-    let settings = Arc::new(compose::settings(config, mode, verifier)?);
+    let services = match config.log.kind {
+        LogKind::Embedded => None,
+        LogKind::Kafka => Some(Services::of(config)?),
+    };
     let signals = Signals::listen().context("cannot listen for signals")?;
 
     let shards = config.engine.shard_count();
     let (postboxes, inboxes) =
         mailbox::channel(shards, MAILBOX).context("cannot make the shards' mailboxes")?;
-    let mut keeper = RouterKeeper::start(compose::router(config), postboxes.clone())?;
+    let mut keeper = match &services {
+        None => RouterKeeper::embedded(compose::router(config), postboxes.clone())?,
+        Some(services) => RouterKeeper::distributed(
+            compose::router(config),
+            services,
+            compose::heard_every(config),
+            postboxes.clone(),
+        )?,
+    };
+    let presence = keeper.presence().filter(|_| mode == Mode::Chat);
+    let settings = Arc::new(compose::settings(config, mode, verifier, presence)?);
     let gate = Arc::new(Gate::new(compose::admission(config)?));
     let mut doorman = Doorman::new(Arc::clone(&gate))?;
     let engine = {
@@ -50,9 +66,11 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
     };
     announce::started(config, mode, engine.local_addrs(), &settings.listeners);
     announce::credentials(config, &certificate, dev_key.as_ref());
+    announce::services(services.as_ref());
     announce::ready();
 
     let stopper = engine.stopper();
+    let mut looked = Ok(());
     while !engine.has_ended() {
         match signals.wait() {
             Some(Signal::Reload) => reload(config, &postboxes),
@@ -65,14 +83,21 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
                 break;
             }
             None => {
-                keeper.look();
+                looked = keeper.look();
+                if looked.is_err() {
+                    stopper.stop();
+                    break;
+                }
                 doorman.look();
             }
         }
     }
     let ended = engine.join();
-    keeper.router().close();
+    // With them go the last who tell the directory anything.
+    drop(settings);
+    keeper.close();
     ended?;
+    looked?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -7,8 +7,8 @@ use rookery_shard::{Close, ConnId, Shard};
 use rookery_wire::proto::CloseCode;
 use rookery_wire::ws;
 
-use super::Sessions;
 use super::conn::{Conn, Phase};
+use super::{Note, Sessions};
 use rookery_wire::link::Writer;
 
 /// Seconds of the shard's clock: what a connection at rest remembers of time.
@@ -68,6 +68,7 @@ impl Sessions {
         if silent_ms >= idle_ms {
             return self.close(shard, conn, CloseCode::HEARTBEAT_MISSED);
         }
+        self.tell(Note::Here(state.user_id));
         let next_ms = if silent_ms + 1_000 >= heartbeat_ms {
             self.ping(shard, conn, state);
             idle_ms - silent_ms

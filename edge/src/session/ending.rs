@@ -19,7 +19,7 @@ impl Sessions {
         self.leave_opening(was);
         if was == Phase::Live {
             let user_id = state.user_id;
-            self.users.remove(user_id, conn);
+            self.forget_device(user_id, conn);
         }
         shard.close(conn, how);
     }

@@ -4,6 +4,8 @@
 //! A ping and its pong cost the server 15 to 20 us. A million connections on a shard, each pinged every
 //! 30 s, would be 33,000 a second: more than a core can do, and nobody's message.
 
+use std::time::Duration;
+
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
@@ -31,6 +33,14 @@ impl Heartbeat {
             ..self
         }
     }
+}
+
+/// The longest time between two looks at a live connection, of which each tells the directory, on a host
+/// with room for so many of them per shard.
+pub(crate) fn look_interval(rule: Heartbeat, connections_per_shard: usize) -> Duration {
+    let rule = rule.stretched(connections_per_shard);
+    let after_ping_ms = rule.idle_timeout_ms.saturating_sub(rule.interval_ms);
+    Duration::from_millis(rule.interval_ms.max(after_ping_ms).into())
 }
 
 /// Idle seconds before the kernel's first probe of a connection, on a host with room for so many of them
@@ -84,5 +94,7 @@ mod tests {
         assert_eq!(tcp_keepalive_s(zero, usize::MAX), KEEPALIVE_S_MAX);
         assert_eq!(tcp_keepalive_s(RULE, 1), 75);
         assert_eq!(tcp_keepalive_s(RULE, 1_000_000), 1_250);
+        assert_eq!(look_interval(RULE, 1), Duration::from_secs(45));
+        assert_eq!(look_interval(RULE, 1_000_000), Duration::from_secs(750));
     }
 }

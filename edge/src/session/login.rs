@@ -8,7 +8,7 @@ use rookery_wire::ws;
 
 use super::conn::Phase;
 use super::input::{Next, say_and_end};
-use super::{Parcel, Sessions};
+use super::{Note, Parcel, Sessions};
 use crate::admission::add_one;
 use crate::auth::resume::{self, Resume};
 use crate::auth::{AuthError, Login};
@@ -115,6 +115,10 @@ impl Sessions {
         let state = *state;
         self.make_room_for_device(shard, state.user_id, state.device_id);
         self.users.add(state.user_id, conn);
+        self.tell(Note::Login {
+            user_id: state.user_id,
+            device_id: state.device_id,
+        });
         let expires_at_ms = u64::from(state.expires_s) * 1_000;
         let settings = &self.settings;
         let resume_token = resume::issue(

@@ -18,6 +18,7 @@ mod input;
 mod login;
 mod output;
 mod owner;
+mod presence;
 mod requests;
 mod settings;
 mod users;
@@ -34,8 +35,9 @@ use crate::admission::{Gate, Lobby, Pace, Window};
 use conn::{Conn, Phase, Place};
 use door::Opening;
 pub use heartbeat::Heartbeat;
-pub(crate) use heartbeat::tcp_keepalive_s;
+pub(crate) use heartbeat::{look_interval, tcp_keepalive_s};
 pub use owner::owner;
+pub use presence::{Note, Presence};
 pub use settings::{Mode, Settings, Transport};
 use users::Users;
 
@@ -141,6 +143,20 @@ impl Sessions {
         conn.work = work.map_or(Place::default(), |work| Place::at(self.work.insert(work)));
     }
 
+    /// A connection of a user has gone; fan-out forgets it, and after the last one the directory too.
+    fn forget_device(&mut self, user_id: u64, conn: ConnId) {
+        if self.users.remove(user_id, conn) {
+            self.tell(Note::Gone(user_id));
+        }
+    }
+
+    /// Tells the directory, where there is one.
+    fn tell(&self, note: Note) {
+        if let Some(presence) = &self.settings.presence {
+            presence.tell(note);
+        }
+    }
+
     /// Takes out what [`store`](Self::store) stored.
     fn unstore(&mut self, conn: &mut Conn) -> (Option<tls::Session>, Option<Box<Work>>) {
         let tls = std::mem::take(&mut conn.tls)
@@ -202,7 +218,7 @@ impl Handler for Sessions {
 
     fn on_closed(&mut self, _: &mut Shard<Self>, conn: ConnId, mut state: Conn, cause: Cause) {
         if state.phase == Phase::Live {
-            self.users.remove(state.user_id, conn);
+            self.forget_device(state.user_id, conn);
         }
         self.leave_opening(state.phase);
         self.gate.leave(state.seat);

@@ -4,7 +4,7 @@ use rookery_wire::{link, proto};
 
 use crate::auth::Verifier;
 use crate::auth::resume::ResumeKey;
-use crate::session::Heartbeat;
+use crate::session::{Heartbeat, Presence};
 
 /// How the bytes of a listener's connections travel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub struct Settings {
     pub page_messages_max: u32,
     /// Bytes queued for a connection above which it is skipped in fan-out.
     pub queue_bytes_max: usize,
+    /// Who is told which users are here; nobody in the embedded form.
+    pub presence: Option<Presence>,
 }
 
 impl Settings {

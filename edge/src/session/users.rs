@@ -78,22 +78,23 @@ impl Users {
         }
     }
 
-    /// Forgets a connection.
-    pub(crate) fn remove(&mut self, user_id: u64, conn: ConnId) {
+    /// Forgets a connection; whether it was the user's last one.
+    pub(crate) fn remove(&mut self, user_id: u64, conn: ConnId) -> bool {
         let part = self.part(user_id);
         if self.single[part].get(&user_id) == Some(&conn) {
             self.single[part].remove(&user_id);
             shrink(&mut self.single[part]);
-            return;
+            return true;
         }
         let Some(list) = self.several.get_mut(&user_id) else {
-            return;
+            return false;
         };
         list.retain(|&other| other != conn);
         if let [last] = list[..] {
             self.several.remove(&user_id);
             self.single[part].insert(user_id, last);
         }
+        false
     }
 
     /// The user's connections, oldest first.
@@ -136,7 +137,7 @@ mod tests {
         assert!(places < 200_000 * 3 / 2, "{places} places");
         (1..=400_000)
             .filter(here)
-            .for_each(|user| users.remove(user, conn(user)));
+            .for_each(|user| assert!(users.remove(user, conn(user))));
         let left: usize = users.single.iter().map(Part::capacity).sum();
         assert!(left <= PARTS * 64, "{left} places are kept for nobody");
     }
@@ -150,13 +151,13 @@ mod tests {
         }
         users.add(8, ConnId::from_u64(9));
         assert_eq!(users.connections(7), &conns[..]);
-        users.remove(7, conns[1]);
+        assert!(!users.remove(7, conns[1]));
         assert_eq!(users.connections(7), &[conns[0], conns[2]]);
-        users.remove(7, conns[0]);
+        assert!(!users.remove(7, conns[0]));
         assert_eq!(users.connections(7), &conns[2..]);
-        users.remove(7, conns[0]);
+        assert!(!users.remove(7, conns[0]));
         assert_eq!(users.connections(7), &conns[2..]);
-        users.remove(7, conns[2]);
+        assert!(users.remove(7, conns[2]));
         assert!(users.connections(7).is_empty());
         assert_eq!(users.connections(8).len(), 1);
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::Known;
 use crate::api::Caller;
+use crate::generations::Generations;
 use crate::log::Ticket;
 use crate::record::OpenKey;
 
@@ -82,7 +83,6 @@ struct PendingOpen {
 
 #[derive(Debug)]
 struct Queued {
-    ticket: Ticket,
     key: PendingKey,
     bytes: usize,
 }
@@ -94,11 +94,63 @@ pub struct Pending {
     opens: HashMap<OpenKey, PendingOpen>,
     /// Members of conversations that are durable and not stored.
     conversations: HashMap<u64, Arc<[u64]>>,
-    /// What the log has not answered, in log order.
-    queued: VecDeque<Queued>,
+    /// What the log has not answered.
+    queued: Tickets,
+    /// Messages that were answered lately, where nothing else here remembers them.
+    recent: Recent,
+}
+
+/// Messages that are remembered after their ack, up to twice as many: 64 B each.
+const RECENT_MAX: usize = 50_000;
+
+#[derive(Debug)]
+struct Recent(Generations<SendKey, Known>);
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self(Generations::new(RECENT_MAX))
+    }
+}
+
+/// Records by ticket. Tickets grow by one; a log of several partitions answers them in any order.
+#[derive(Debug, Default)]
+struct Tickets {
+    first: Ticket,
+    queued: VecDeque<Option<Queued>>,
+    waiting: usize,
+}
+
+impl Tickets {
+    fn push(&mut self, ticket: Ticket, queued: Queued) {
+        if self.queued.is_empty() {
+            self.first = ticket;
+        }
+        debug_assert_eq!(ticket, self.first + self.queued.len() as u64, "one by one");
+        self.queued.push_back(Some(queued));
+        self.waiting += 1;
+    }
+
+    fn take(&mut self, ticket: Ticket) -> Option<Queued> {
+        let index = usize::try_from(ticket.checked_sub(self.first)?).ok()?;
+        let taken = self.queued.get_mut(index)?.take()?;
+        self.waiting -= 1;
+        while let Some(None) = self.queued.front() {
+            self.queued.pop_front();
+            self.first += 1;
+        }
+        while let Some(None) = self.queued.back() {
+            self.queued.pop_back();
+        }
+        Some(taken)
+    }
 }
 
 impl Pending {
+    /// Whether a message is here, or was lately.
+    pub fn has_send(&mut self, key: SendKey) -> bool {
+        self.sends.contains_key(&key) || self.recent.0.hit(key).is_some()
+    }
+
     /// A Send: is its message here?
     pub fn join_send(
         &mut self,
@@ -108,7 +160,11 @@ impl Pending {
         hash: u64,
     ) -> Seen<Known> {
         let Some(send) = self.sends.get_mut(&key) else {
-            return Seen::New;
+            return match self.recent.0.hit(key) {
+                Some(known) if known.is_retry(conversation_id, hash) => Seen::Durable(*known),
+                Some(_) => Seen::Conflict,
+                None => Seen::New,
+            };
         };
         if !send.known.is_retry(conversation_id, hash) {
             return Seen::Conflict;
@@ -161,11 +217,8 @@ impl Pending {
                 durable: false,
             },
         );
-        self.queued.push_back(Queued {
-            ticket,
-            key: PendingKey::Send(key),
-            bytes,
-        });
+        let key = PendingKey::Send(key);
+        self.queued.push(ticket, Queued { key, bytes });
     }
 
     /// A conversation's record of `bytes` is about to be given to the log.
@@ -185,28 +238,20 @@ impl Pending {
             durable: false,
         };
         self.opens.insert(key, open);
-        self.queued.push_back(Queued {
-            ticket,
-            key: PendingKey::Open(key),
-            bytes,
-        });
+        let key = PendingKey::Open(key);
+        self.queued.push(ticket, Queued { key, bytes });
     }
 
     /// The log did not take the newest record after all.
     pub fn retract(&mut self, ticket: Ticket) {
-        if self
-            .queued
-            .back()
-            .is_some_and(|newest| newest.ticket == ticket)
-            && let Some(newest) = self.queued.pop_back()
-        {
+        if let Some(newest) = self.queued.take(ticket) {
             self.forget(newest.key);
         }
     }
 
     /// The record is durable: who is to be told.
     pub fn durable(&mut self, ticket: Ticket) -> Option<Settled> {
-        let queued = self.answered(ticket)?;
+        let queued = self.queued.take(ticket)?;
         match queued.key {
             PendingKey::Send(key) => {
                 let send = self.sends.get_mut(&key)?;
@@ -235,9 +280,21 @@ impl Pending {
         }
     }
 
+    /// The record is durable, and nobody will say when it is in the store: who is to be told, and how
+    /// many bytes it had. A message is remembered for a while, so that a quick retry finds it.
+    pub fn acked(&mut self, ticket: Ticket) -> Option<(Settled, usize)> {
+        let queued = self.queued.take(ticket)?;
+        let settled = self.forget(queued.key)?;
+        if let (PendingKey::Send(key), Settled::Sent { known, .. }) = (queued.key, &settled) {
+            self.recent.0.insert(key, *known, 1);
+            self.recent.0.turn();
+        }
+        Some((settled, queued.bytes))
+    }
+
     /// The record did not become durable: who is to be told, and how many bytes it had.
     pub fn failed(&mut self, ticket: Ticket) -> Option<(Settled, usize)> {
-        let queued = self.answered(ticket)?;
+        let queued = self.queued.take(ticket)?;
         let settled = self.forget(queued.key)?;
         Some((settled, queued.bytes))
     }
@@ -249,17 +306,7 @@ impl Pending {
 
     /// Whether nothing is here.
     pub fn is_empty(&self) -> bool {
-        self.sends.is_empty() && self.opens.is_empty() && self.queued.is_empty()
-    }
-
-    fn answered(&mut self, ticket: Ticket) -> Option<Queued> {
-        let queued = self.queued.pop_front();
-        debug_assert_eq!(
-            queued.as_ref().map(|oldest| oldest.ticket),
-            Some(ticket),
-            "log order"
-        );
-        queued
+        self.sends.is_empty() && self.opens.is_empty() && self.queued.waiting == 0
     }
 
     fn forget(&mut self, key: PendingKey) -> Option<Settled> {

@@ -10,6 +10,7 @@ mod block;
 mod disk;
 mod engine;
 mod format;
+pub mod kafka;
 mod options;
 mod queue;
 mod recover;
@@ -260,7 +261,8 @@ impl Log for CommitLog {
             Some(Ok(Err(reason))) => Err(LogError::Died(reason)),
             Some(Err(_)) => Err(LogError::Died("it panicked while it ended".into())),
         }
-    }}
+    }
+}
 
 impl Replayed for CommitLog {
     fn end(&self) -> Offset {

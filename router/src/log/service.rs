@@ -74,6 +74,8 @@ pub(crate) struct Service {
     batch: Batch,
     /// The records of `batch`, in order.
     pending: Vec<Pending>,
+    /// Those being answered, the next one last. Not empty at rest only if the sink panicked.
+    answering: Vec<Pending>,
     /// Popped, but did not fit in `batch`: the first of the next.
     over: Option<Pending>,
     fill: Option<Fill>,
@@ -106,6 +108,7 @@ impl Service {
             engine,
             sink,
             pending: Vec::new(),
+            answering: Vec::new(),
             over: None,
             fill: None,
             fill_not_before: None,
@@ -223,12 +226,21 @@ impl Service {
         Turn::Worked
     }
 
-    fn answer(&mut self, base: Offset) {
+    /// Its room in the queue is free, and each is to be answered, after what a panic left.
+    fn take_pending(&mut self) {
         self.shared.queue.release(&self.pending);
+        let left = std::mem::take(&mut self.answering);
+        self.answering.extend(self.pending.drain(..).rev());
+        self.answering.extend(left);
+    }
+
+    fn answer(&mut self, base: Offset) {
+        self.take_pending();
         self.shared
             .end
             .store(self.engine.end().0, Ordering::Release);
-        for (offset, entry) in (base.0..).map(Offset).zip(self.pending.drain(..)) {
+        let mut offset = base;
+        while let Some(entry) = self.answering.pop() {
             let record = Record {
                 partition: Partition::ONLY,
                 offset,
@@ -236,13 +248,14 @@ impl Service {
                 body: entry.body,
             };
             self.sink.durable(record, entry.ticket);
+            offset = offset.plus(1);
         }
         self.sink.end_of_batch();
     }
 
     fn refuse(&mut self, error: &AppendError) {
-        self.shared.queue.release(&self.pending);
-        for entry in self.pending.drain(..) {
+        self.take_pending();
+        while let Some(entry) = self.answering.pop() {
             self.sink.failed(entry.ticket, error);
         }
         self.sink.end_of_batch();

@@ -55,6 +55,12 @@ pub struct Counters {
     pub reads: Counter,
     /// Times that a thread found a shard's mailbox full and waited.
     pub outlet_waits: Counter,
+    /// Records of a shared log that were a message that it had already.
+    pub duplicates: Counter,
+    /// Records that could not be applied and were put aside.
+    pub buried: Counter,
+    /// Times that the consumer of a shared log waited for a service that was away.
+    pub store_waits: Counter,
     /// Events dropped because the shards took none while the router closed.
     pub dropped_at_close: Counter,
     /// Gauge: requests that wait for admission.

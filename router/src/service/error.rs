@@ -66,6 +66,9 @@ pub enum StartError {
         /// The log's end.
         end: u64,
     },
+    /// A service that the store needs is away, or not as it must be.
+    #[error("{0}")]
+    Service(String),
     /// The host gives no more threads.
     #[error("thread {name}: {source}")]
     Thread {

@@ -5,11 +5,14 @@
 //! thread waits only for the ones behind it, and the shards, at the end of every chain, for none:
 //! so there is no circle.
 
+mod acker;
 mod applier;
+mod apply;
 mod audience;
 mod channel;
 pub mod clock;
 pub mod config;
+mod consumer;
 pub mod counters;
 pub mod error;
 mod intake;
@@ -28,7 +31,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use crate::api::{Caller, Outlet, Request};
-use crate::log::{Log, LogError, Sink};
+use crate::log::{Acks, Feed, Log, LogError, Sink};
+use crate::store::Store;
 use channel::Sender;
 use config::Config;
 use counters::{Counters, Health};
@@ -69,10 +73,19 @@ struct Threads {
     readers: Vec<JoinHandle<()>>,
 }
 
+/// How the one that applies records is brought to its end.
+enum Ending {
+    /// It is told to; then the log closes.
+    Told(Sender<Work>),
+    /// The log closes, feeds the rest and then nothing more. The flag says that it is not to wait for a
+    /// service that is away.
+    Starved(Arc<AtomicBool>),
+}
+
 struct Inner {
     doors: RwLock<Option<Doors>>,
     threads: Mutex<Option<Threads>>,
-    work: Sender<Work>,
+    ending: Ending,
     outbox: Arc<Outbox>,
     progress: Arc<Progress>,
     counters: Arc<Counters>,
@@ -94,6 +107,18 @@ pub fn start_on(
     open_log: impl FnOnce(&Config, Box<dyn Sink>) -> Result<OpenedLog, LogError>,
 ) -> Result<RouterHandle, StartError> {
     startup::start(config, outlet, open_log)
+}
+
+/// The router over a log and a store that other processes share, each behind its trait. `open_log` is
+/// given where acks go, and where the records go that this process is to consume. The data directory
+/// holds a lock only.
+pub fn start_shared(
+    config: Config,
+    outlet: Arc<dyn Outlet>,
+    store: Arc<dyn Store>,
+    open_log: impl FnOnce(Box<dyn Acks>, Box<dyn Feed>) -> Result<Arc<dyn Log>, LogError>,
+) -> Result<RouterHandle, StartError> {
+    startup::start_shared(config, outlet, store, open_log)
 }
 
 impl RouterHandle {
@@ -123,7 +148,9 @@ impl RouterHandle {
         let doors = inner.doors.read().unwrap_or_else(PoisonError::into_inner);
         let waiting = doors.as_ref().map_or(0, |doors| doors.writes.len());
         inner.counters.intake_queue.set(waiting as u64);
-        inner.counters.apply_queue.set(inner.work.len() as u64);
+        if let Ending::Told(work) = &inner.ending {
+            inner.counters.apply_queue.set(work.len() as u64);
+        }
         inner.counters.applier_lag.set(inner.progress.in_flight());
         &inner.counters
     }
@@ -187,12 +214,19 @@ impl Inner {
             .readers
             .into_iter()
             .for_each(|reader| join("reader", reader));
-        if self.work.send(Work::Finish).is_err() {
-            tracing::error!("the applier was gone before the end");
-        }
-        join("applier", threads.applier);
-        if let Err(error) = threads.log.close() {
-            tracing::error!(%error, "the log did not close as it should");
+        match &self.ending {
+            Ending::Told(work) => {
+                if work.send(Work::Finish).is_err() {
+                    tracing::error!("the applier was gone before the end");
+                }
+                join("applier", threads.applier);
+                close_log(&*threads.log);
+            }
+            Ending::Starved(closing) => {
+                closing.store(true, Ordering::Relaxed);
+                close_log(&*threads.log);
+                join("applier", threads.applier);
+            }
         }
         // With these the directory is another one's to open, whoever still holds a handle.
         drop((threads.log, threads.lock));
@@ -202,6 +236,12 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+fn close_log(log: &dyn Log) {
+    if let Err(error) = log.close() {
+        tracing::error!(%error, "the log did not close as it should");
     }
 }
 

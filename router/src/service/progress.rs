@@ -1,9 +1,12 @@
 //! How far the records are, as the threads tell each other: answered by the log, resolved by the
 //! applier. Bounds what is in flight, so that no queue behind admission can be full.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use crate::log::{Offset, Partition};
 
 /// Waiting threads look again this often, should a wake be lost with a thread that died.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -17,6 +20,18 @@ pub(crate) struct Progress {
     bytes: AtomicU64,
     lock: Mutex<()>,
     moved: Condvar,
+    places: Mutex<HashMap<Partition, Place>>,
+}
+
+/// How far a partition that this process consumes is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    /// Every record of ours below it was acked.
+    acked: u64,
+    /// Every record below it was applied.
+    applied: u64,
+    /// By this process.
+    consumed: bool,
 }
 
 impl Progress {
@@ -65,6 +80,70 @@ impl Progress {
         self.wait(|| self.resolved.load(Ordering::Acquire) >= answered);
     }
 
+    /// A log that many consume acked a record of ours; before anybody is told.
+    pub(crate) fn acked_at(&self, partition: Partition, offset: Offset) {
+        let mut places = self.places();
+        let place = places.entry(partition).or_default();
+        place.acked = place.acked.max(offset.0 + 1);
+    }
+
+    /// This process has applied a partition below `next`.
+    pub(crate) fn applied_to(&self, partition: Partition, next: Offset) {
+        let mut places = self.places();
+        let place = places.entry(partition).or_default();
+        place.applied = place.applied.max(next.0);
+        drop(places);
+        drop(self.guard());
+        self.moved.notify_all();
+    }
+
+    /// Partitions that this process consumes from now on, or does not any more. What was acked of them
+    /// before is not waited for: whoever consumed them then was to apply it.
+    pub(crate) fn consumes(&self, partitions: &[Partition], consumed: bool) {
+        let mut places = self.places();
+        for partition in partitions {
+            let place = Place {
+                consumed,
+                ..Place::default()
+            };
+            places.insert(*partition, place);
+        }
+    }
+
+    /// Waits until what was acked of ours is applied, as far as this process consumes it; false where
+    /// that did not happen within `patience`.
+    pub(crate) fn wait_consumed(&self, patience: Duration) -> bool {
+        let behind = |place: &Place| place.consumed && place.applied < place.acked;
+        let goal: Vec<(Partition, u64)> = {
+            let places = self.places();
+            let ours = places.iter().filter(|(_, place)| behind(place));
+            ours.map(|(id, place)| (*id, place.acked)).collect()
+        };
+        let there = || {
+            let places = self.places();
+            goal.iter().all(|(id, acked)| {
+                let place = places.get(id).copied().unwrap_or_default();
+                !place.consumed || place.applied >= *acked
+            })
+        };
+        let mut waited = Duration::ZERO;
+        let mut guard = self.guard();
+        while !there() {
+            if waited >= patience {
+                return false;
+            }
+            let (again, late) = self
+                .moved
+                .wait_timeout(guard, LOOK_AGAIN)
+                .unwrap_or_else(PoisonError::into_inner);
+            guard = again;
+            if late.timed_out() {
+                waited += LOOK_AGAIN;
+            }
+        }
+        true
+    }
+
     /// Waits until nothing is in flight; false where that did not happen within `patience`.
     pub(crate) fn wait_idle(&self, patience: Duration) -> bool {
         let mut waited = Duration::ZERO;
@@ -99,6 +178,10 @@ impl Progress {
                 .wait_timeout(guard, LOOK_AGAIN)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    fn places(&self) -> MutexGuard<'_, HashMap<Partition, Place>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn guard(&self) -> MutexGuard<'_, ()> {

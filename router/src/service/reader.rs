@@ -2,10 +2,12 @@
 //!
 //! Runs on threads of its own: the store's reads block. The invariant: an answer covers every
 //! message that anybody was acked before the request was taken up, because the reader waits until
-//! the applier has passed them.
+//! the applier has passed them. Where several processes share the log, that is so for what this one
+//! consumes; what another one does may be some moments behind.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crossbeam::channel::Receiver;
 use rookery_wire::proto;
@@ -51,6 +53,8 @@ pub(crate) struct Reader {
     pub(crate) counters: Arc<Counters>,
     pub(crate) store_failed: Arc<AtomicBool>,
     pub(crate) config: Config,
+    /// How long what was acked may take into the store; none for one that is always there.
+    pub(crate) patience: Option<Duration>,
 }
 
 /// A request is refused, or the store failed.
@@ -70,8 +74,7 @@ impl Reader {
     pub(crate) fn run(self, reads: &Receiver<(Caller, Read)>) {
         while let Ok((caller, read)) = reads.recv() {
             let request_id = read.request_id();
-            self.progress.wait_applied();
-            let frames = match self.answer(caller, &read) {
+            let frames = match self.caught_up().and_then(|()| self.answer(caller, &read)) {
                 _ if self.store_failed.load(Ordering::Relaxed) => {
                     vec![Refusal::UNAVAILABLE.frame(request_id)]
                 }
@@ -81,13 +84,26 @@ impl Reader {
                     vec![refusal.frame(request_id)]
                 }
                 Err(Failure::Store(error)) => {
-                    tracing::error!(%error, "a read failed");
+                    match error {
+                        StoreError::Away { .. } => tracing::debug!(%error, "a read failed"),
+                        _ => tracing::error!(%error, "a read failed"),
+                    }
                     vec![Refusal::UNAVAILABLE.frame(request_id)]
                 }
             };
             self.counters.reads.add(1);
             self.outbox.answer(caller, frames);
         }
+    }
+
+    /// Waits until the store has what anybody was told of.
+    fn caught_up(&self) -> Result<(), Failure> {
+        match self.patience {
+            None => self.progress.wait_applied(),
+            Some(patience) if self.progress.wait_consumed(patience) => {}
+            Some(_) => return Err(Failure::Refused(Refusal::UNAVAILABLE)),
+        }
+        Ok(())
     }
 
     fn answer(&self, caller: Caller, read: &Read) -> Result<Vec<Vec<u8>>, Failure> {

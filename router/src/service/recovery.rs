@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::applier::{Applier, ApplyError};
+use super::apply::{Applier, ApplyError};
 use super::error::StartError;
 use crate::log::{LogError, Offset, Partition, Record, Recovered, Replay, Replayed};
 use crate::record;

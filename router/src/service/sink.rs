@@ -123,7 +123,7 @@ impl AckSink {
 
 /// Answers in order; those to one connection that follow each other go as one event.
 #[derive(Default)]
-struct Answers(Vec<(Caller, Vec<Vec<u8>>)>);
+pub(super) struct Answers(pub(super) Vec<(Caller, Vec<Vec<u8>>)>);
 
 impl Answers {
     fn push(&mut self, to: Caller, frame: Vec<u8>) {
@@ -133,7 +133,7 @@ impl Answers {
         }
     }
 
-    fn good_news(&mut self, settled: Settled) {
+    pub(super) fn good_news(&mut self, settled: Settled) {
         match settled {
             Settled::Sent {
                 client_msg_id,
@@ -168,7 +168,7 @@ impl Answers {
         }
     }
 
-    fn refuse(&mut self, settled: Settled, refusal: &Refusal) {
+    pub(super) fn refuse(&mut self, settled: Settled, refusal: &Refusal) {
         match settled {
             Settled::Sent {
                 client_msg_id,

@@ -1,14 +1,19 @@
 //! From a directory to a router that serves: lock, log, store, replay, threads.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use super::applier::{Applier, ApplierThread};
-use super::channel::{Receiver, Sender, bounded};
+use super::acker::Acker;
+use super::applier::ApplierThread;
+use super::apply::Applier;
+use super::channel::{Receiver, bounded};
 use super::config::Config;
+use super::consumer::{Consumer, FED_MAX, Feeder, Partitions};
 use super::counters::Counters;
 use super::error::StartError;
 use super::intake::{Intake, Write, members_cache};
@@ -18,17 +23,20 @@ use super::queued::QueuedBytes;
 use super::reader::{Read, Reader};
 use super::recovery;
 use super::sink::{AckSink, Committed, Work};
-use super::{Doors, Inner, RouterHandle, Threads};
+use super::{Doors, Ending, Inner, RouterHandle, Threads};
 use crate::admission::Pending;
 use crate::api::{Caller, Outlet};
 use crate::hlc::Hlc;
 use crate::ids::{NODE_MAX, Snowflake};
-use crate::log::{self, Log, LogError, Recovered, Replayed, Sink};
+use crate::log::{self, Acks, Feed, Log, LogError, Recovered, Replayed, Sink};
 use crate::store::fjall::FjallStore;
-use crate::store::{Position, Store};
+use crate::store::{Position, Store, StoreError};
 
 /// More than the log counts for an entry of its queue besides the body.
 const LOG_ENTRY_BYTES: u64 = 128;
+
+/// How long what was acked may take into a shared store before a read is refused.
+const READ_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A log that was opened, and what was found.
 pub type OpenedLog = (Arc<dyn Replayed>, Recovered);
@@ -58,6 +66,7 @@ struct Parts {
     store_failed: Arc<AtomicBool>,
     space_low: Arc<AtomicBool>,
     queued: Arc<QueuedBytes>,
+    patience: Option<Duration>,
 }
 
 /// Starts over whatever log `open_log` gives.
@@ -95,6 +104,7 @@ pub(super) fn start(
         queued: Arc::new(QueuedBytes::new(config.intake_bytes_max)),
         store_failed: Arc::default(),
         space_low: Arc::default(),
+        patience: None,
         config,
         store,
         log,
@@ -103,26 +113,94 @@ pub(super) fn start(
         outbox,
         counters,
     };
-    parts.serve(position, work, to_apply, lock)
+    let applier = parts.applier(position, to_apply);
+    let applying = Applying {
+        run: Box::new(move || applier.run()),
+        ending: Ending::Told(work),
+    };
+    parts.serve(position, applying, lock)
+}
+
+/// The thread that applies records, and how it ends.
+struct Applying {
+    run: Box<dyn FnOnce() + Send>,
+    ending: Ending,
+}
+
+/// Starts over a log and a store that others share.
+pub(super) fn start_shared(
+    config: Config,
+    outlet: Arc<dyn Outlet>,
+    store: Arc<dyn Store>,
+    open_log: impl FnOnce(Box<dyn Acks>, Box<dyn Feed>) -> Result<Arc<dyn Log>, LogError>,
+) -> Result<RouterHandle, StartError> {
+    check_limits(&config)?;
+    let lock = lock(&config.data_dir)?;
+    let counters = Arc::new(Counters::default());
+    let pending = Arc::new(Mutex::new(Pending::default()));
+    let progress = Arc::new(Progress::default());
+    let outbox = Arc::new(Outbox::new(outlet, Arc::clone(&counters)));
+    let acker = Acker {
+        pending: Arc::clone(&pending),
+        progress: Arc::clone(&progress),
+        outbox: Arc::clone(&outbox),
+        counters: Arc::clone(&counters),
+        tickets: Vec::new(),
+        late: VecDeque::new(),
+        answered: (0, 0),
+    };
+    let service = |error: StoreError| StartError::Service(error.to_string());
+    let position = store.position().map_err(service)?;
+    let (feed, fed) = crossbeam::channel::bounded(FED_MAX);
+    let log = open_log(Box::new(acker), Box::new(Feeder(feed))).map_err(recovery::log_error)?;
+    let parts = Parts {
+        queued: Arc::new(QueuedBytes::new(config.intake_bytes_max)),
+        store_failed: Arc::default(),
+        space_low: Arc::default(),
+        patience: Some(READ_PATIENCE),
+        config,
+        store,
+        log,
+        pending,
+        progress,
+        outbox,
+        counters,
+    };
+    let closing = Arc::new(AtomicBool::new(false));
+    let consumer = Consumer {
+        applier: Applier::shared(Arc::clone(&parts.store), position),
+        store: Arc::clone(&parts.store),
+        log: Arc::clone(&parts.log),
+        fed,
+        progress: Arc::clone(&parts.progress),
+        outbox: Arc::clone(&parts.outbox),
+        counters: Arc::clone(&parts.counters),
+        closing: Arc::clone(&closing),
+        config: parts.config.clone(),
+        reached: Partitions::default(),
+    };
+    let applying = Applying {
+        run: Box::new(move || consumer.run()),
+        ending: Ending::Starved(closing),
+    };
+    parts.serve(position, applying, lock)
 }
 
 impl Parts {
     fn serve(
         self,
         position: Position,
-        work: Sender<Work>,
-        to_apply: Receiver<Work>,
+        applying: Applying,
         lock: File,
     ) -> Result<RouterHandle, StartError> {
         let (writes, to_admit) = bounded::<(Caller, Write)>(self.config.intake_queue_max);
         let (reads, to_read) =
             crossbeam::channel::bounded::<(Caller, Read)>(self.config.read_queue_max);
-        let applier = self.applier(position, to_apply);
         let intake = self.intake(position, reads.clone());
         let threads = Threads {
             lock,
             log: Arc::clone(&self.log),
-            applier: spawn("router-applier", move || applier.run())?,
+            applier: spawn("router-applier", applying.run)?,
             intake: spawn("router-intake", move || intake.run(&to_admit))?,
             readers: (0..self.config.readers)
                 .map(|_| {
@@ -134,7 +212,7 @@ impl Parts {
         let inner = Inner {
             doors: RwLock::new(Some(Doors { writes, reads })),
             threads: Mutex::new(Some(threads)),
-            work,
+            ending: applying.ending,
             outbox: self.outbox,
             progress: self.progress,
             counters: self.counters,
@@ -196,13 +274,17 @@ impl Parts {
             counters: Arc::clone(&self.counters),
             store_failed: Arc::clone(&self.store_failed),
             config: self.config.clone(),
+            patience: self.patience,
         }
     }
 }
 
+fn wrong(what: &str) -> Result<(), StartError> {
+    Err(StartError::Config(what.into()))
+}
+
 /// Values that can't work, by the option's name.
-fn check(config: &Config) -> Result<(), StartError> {
-    let wrong = |what: &str| Err(StartError::Config(what.into()));
+fn check_limits(config: &Config) -> Result<(), StartError> {
     if config.node_id > NODE_MAX {
         return wrong("node_id must be 0 to 1023");
     }
@@ -212,6 +294,15 @@ fn check(config: &Config) -> Result<(), StartError> {
     if config.readers == 0 || config.readers > 64 {
         return wrong("readers must be 1 to 64");
     }
+    if config.page_messages_max == 0 || config.persist_interval.is_zero() {
+        return wrong("page_messages_max and persist_interval must not be 0");
+    }
+    Ok(())
+}
+
+/// The same, with what the embedded log holds.
+fn check(config: &Config) -> Result<(), StartError> {
+    check_limits(config)?;
     let record_bytes_max = config.payload_bytes_max + crate::record::MESSAGE_HEADER_BYTES;
     if record_bytes_max > config.log.record_bytes_max {
         return wrong("payload_bytes_max is more than a record of the log holds");
@@ -227,9 +318,6 @@ fn check(config: &Config) -> Result<(), StartError> {
         + LOG_ENTRY_BYTES * config.in_flight_max as u64;
     if config.in_flight_max > queue.0 || bytes_max > queue.1 {
         return wrong("in_flight_max and in_flight_bytes_max must fit in the log's queue");
-    }
-    if config.page_messages_max == 0 || config.persist_interval.is_zero() {
-        return wrong("page_messages_max and persist_interval must not be 0");
     }
     Ok(())
 }

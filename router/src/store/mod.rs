@@ -4,6 +4,8 @@
 //! applier writes, in log order and in whole batches; any thread reads. A batch may be written
 //! again after a crash, with the same rows.
 
+pub mod cluster;
+pub mod cql;
 mod expiry;
 pub mod fjall;
 mod rows;
@@ -170,6 +172,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// A conversation's members, ascending; `None` where there is no such conversation.
     fn members(&self, conversation_id: u64) -> Result<Option<Arc<[u64]>>, StoreError>;
+
+    /// The same of many, in order.
+    fn members_of(&self, conversation_ids: &[u64]) -> Result<Vec<Option<Arc<[u64]>>>, StoreError> {
+        let members = |&id| self.members(id);
+        conversation_ids.iter().map(members).collect()
+    }
 
     /// Whether a user is in a conversation.
     fn is_member(&self, conversation_id: u64, user_id: u64) -> Result<bool, StoreError>;

@@ -2,6 +2,13 @@
 //! come from.
 
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test that waits has to give up some day"
+)]
+
+pub(crate) mod forms;
+pub(crate) mod group;
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};

@@ -7,7 +7,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 use rookery_router::log::{
-    AppendError, Log, LogError, Offset, Partition, Record, Recovered, Replay, Replayed, Sink, Ticket,
+    AppendError, Log, LogError, Offset, Partition, Record, Recovered, Replay, Replayed, Sink,
+    Ticket,
 };
 use rookery_router::{Config, OpenedLog};
 

@@ -7,6 +7,8 @@
     reason = "a module of several test binaries, none of them a library"
 )]
 
+pub mod group_log;
+pub mod group_store;
 pub mod memlog;
 
 use std::collections::HashMap;

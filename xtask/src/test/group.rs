@@ -121,6 +121,11 @@ impl Group {
         }
     }
 
+    /// Whether Kafka and the others have to run beside it.
+    pub(super) fn needs_services(self) -> bool {
+        matches!(self, Self::Cluster | Self::Faults)
+    }
+
     pub(super) fn run(
         self,
         checkout: &Checkout,

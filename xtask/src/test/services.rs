@@ -1,5 +1,5 @@
 //! The groups that need services. They are started once, before the first such group, and ended after the
-//! last group; what ran before or was named in the environment stays as it is.
+//! last such group; what ran before or was named in the environment stays as it is.
 
 use anyhow::{Context, Result};
 
@@ -44,9 +44,9 @@ impl Services {
         })
     }
 
-    /// Ends what was started here.
-    pub(super) fn stop(&self, checkout: &Checkout) -> Result<()> {
-        self.up.as_ref().map_or(Ok(()), |up| up.stop(checkout))
+    /// Ends what was started here, once.
+    pub(super) fn stop(&mut self, checkout: &Checkout) -> Result<()> {
+        self.up.take().map_or(Ok(()), |up| up.stop(checkout))
     }
 }
 

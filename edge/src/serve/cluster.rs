@@ -1,0 +1,142 @@
+//! The distributed form: starts the router over the services, holds this host's number among its peers,
+//! and lets the directory be written.
+//!
+//! A start needs Kafka and CQL; Redis and PostgreSQL may come later. The invariant: no id is given while
+//! it is known that another living process has this node id.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rookery_router::log::{Log, LogError, kafka};
+use rookery_router::postgres::Postgres;
+use rookery_router::redis::{self, Instance, Node, USER_TTL};
+use rookery_router::store::cluster::{ClusterStore, Options};
+use rookery_router::store::{Store, StoreError};
+use rookery_router::{Outlet, RouterHandle};
+use tokio::runtime::Handle;
+
+use super::directory::{Directory, Places};
+use crate::services::{self, Services};
+
+/// What the distributed form has beside the router.
+pub(super) struct Cluster {
+    store: Arc<ClusterStore>,
+    /// None, where Redis was away at the start.
+    node: Option<Node>,
+    node_id: u16,
+}
+
+impl Cluster {
+    /// Starts the router; waits for Kafka and CQL as long as their drivers do.
+    pub(super) fn start(
+        config: rookery_router::Config,
+        services: &Services,
+        outlet: Arc<dyn Outlet>,
+    ) -> anyhow::Result<(RouterHandle, Self)> {
+        services::refuse_where_behind(services)?;
+        let options = Options {
+            node_id: config.node_id,
+            cql: services.cql.clone(),
+            postgres: services.postgres.clone(),
+            redis: services.redis.clone(),
+        };
+        let store = Arc::new(ClusterStore::open(&options, Arc::clone(&config.clock))?);
+        if kafka::is_empty(&services.kafka)?
+            && let Err(error) = store.note_empty_log()
+        {
+            // Without it claims are looked up in the store as well for a week, which only costs.
+            tracing::warn!(%error, "Redis is not there at the first start");
+        }
+        let (node_id, data_dir) = (config.node_id, config.data_dir.clone());
+        let mut node = None;
+        let open_log = |acks, feed| {
+            // The data directory is this process's from here on, and nothing has an id yet.
+            node = take_node(&services.redis, node_id, &data_dir, store.runtime())?;
+            Ok(Arc::new(kafka::open(services.kafka.clone(), acks, feed)?) as Arc<dyn Log>)
+        };
+        let shared: Arc<dyn Store> = Arc::clone(&store) as _;
+        let router = rookery_router::start_shared(config, outlet, shared, open_log)?;
+        let cluster = Self {
+            store,
+            node,
+            node_id,
+        };
+        Ok((router, cluster))
+    }
+
+    /// Starts the directory's thread. Clients are heard of at least every `heard_every`.
+    pub(super) fn directory(
+        &self,
+        services: &Services,
+        heard_every: Duration,
+    ) -> anyhow::Result<Directory> {
+        // An entry outlives one note that was dropped.
+        let ttl = USER_TTL.max(2 * heard_every);
+        let drivers = Drivers {
+            runtime: self.store.runtime().clone(),
+            directory: redis::Directory::new(&services.redis, self.node_id)?.with_ttl(ttl),
+            postgres: self.store.postgres().clone(),
+        };
+        Directory::start(drivers).context("cannot start the directory's thread")
+    }
+
+    /// Whether another living process has this node id by now: two that give ids under one would give the
+    /// same ones.
+    pub(super) fn is_node_taken(&self) -> bool {
+        self.node.as_ref().is_some_and(Node::is_taken)
+    }
+
+    /// Gives the node id back; after the router was closed.
+    pub(super) fn close(self) {
+        let Some(node) = self.node else {
+            return;
+        };
+        if let Err(error) = self.store.runtime().block_on(node.release()) {
+            tracing::warn!(%error, "the node id was not given back; it runs out");
+        }
+    }
+}
+
+/// Takes the node id, where Redis can be asked.
+fn take_node(
+    options: &redis::Options,
+    node_id: u16,
+    data_dir: &std::path::Path,
+    runtime: &Handle,
+) -> Result<Option<Node>, LogError> {
+    let taken = Instance::of_dir(data_dir)
+        .and_then(|instance| runtime.block_on(Node::take(options, node_id, &instance, runtime)));
+    match taken {
+        Ok(node) => Ok(Some(node)),
+        Err(error @ StoreError::Away { .. }) => {
+            tracing::warn!(%error, node_id, "nobody can tell whether another process has this node id");
+            Ok(None)
+        }
+        Err(error) => Err(LogError::Options(error.to_string())),
+    }
+}
+
+/// The directory's way to the services.
+struct Drivers {
+    runtime: Handle,
+    directory: redis::Directory,
+    postgres: Postgres,
+}
+
+impl Places for Drivers {
+    fn here(&mut self, users: &[u64]) -> Result<(), String> {
+        let done = self.runtime.block_on(self.directory.refresh(users));
+        done.map_err(|error| error.to_string())
+    }
+
+    fn gone(&mut self, users: &[u64]) -> Result<(), String> {
+        let done = self.runtime.block_on(self.directory.gone(users));
+        done.map_err(|error| error.to_string())
+    }
+
+    fn devices(&mut self, devices: &[(u64, u32, u64)]) -> Result<(), String> {
+        let done = self.runtime.block_on(self.postgres.touch_devices(devices));
+        done.map_err(|error| error.to_string())
+    }
+}

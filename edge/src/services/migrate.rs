@@ -1,0 +1,94 @@
+//! Makes what the services lack: topics, the keyspace and its tables, the tables of PostgreSQL. Each
+//! service first says what it lacks; nothing lacking is nothing done.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use rookery_router::log::kafka;
+use rookery_router::store::cql;
+use rookery_router::{SystemClock, postgres, redis};
+use tokio::runtime::Handle;
+
+use super::{Services, block_on};
+
+/// Something that is made, or would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Where.
+    pub service: &'static str,
+    /// What.
+    pub what: String,
+}
+
+fn step(service: &'static str, what: String) -> Step {
+    Step { service, what }
+}
+
+/// What [`migrate`] would do. Changes nothing.
+pub fn plan(services: &Services) -> anyhow::Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    for topic in kafka::missing(&services.kafka)? {
+        steps.push(step("kafka", topic_text(services, &topic)));
+    }
+    let cql = block_on(cql::pending(&services.cql))?.context("cql")?;
+    steps.extend(cql.iter().map(|name| step("cql", cql_text(services, name))));
+    let tables = block_on(postgres::pending(&services.postgres))?.context("postgres")?;
+    steps.extend(tables.into_iter().map(|name| step("postgres", name)));
+    Ok(steps)
+}
+
+/// Does it, telling each step that was done; an error where one cannot be. What was done before stays, and
+/// the next run goes on from there.
+pub fn migrate(services: &Services, mut done: impl FnMut(&Step)) -> anyhow::Result<usize> {
+    let mut count = 0;
+    let mut tell = |step: Step| {
+        count += 1;
+        done(&step);
+    };
+    let topics = services.topics;
+    let made = kafka::ensure(&services.kafka, topics.partitions, topics.replication)?;
+    for topic in &made {
+        tell(step("kafka", topic_text(services, topic)));
+    }
+    if made.contains(&services.kafka.messages()) {
+        note_empty_log(services)?;
+    }
+    for name in block_on(cql::migrate(&services.cql))?.context("cql")? {
+        tell(step("cql", cql_text(services, &name)));
+    }
+    for made in block_on(postgres::migrate(&services.postgres))?.context("postgres")? {
+        tell(step("postgres", made));
+    }
+    Ok(count)
+}
+
+/// Tells Redis that nothing was claimed before it. Without that it knows of itself that it may have
+/// forgotten something, and every id is looked up in CQL as well for seven days: slower, and no mistake.
+fn note_empty_log(services: &Services) -> anyhow::Result<()> {
+    let noted = block_on(async {
+        let clock = Arc::new(SystemClock);
+        let claims = redis::Claims::start(&services.redis, clock, &Handle::current())?;
+        claims.note_empty_log().await
+    })?;
+    if let Err(error) = noted {
+        tracing::warn!(%error, "Redis was not told that the log is new; ids are looked up in CQL for 7 days");
+    }
+    Ok(())
+}
+
+fn topic_text(services: &Services, topic: &str) -> String {
+    let super::Topics {
+        partitions,
+        replication,
+    } = services.topics;
+    let partitions = if topic == services.kafka.messages() {
+        partitions
+    } else {
+        1
+    };
+    format!("topic {topic}, {partitions} partitions, {replication} replicas")
+}
+
+fn cql_text(services: &Services, name: &str) -> String {
+    format!("{name} in keyspace {}", services.cql.keyspace)
+}

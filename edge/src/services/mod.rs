@@ -1,0 +1,129 @@
+//! The services of the distributed form, from the outside: how the configuration reaches their drivers,
+//! whether each is as it must be, and how their schemas are made. Not here: what they are used for.
+
+mod check;
+mod migrate;
+mod report;
+
+use std::future::Future;
+
+use anyhow::Context as _;
+use rookery_router::log::kafka;
+use rookery_router::record::MESSAGE_HEADER_BYTES;
+use rookery_router::store::cql;
+use rookery_router::{postgres, redis};
+
+use crate::config::{Config, SecretError};
+
+pub use check::{check, refuse_where_behind};
+pub use migrate::{Step, migrate, plan};
+pub use report::Checked;
+
+/// What each driver is told.
+#[derive(Clone, Debug)]
+pub struct Services {
+    /// The log.
+    pub kafka: kafka::Options,
+    /// Its topics, where they are made.
+    pub topics: Topics,
+    /// The store.
+    pub cql: cql::Options,
+    /// Members, conversations, devices.
+    pub postgres: postgres::Options,
+    /// Where that is, without its password.
+    pub postgres_place: String,
+    /// Dedup and the directory.
+    pub redis: redis::Options,
+    /// Where that is, without its password.
+    pub redis_place: String,
+}
+
+/// How the topics are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Topics {
+    /// Of the topic of messages.
+    pub partitions: u32,
+    /// Of each partition.
+    pub replication: u32,
+}
+
+impl Services {
+    /// Of a checked configuration. Reads the files of passwords.
+    pub fn of(config: &Config) -> Result<Self, SecretError> {
+        let redis = &config.redis;
+        Ok(Self {
+            kafka: kafka_options(config)?,
+            topics: Topics {
+                partitions: config.kafka.partitions,
+                replication: config.kafka.replication.into(),
+            },
+            cql: cql_options(config)?,
+            postgres: postgres::Options {
+                password: config.postgres.secret()?.into_option(),
+                pool_size: config.postgres.pool_size.into(),
+                ..postgres::Options::new(config.postgres.url.reveal())
+            },
+            postgres_place: config.postgres.url.masked(),
+            redis: redis::Options {
+                password: redis.secret()?.into_option(),
+                key_prefix: redis.key_prefix.clone(),
+                ..redis::Options::new(redis.url.reveal())
+            },
+            redis_place: redis.url.masked(),
+        })
+    }
+
+    /// Where each is, without secrets.
+    pub fn places(&self) -> [(&'static str, String); 4] {
+        [
+            ("kafka", self.kafka.brokers.join(", ")),
+            ("cql", self.cql.nodes.join(", ")),
+            ("postgres", self.postgres_place.clone()),
+            ("redis", self.redis_place.clone()),
+        ]
+    }
+}
+
+fn kafka_options(config: &Config) -> Result<kafka::Options, SecretError> {
+    let asked = &config.kafka;
+    let defaults = kafka::Options::default();
+    let longest = config.limits.payload_bytes_max as usize + MESSAGE_HEADER_BYTES;
+    Ok(kafka::Options {
+        brokers: asked.brokers.clone(),
+        username: asked.username.clone(),
+        password: asked.secret()?.into_option(),
+        tls: asked.tls,
+        ca_file: asked.ca_file.clone(),
+        topic_prefix: asked.topic_prefix.clone(),
+        linger_ms: asked.linger_ms,
+        delivery_timeout_ms: asked.delivery_timeout_ms,
+        session_timeout_ms: asked.session_timeout_ms,
+        record_bytes_max: defaults.record_bytes_max.max(longest),
+        ..defaults
+    })
+}
+
+fn cql_options(config: &Config) -> Result<cql::Options, SecretError> {
+    let asked = &config.cql;
+    Ok(cql::Options {
+        nodes: asked.nodes.clone(),
+        username: asked.username.clone().unwrap_or_default(),
+        password: asked.secret()?.reveal().to_owned(),
+        keyspace: asked.keyspace.clone(),
+        datacenter: asked.datacenter.clone(),
+        replication: cql::Replication {
+            class: asked.replication_class.name().to_owned(),
+            factor: asked.replication,
+        },
+        ..cql::Options::default()
+    })
+}
+
+/// Drives a driver's future to its end on this thread.
+fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the drivers' runtime")?;
+    Ok(runtime.block_on(work))
+}

@@ -1,0 +1,251 @@
+//! Appends: an idempotent producer, one thread that polls it, one that answers. Not here: the consumer.
+//!
+//! The invariant: what `append` took is answered exactly once, also when the log closes while brokers
+//! are away.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
+
+use super::answers::{Answer, Answers};
+use super::health::{Health, Trouble, code_of, log_line};
+use super::held::Held;
+use super::options::Options;
+use crate::log::{Acks, AppendError, LogError, Offset, Partition, Ticket};
+
+/// How long a poll may last; only the end of the log waits for it.
+const POLL: Duration = Duration::from_millis(200);
+/// What librdkafka takes to notice that a record's time is over.
+const TIMEOUT_SLACK: Duration = Duration::from_secs(1);
+
+const _: () = assert!(
+    usize::BITS == 64,
+    "a ticket travels through librdkafka as a pointer"
+);
+
+/// What librdkafka calls.
+struct Reports {
+    answers: Arc<Answers>,
+    health: Arc<Health>,
+    record_bytes_max: usize,
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.health.note_code(code_of(&error), reason);
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
+        let (message, outcome) = match result {
+            Ok(message) => (message, place(message.partition(), message.offset())),
+            Err((error, message)) => {
+                let error =
+                    append_error(code_of(error), message.payload_len(), self.record_bytes_max);
+                (message, Err(error))
+            }
+        };
+        if outcome.is_ok() {
+            self.health.reached();
+            self.health.clear(&[Trouble::Forbidden, Trouble::NoTopic]);
+        } else if let Err((error, _)) = result
+            && let Some(trouble) = Trouble::of(code_of(error))
+        {
+            self.health
+                .note(trouble, &format!("a record was refused: {error}"));
+        }
+        self.answers.push(Answer {
+            ticket: ticket as Ticket,
+            body: message.payload_len(),
+            outcome,
+        });
+    }
+}
+
+/// Where a record that was taken lies. The brokers do not say it of a repetition that they recognise
+/// after their memory of offsets (five requests) has moved on: then nobody knows here.
+fn place(partition: i32, offset: i64) -> Result<(Partition, Offset), AppendError> {
+    match (u32::try_from(partition), u64::try_from(offset)) {
+        (Ok(partition), Ok(offset)) => Ok((Partition(partition), Offset(offset))),
+        _ => Err(AppendError::TimedOut {
+            reason: "the record is there, and the brokers no longer know where".into(),
+        }),
+    }
+}
+
+/// The error of an append that librdkafka gave up.
+pub(super) fn append_error(code: Code, bytes: usize, bytes_max: usize) -> AppendError {
+    let reason = code.to_string();
+    match code {
+        Code::QueueFull => AppendError::Full,
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
+            AppendError::TooLarge { bytes, bytes_max }
+        }
+        // It may have been sent before its time was over, or before the log closed.
+        Code::MessageTimedOut
+        | Code::RequestTimedOut
+        | Code::OperationTimedOut
+        | Code::NotEnoughReplicasAfterAppend
+        | Code::PurgeInflight
+        | Code::PurgeQueue => AppendError::TimedOut { reason },
+        _ => AppendError::Failed { reason },
+    }
+}
+
+type Threads = (JoinHandle<()>, JoinHandle<()>);
+
+pub(super) struct Appender {
+    producer: Arc<BaseProducer<Reports>>,
+    answers: Arc<Answers>,
+    topic: String,
+    record_bytes_max: usize,
+    delivery_timeout: Duration,
+    threads: Mutex<Option<Threads>>,
+}
+
+impl Appender {
+    pub(super) fn start(
+        options: &Options,
+        acks: Box<dyn Acks>,
+        health: Arc<Health>,
+    ) -> Result<Self, LogError> {
+        let held = Held::new(options.queue_records_max, options.queue_bytes_max);
+        let answers = Arc::new(Answers::new(held));
+        let reports = Reports {
+            answers: answers.clone(),
+            health,
+            record_bytes_max: options.record_bytes_max,
+        };
+        let producer: BaseProducer<Reports> = options
+            .producer()
+            .create_with_context(reports)
+            .map_err(|error| service_error(options, &error))?;
+        let producer = Arc::new(producer);
+        let (polled, telling) = (producer.clone(), answers.clone());
+        let (held_by, poll_name) = (answers.clone(), "rookery-log-poll");
+        let poll = spawn(options, poll_name, move || {
+            while !held_by.held.drained() {
+                polled.poll(POLL);
+            }
+        })?;
+        let acks = spawn(options, "rookery-log-acks", move || telling.run(acks))?;
+        Ok(Self {
+            producer,
+            answers,
+            topic: options.messages(),
+            record_bytes_max: options.record_bytes_max,
+            delivery_timeout: Duration::from_millis(options.delivery_timeout_ms.into()),
+            threads: Mutex::new(Some((poll, acks))),
+        })
+    }
+
+    /// Never blocks.
+    pub(super) fn append(&self, key: u64, body: &[u8], ticket: Ticket) -> Result<(), AppendError> {
+        if body.len() > self.record_bytes_max {
+            return Err(AppendError::TooLarge {
+                bytes: body.len(),
+                bytes_max: self.record_bytes_max,
+            });
+        }
+        self.answers.held.take(body.len())?;
+        let key = key.to_be_bytes();
+        let record = BaseRecord::with_opaque_to(&self.topic, ticket as usize)
+            .key(&key)
+            .payload(body);
+        self.producer.send(record).map_err(|(error, _)| {
+            self.answers.held.release(body.len());
+            append_error(code_of(&error), body.len(), self.record_bytes_max)
+        })
+    }
+
+    /// Refuses more, waits until all is delivered or given up, and ends the threads.
+    pub(super) fn close(&self) -> Result<(), LogError> {
+        let threads = self
+            .threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some((poll, acks)) = threads else {
+            return Ok(());
+        };
+        self.answers.close();
+        if let Err(error) = self.producer.flush(self.delivery_timeout + TIMEOUT_SLACK) {
+            tracing::warn!(%error, "kafka: records are given up that were not delivered in time");
+            self.producer
+                .purge(PurgeConfig::default().queue().inflight());
+        }
+        let joined = poll.join().and_then(|()| acks.join());
+        match self.answers.died() {
+            Some(reason) => Err(LogError::Died(reason)),
+            None => joined.map_err(|_| LogError::Died("it panicked while it ended".into())),
+        }
+    }
+}
+
+/// An error of a client that could not be made.
+pub(super) fn service_error(options: &Options, error: &KafkaError) -> LogError {
+    LogError::Service {
+        service: options.service(),
+        reason: error.to_string(),
+    }
+}
+
+pub(super) fn spawn(
+    options: &Options,
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, LogError> {
+    thread::Builder::new()
+        .name(name.into())
+        .spawn(run)
+        .map_err(|error| LogError::Service {
+            service: options.service(),
+            reason: format!("the thread {name} cannot be started: {error}"),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_been_sent_is_told_apart_from_what_was_refused() {
+        assert_eq!(append_error(Code::QueueFull, 1, 2), AppendError::Full);
+        let too_large = AppendError::TooLarge {
+            bytes: 3,
+            bytes_max: 2,
+        };
+        assert_eq!(append_error(Code::MessageSizeTooLarge, 3, 2), too_large);
+        for code in [
+            Code::MessageTimedOut,
+            Code::PurgeInflight,
+            Code::NotEnoughReplicasAfterAppend,
+        ] {
+            assert!(matches!(
+                append_error(code, 1, 2),
+                AppendError::TimedOut { .. }
+            ));
+        }
+        let forbidden = append_error(Code::TopicAuthorizationFailed, 1, 2);
+        assert!(matches!(forbidden, AppendError::Failed { .. }));
+    }
+
+    #[test]
+    fn a_place_that_nobody_knows_is_not_made_up() {
+        assert_eq!(place(3, 4), Ok((Partition(3), Offset(4))));
+        assert!(place(3, -1001).is_err());
+    }
+}

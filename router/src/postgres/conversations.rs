@@ -1,0 +1,196 @@
+//! Conversations and members.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Postgres, error};
+use crate::admission::dedup_holds;
+use crate::record::{OpenKey, Opened};
+use crate::store::{Opening, StoreError};
+
+/// How often an opening looks again when its key changed hands under it. Each time somebody else
+/// made progress, so more than one is rare and this many a defect.
+const OPEN_TRIES: usize = 8;
+
+/// One statement, thus one transaction: the conversation and its members, or nothing. Where another
+/// opening of the key is under way, it waits for that one's end.
+const OPEN: &str = "\
+    WITH opened AS ( \
+        INSERT INTO conversations (id, kind, first, second, hlc, opener) \
+        VALUES ($1, $2, $3, $4, $5, $6) \
+        ON CONFLICT (kind, first, second) WHERE key_holds DO NOTHING \
+        RETURNING id \
+    ) \
+    INSERT INTO members (conversation_id, user_id) SELECT id, unnest($7::bigint[]) FROM opened";
+
+const EXISTING: &str = "\
+    SELECT id, ARRAY(SELECT user_id FROM members WHERE conversation_id = conversations.id ORDER BY user_id) \
+    FROM conversations WHERE kind = $1 AND first = $2 AND second = $3 AND key_holds";
+
+const GIVE_WAY: &str = "UPDATE conversations SET key_holds = false WHERE id = $1 AND key_holds";
+
+const BY_KEY: &str = "\
+    SELECT id FROM conversations WHERE kind = $1 AND first = $2 AND second = $3 AND key_holds";
+
+const MEMBERS: &str = "SELECT user_id FROM members WHERE conversation_id = $1 ORDER BY user_id";
+
+const MEMBERS_MANY: &str = "\
+    SELECT conversation_id, array_agg(user_id ORDER BY user_id) \
+    FROM members WHERE conversation_id = ANY($1) GROUP BY conversation_id";
+
+const CONVERSATIONS: &str = "\
+    SELECT conversation_id FROM members WHERE user_id = $1 AND conversation_id > $2 \
+    ORDER BY conversation_id LIMIT $3";
+
+impl Postgres {
+    /// Writes a conversation with its members, or tells what exists under its key. The same call
+    /// again, after an error, gives the same answer. The key of a created conversation that is older
+    /// than deduplication holds gives way.
+    pub async fn open(&self, opened: &Opened, now_ms: u64) -> Result<Opening, StoreError> {
+        let (kind, first, second) = key_columns(opened.key);
+        let id = opened.conversation_id.cast_signed();
+        let hlc = opened.hlc.cast_signed();
+        let opener = opened.opener_user_id.cast_signed();
+        let members = signed(&opened.members);
+        let runs_out = matches!(opened.key, OpenKey::Created { .. });
+        let opening = self
+            .run("open a conversation", async |client| {
+                let open = client.prepare_cached(OPEN).await?;
+                let existing = client.prepare_cached(EXISTING).await?;
+                for _ in 0..OPEN_TRIES {
+                    let written = client
+                        .execute(
+                            &open,
+                            &[&id, &kind, &first, &second, &hlc, &opener, &members],
+                        )
+                        .await?;
+                    if written > 0 {
+                        return Ok(Some(Opening::New));
+                    }
+                    // The key was taken; a row that is not here now gave way in between.
+                    let Some(row) = client
+                        .query_opt(&existing, &[&kind, &first, &second])
+                        .await?
+                    else {
+                        continue;
+                    };
+                    let found: i64 = row.try_get(0)?;
+                    if found == id {
+                        return Ok(Some(Opening::New));
+                    }
+                    if runs_out && !dedup_holds(found.cast_unsigned(), now_ms) {
+                        let give_way = client.prepare_cached(GIVE_WAY).await?;
+                        client.execute(&give_way, &[&found]).await?;
+                        continue;
+                    }
+                    return Ok(Some(Opening::Exists {
+                        conversation_id: found.cast_unsigned(),
+                        members: unsigned(row.try_get(1)?),
+                    }));
+                }
+                Ok(None)
+            })
+            .await?;
+        opening.ok_or_else(|| {
+            error::away(format!(
+                "open a conversation: its key changed hands {OPEN_TRIES} times"
+            ))
+        })
+    }
+
+    /// The conversation that holds a key. May be one whose time has run out.
+    pub async fn opened(&self, key: OpenKey) -> Result<Option<u64>, StoreError> {
+        let (kind, first, second) = key_columns(key);
+        self.run("look up a key", async |client| {
+            let by_key = client.prepare_cached(BY_KEY).await?;
+            let row = client.query_opt(&by_key, &[&kind, &first, &second]).await?;
+            row.map(|row| row.try_get(0).map(i64::cast_unsigned))
+                .transpose()
+        })
+        .await
+    }
+
+    /// A conversation's members, ascending; `None` where there is no such conversation.
+    pub async fn members(&self, conversation_id: u64) -> Result<Option<Arc<[u64]>>, StoreError> {
+        let id = conversation_id.cast_signed();
+        self.run("look up members", async |client| {
+            let members = client.prepare_cached(MEMBERS).await?;
+            let rows = client.query(&members, &[&id]).await?;
+            let members = rows
+                .iter()
+                .map(|row| row.try_get(0))
+                .collect::<Result<Vec<i64>, _>>()?;
+            Ok((!members.is_empty()).then(|| unsigned(members)))
+        })
+        .await
+    }
+
+    /// The members of many; without those that do not exist.
+    pub async fn members_many(
+        &self,
+        conversation_ids: &[u64],
+    ) -> Result<HashMap<u64, Arc<[u64]>>, StoreError> {
+        if conversation_ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let ids = signed(conversation_ids);
+        self.run("look up members", async |client| {
+            let members = client.prepare_cached(MEMBERS_MANY).await?;
+            let rows = client.query(&members, &[&ids]).await?;
+            rows.iter()
+                .map(|row| {
+                    let id: i64 = row.try_get(0)?;
+                    Ok((id.cast_unsigned(), unsigned(row.try_get(1)?)))
+                })
+                .collect()
+        })
+        .await
+    }
+
+    /// The conversations of a user with an id above `after`, ascending, and whether there are more.
+    pub async fn conversations_of(
+        &self,
+        user_id: u64,
+        after: u64,
+        rows_max: usize,
+    ) -> Result<(Vec<u64>, bool), StoreError> {
+        // Ids have 63 bits, so their order is the order of the stored numbers.
+        let Ok(after) = i64::try_from(after) else {
+            return Ok((Vec::new(), false));
+        };
+        let user = user_id.cast_signed();
+        let limit = i64::try_from(rows_max)
+            .unwrap_or(i64::MAX)
+            .saturating_add(1);
+        let mut ids: Vec<u64> = self
+            .run("list conversations", async |client| {
+                let list = client.prepare_cached(CONVERSATIONS).await?;
+                let rows = client.query(&list, &[&user, &after, &limit]).await?;
+                rows.iter()
+                    .map(|row| row.try_get(0).map(i64::cast_unsigned))
+                    .collect()
+            })
+            .await?;
+        let more = ids.len() > rows_max;
+        ids.truncate(rows_max);
+        Ok((ids, more))
+    }
+}
+
+fn key_columns(key: OpenKey) -> (i16, i64, i64) {
+    match key {
+        OpenKey::Direct { low, high } => (0, low.cast_signed(), high.cast_signed()),
+        OpenKey::Created {
+            user_id,
+            request_id,
+        } => (1, user_id.cast_signed(), request_id.cast_signed()),
+    }
+}
+
+fn signed(ids: &[u64]) -> Vec<i64> {
+    ids.iter().map(|id| id.cast_signed()).collect()
+}
+
+fn unsigned(ids: Vec<i64>) -> Arc<[u64]> {
+    ids.into_iter().map(i64::cast_unsigned).collect()
+}

@@ -1,0 +1,138 @@
+//! The statements, each prepared once, with its consistency.
+//!
+//! All are idempotent: rows are written with the time of what they come from (`USING TIMESTAMP`), so a
+//! statement that runs twice, late, or from a process that no longer consumes the partition changes
+//! nothing. So the driver may try any of them again on another node.
+
+use futures_util::future::try_join_all;
+use scylla::client::session::Session;
+use scylla::statement::Consistency;
+use scylla::statement::prepared::PreparedStatement;
+use scylla::statement::unprepared::Statement;
+
+use super::fault;
+use crate::store::StoreError;
+
+/// A statement and how its errors name it.
+#[derive(Clone, Debug)]
+pub(super) struct Query {
+    pub(super) prepared: PreparedStatement,
+    pub(super) table: &'static str,
+    pub(super) doing: &'static str,
+}
+
+/// A statement before it is prepared. `{ks}` is the keyspace's name.
+struct Text {
+    table: &'static str,
+    doing: &'static str,
+    consistency: Consistency,
+    cql: &'static str,
+}
+
+macro_rules! statements {
+    ($($name:ident: $table:literal, $doing:literal, $consistency:ident, $cql:literal;)*) => {
+        /// See the module.
+        #[derive(Debug)]
+        pub(super) struct Statements { $(pub(super) $name: Query,)* }
+
+        const TEXTS: &[Text] = &[$(Text {
+            table: $table, doing: $doing, consistency: Consistency::$consistency, cql: $cql,
+        },)*];
+
+        impl Statements {
+            /// Prepares all of them.
+            pub(super) async fn prepare(
+                session: &Session, keyspace: &str,
+            ) -> Result<Statements, StoreError> {
+                let all = TEXTS.iter().map(|text| prepare(session, keyspace, text));
+                let mut all = try_join_all(all).await?.into_iter();
+                let mut next = || all.next().expect("one for each text");
+                Ok(Statements { $($name: next(),)* })
+            }
+        }
+    };
+}
+
+// Writes: LocalQuorum. Offsets are committed, and senders told, on the strength of them: a row that one
+// node had and lost would be gone though the log was told that it is stored.
+// Reads: LocalQuorum too, so that they meet every such write. A head read behind its messages would
+// give seqs twice; a send read as missing would let a duplicate in; a page without its newest message
+// would be a gap that no later page fills. `inbox` and the schema are the exceptions.
+statements! {
+    put_message: "messages", "write a message", LocalQuorum,
+        "INSERT INTO {ks}.messages (conversation_id, bucket, sub, message_id, seq, hlc, sender_user_id, \
+         sender_device_id, client_msg_id, log_offset, payload) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+    put_span: "spans", "write a span", LocalQuorum,
+        "INSERT INTO {ks}.spans (conversation_id, bucket, sub, first_message_id, first_seq) \
+         VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?";
+    put_mark: "marks", "write a mark", LocalQuorum,
+        "INSERT INTO {ks}.marks (conversation_id, seq, message_id, bucket, sub) \
+         VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?";
+    put_head: "heads", "write a head", LocalQuorum,
+        "INSERT INTO {ks}.heads (conversation_id, last_seq, next_offset, bucket, sub, sub_rows, \
+         sub_bytes, sub_first_message_id, last_message_id, mark_message_id) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+    put_send: "sends", "write a send", LocalQuorum,
+        "INSERT INTO {ks}.sends (sender_user_id, client_msg_id, message_id, hlc, conversation_id, \
+         payload_hash, seq, log_offset) VALUES (?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+    put_inbox: "inbox", "write an inbox row", LocalQuorum,
+        "INSERT INTO {ks}.inbox (user_id, conversation_id, last_seq, last_message_id) \
+         VALUES (?, ?, ?, ?) USING TIMESTAMP ?";
+    put_node: "nodes", "write a node's row", LocalQuorum,
+        "INSERT INTO {ks}.nodes (node_id, last_id, last_hlc) VALUES (?, ?, ?) USING TIMESTAMP ?";
+
+    tail: "heads", "read a head", LocalQuorum,
+        "SELECT last_seq, next_offset, bucket, sub, sub_rows, sub_bytes, sub_first_message_id, \
+         last_message_id, mark_message_id FROM {ks}.heads WHERE conversation_id = ?";
+    send: "sends", "read a send", LocalQuorum,
+        "SELECT message_id, hlc, conversation_id, payload_hash, seq, log_offset FROM {ks}.sends \
+         WHERE sender_user_id = ? AND client_msg_id = ?";
+    node: "nodes", "read a node's row", LocalQuorum,
+        "SELECT last_id, last_hlc FROM {ks}.nodes WHERE node_id = ?";
+    // One node will do: a list that lacks a second of news is complete at its next reading.
+    inbox: "inbox", "read an inbox", LocalOne,
+        "SELECT conversation_id, last_seq, last_message_id FROM {ks}.inbox WHERE user_id = ?";
+    marks: "marks", "read marks", LocalQuorum,
+        "SELECT seq, message_id, bucket, sub FROM {ks}.marks \
+         WHERE conversation_id = ? AND seq >= ? AND seq <= ? ORDER BY seq ASC";
+    spans_to: "spans", "read spans", LocalQuorum,
+        "SELECT bucket, sub, first_message_id, first_seq FROM {ks}.spans \
+         WHERE conversation_id = ? AND bucket <= ?";
+    spans_of: "spans", "read the spans of a bucket", LocalQuorum,
+        "SELECT bucket, sub, first_message_id, first_seq FROM {ks}.spans \
+         WHERE conversation_id = ? AND bucket = ?";
+    message: "messages", "read a message", LocalQuorum,
+        "SELECT message_id, seq, hlc, sender_user_id, sender_device_id, client_msg_id, payload \
+         FROM {ks}.messages WHERE conversation_id = ? AND bucket = ? AND sub = ? AND message_id = ?";
+    messages_up: "messages", "read messages", LocalQuorum,
+        "SELECT message_id, seq, hlc, sender_user_id, sender_device_id, client_msg_id, payload \
+         FROM {ks}.messages WHERE conversation_id = ? AND bucket = ? AND sub = ? AND message_id >= ? \
+         ORDER BY message_id ASC";
+    messages_down: "messages", "read messages", LocalQuorum,
+        "SELECT message_id, seq, hlc, sender_user_id, sender_device_id, client_msg_id, payload \
+         FROM {ks}.messages WHERE conversation_id = ? AND bucket = ? AND sub = ? AND message_id <= ?";
+    seqs: "messages", "look for seqs", LocalQuorum,
+        "SELECT message_id, seq FROM {ks}.messages WHERE conversation_id = ? AND bucket = ? AND sub = ?";
+    placed: "messages", "read a message's place", LocalQuorum,
+        "SELECT seq, log_offset FROM {ks}.messages \
+         WHERE conversation_id = ? AND bucket = ? AND sub = ? AND message_id = ?";
+}
+
+async fn prepare(session: &Session, keyspace: &str, text: &Text) -> Result<Query, StoreError> {
+    let statement = Statement::new(text.cql.replace("{ks}", keyspace));
+    let mut prepared = session.prepare(statement).await.map_err(|error| {
+        // Most often a table that is not there yet: nothing is lost by asking again after `migrate`.
+        fault::away(format_args!(
+            "prepare `{}` (is keyspace `{keyspace}` migrated?): {error}",
+            text.doing
+        ))
+    })?;
+    prepared.set_consistency(text.consistency);
+    prepared.set_is_idempotent(true);
+    Ok(Query {
+        prepared,
+        table: text.table,
+        doing: text.doing,
+    })
+}

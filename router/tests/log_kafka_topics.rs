@@ -1,0 +1,165 @@
+//! What the Kafka log asks of its topics and brokers: where a conversation lies, and what a check
+//! finds.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test that waits has to give up some day"
+)]
+
+mod log_support;
+
+use std::sync::mpsc::channel;
+
+use log_support::PATIENCE;
+use log_support::forms::{PARTITIONS, migrate, options};
+use log_support::group::*;
+use rdkafka::admin::{NewTopic, TopicReplication};
+use rookery_router::log::kafka;
+use rookery_router::log::{Log, LogError, Partition};
+
+/// The hash of Kafka's own clients (`org.apache.kafka.common.utils.Utils.murmur2`).
+fn murmur2(data: &[u8]) -> u32 {
+    const M: u32 = 0x5bd1_e995;
+    let mix = |k: u32| {
+        let k = k.wrapping_mul(M);
+        (k ^ (k >> 24)).wrapping_mul(M)
+    };
+    let mut h = 0x9747_b28c ^ data.len() as u32;
+    let words = data.chunks_exact(4);
+    let rest = words.remainder();
+    for word in words {
+        let k = u32::from_le_bytes(word.try_into().unwrap());
+        h = h.wrapping_mul(M) ^ mix(k);
+    }
+    if !rest.is_empty() {
+        let tail = rest
+            .iter()
+            .rev()
+            .fold(0, |tail, byte| tail << 8 | u32::from(*byte));
+        h = (h ^ tail).wrapping_mul(M);
+    }
+    h = (h ^ (h >> 13)).wrapping_mul(M);
+    h ^ (h >> 15)
+}
+
+#[test]
+fn the_hash_is_that_of_java() {
+    // From Kafka's UtilsTest.
+    assert_eq!(murmur2(b"21") as i32, -973_932_308);
+    assert_eq!(murmur2(b"foobar") as i32, -790_332_482);
+    assert_eq!(murmur2(b"a-little-bit-long-string") as i32, -985_981_536);
+    assert_eq!(murmur2(b"abc") as i32, 479_470_107);
+}
+
+#[test]
+#[ignore = "needs services: cargo xtask test --only cluster"]
+fn a_conversation_lies_where_java_looks_for_it() {
+    let options = options("java");
+    migrate(&options);
+    let (log, _, answers) = open(&options);
+    for key in [0, 1, 2, 3, 1 << 40, u64::MAX, 0x0102_0304_0506_0708] {
+        log.append(key, vec![1], 1).unwrap();
+        let (partition, _) = answers.recv_timeout(PATIENCE).unwrap().unwrap();
+        let expected = (murmur2(&key.to_be_bytes()) & 0x7fff_ffff) % PARTITIONS;
+        assert_eq!(partition, Partition(expected), "key {key}");
+    }
+    close(&log);
+}
+
+/// What a check says: fatal or not, and the sentence.
+fn checked(options: &kafka::Options) -> Vec<(bool, String)> {
+    let problems = kafka::check(options).into_iter();
+    problems
+        .map(|problem| {
+            assert_eq!(problem.service, "kafka");
+            assert!(!problem.advice.is_empty());
+            (problem.fatal, problem.what)
+        })
+        .collect()
+}
+
+#[test]
+#[ignore = "needs services: cargo xtask test --only cluster"]
+fn a_check_finds_each_problem() {
+    let good = options("check");
+    let copies = good.brokers.len().min(3);
+    let open = |options: &kafka::Options| {
+        let acks = Box::new(Answered(channel().0));
+        match kafka::open(options.clone(), acks, Box::new(Applied::default())) {
+            Err(LogError::Service { reason, .. }) => reason,
+            other => panic!("{other:?}"),
+        }
+    };
+
+    let missing = checked(&good);
+    let names = [good.dead_letters(), good.messages()];
+    assert_eq!(
+        missing,
+        names.map(|name| (true, format!("there is no topic {name}")))
+    );
+    assert!(open(&good).contains("rookery migrate"));
+
+    assert_eq!(kafka::ensure(&good, 60, copies as u32).unwrap().len(), 2);
+    assert_eq!(
+        kafka::ensure(&good, 60, copies as u32).unwrap(),
+        [""; 0],
+        "they are there"
+    );
+    let few_copies = usize::from(copies < 3);
+    assert_eq!(checked(&good).len(), few_copies, "{:?}", checked(&good));
+
+    let mut one_away = good.clone();
+    one_away.brokers.push("127.0.0.1:1".into());
+    let told = checked(&one_away);
+    assert!(
+        !told[0].0 && told[0].1.contains("127.0.0.1:1 cannot be reached"),
+        "{told:?}"
+    );
+    let mut all_away = good.clone();
+    all_away.brokers = vec!["127.0.0.1:1".into()];
+    let told = checked(&all_away);
+    assert!(told.len() == 1 && told[0].0, "{told:?}");
+    assert!(open(&all_away).contains("Start the brokers"));
+
+    let mut stranger = good.clone();
+    stranger.password = Some("wrong".into());
+    let told = kafka::check(&stranger);
+    assert!(
+        told.len() == 1 && told[0].fatal && told[0].advice.contains("password"),
+        "{told:?}"
+    );
+    assert!(open(&stranger).contains("password"));
+
+    let weak = options("weak");
+    let (messages, letters) = (weak.messages(), weak.dead_letters());
+    make_topic(
+        &weak,
+        NewTopic::new(&messages, 2, TopicReplication::Fixed(1))
+            .set("min.insync.replicas", "2")
+            .set("unclean.leader.election.enable", "true")
+            .set("cleanup.policy", "compact")
+            .set("retention.ms", "60000")
+            .set("max.message.bytes", "100000"),
+    );
+    make_topic(
+        &weak,
+        NewTopic::new(&letters, 1, TopicReplication::Fixed(1)),
+    );
+    let told = checked(&weak);
+    for words in [
+        "has 2 partitions",
+        "replication factor of 1",
+        "wants 2 replicas in sync",
+        "not all acked messages",
+        "is compacted",
+        "keeps records for 0 hours",
+        "takes records of 100000 bytes",
+    ] {
+        assert!(
+            told.iter().any(|(_, what)| what.contains(words)),
+            "{words}: {told:?}"
+        );
+    }
+    assert_eq!(told.len(), 7, "{told:?}");
+}

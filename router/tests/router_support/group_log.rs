@@ -1,0 +1,243 @@
+//! A log in memory that several routers write and consume, as a consumer group does: partitions move,
+//! politely or behind the back of the one that had them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
+use rookery_router::log::{
+    Acks, AppendError, Fed, Feed, Log, LogError, Offset, Partition, Record, Ticket,
+};
+
+pub const PARTITIONS: u32 = 4;
+/// Small batches, so that commits and moves fall between them.
+const BATCH: usize = 7;
+
+/// What the brokers hold.
+#[derive(Default)]
+pub struct Brokers {
+    partitions: Mutex<HashMap<Partition, Vec<Record>>>,
+    committed: Mutex<HashMap<Partition, u64>>,
+    pub dead_letters: Mutex<Vec<(Record, String)>>,
+    /// So many of the next appends are written, and yet said to have timed out.
+    pub written_and_timed_out: AtomicU64,
+    /// Nothing is committed any more.
+    pub deaf_to_commits: AtomicBool,
+}
+
+impl Brokers {
+    pub fn new() -> Arc<Brokers> {
+        Arc::default()
+    }
+
+    pub fn partition_of(key: u64) -> Partition {
+        Partition((key % u64::from(PARTITIONS)) as u32)
+    }
+
+    /// Writes a record without a router.
+    pub fn write(&self, key: u64, body: Vec<u8>) -> (Partition, Offset) {
+        let partition = Self::partition_of(key);
+        let mut partitions = self.partitions.lock().unwrap();
+        let records = partitions.entry(partition).or_default();
+        // Every third offset is the log's own.
+        let offset = Offset(
+            records
+                .last()
+                .map_or(0, |last| last.offset.0 + 1 + last.offset.0 % 3 / 2),
+        );
+        records.push(Record {
+            partition,
+            offset,
+            key,
+            body,
+        });
+        (partition, offset)
+    }
+
+    pub fn records(&self) -> usize {
+        self.partitions.lock().unwrap().values().map(Vec::len).sum()
+    }
+
+    fn from(&self, partition: Partition, next: u64) -> Vec<Record> {
+        let partitions = self.partitions.lock().unwrap();
+        let records = partitions.get(&partition).map_or(&[][..], Vec::as_slice);
+        let begin = records.partition_point(|record| record.offset.0 < next);
+        records[begin..].iter().take(BATCH).cloned().collect()
+    }
+
+    fn committed(&self, partition: Partition) -> u64 {
+        self.committed
+            .lock()
+            .unwrap()
+            .get(&partition)
+            .copied()
+            .unwrap_or(0)
+    }
+}
+
+/// A key, a body, and the ticket of its append.
+type Append = (u64, Vec<u8>, Ticket);
+
+/// One router's end of the log.
+pub struct GroupLog {
+    brokers: Arc<Brokers>,
+    acks: Mutex<Option<Sender<Append>>>,
+    consumed: Arc<Mutex<HashMap<Partition, u64>>>,
+    feed: Arc<Mutex<Box<dyn Feed>>>,
+    closed: Arc<AtomicBool>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl GroupLog {
+    pub fn open(brokers: &Arc<Brokers>, acks: Box<dyn Acks>, feed: Box<dyn Feed>) -> Arc<GroupLog> {
+        let (give, take) = unbounded();
+        let log = Arc::new(GroupLog {
+            brokers: Arc::clone(brokers),
+            acks: Mutex::new(Some(give)),
+            consumed: Arc::default(),
+            feed: Arc::new(Mutex::new(feed)),
+            closed: Arc::default(),
+            threads: Mutex::default(),
+        });
+        let producer = {
+            let brokers = Arc::clone(brokers);
+            std::thread::spawn(move || produce(&brokers, &take, acks))
+        };
+        let consumer = {
+            let (brokers, consumed) = (Arc::clone(brokers), Arc::clone(&log.consumed));
+            let (feed, closed) = (Arc::clone(&log.feed), Arc::clone(&log.closed));
+            std::thread::spawn(move || consume(&brokers, &consumed, &feed, &closed))
+        };
+        log.threads.lock().unwrap().extend([producer, consumer]);
+        log
+    }
+
+    fn consumed(&self) -> MutexGuard<'_, HashMap<Partition, u64>> {
+        self.consumed.lock().unwrap()
+    }
+
+    /// Gives it partitions, from what is committed.
+    pub fn assign(&self, partitions: &[Partition]) {
+        let mut feed = self.feed.lock().unwrap();
+        feed.feed(Fed::Assigned(partitions.to_vec()));
+        for &partition in partitions {
+            let from = self.brokers.committed(partition);
+            self.consumed().insert(partition, from);
+        }
+    }
+
+    /// Takes them away, and waits until it has let go.
+    pub fn revoke(&self, partitions: &[Partition]) {
+        let (done, gone) = bounded(0);
+        {
+            let mut feed = self.feed.lock().unwrap();
+            self.consumed().retain(|id, _| !partitions.contains(id));
+            feed.feed(Fed::Revoked {
+                partitions: partitions.to_vec(),
+                done,
+            });
+        }
+        let _ = gone.recv_timeout(Duration::from_secs(60));
+    }
+
+    /// Tells it that they were taken away some time ago. Until then it goes on with them.
+    pub fn lose(&self, partitions: &[Partition]) {
+        let mut feed = self.feed.lock().unwrap();
+        self.consumed().retain(|id, _| !partitions.contains(id));
+        feed.feed(Fed::Lost(partitions.to_vec()));
+    }
+}
+
+fn produce(brokers: &Brokers, take: &Receiver<Append>, mut acks: Box<dyn Acks>) {
+    while let Ok(first) = take.recv() {
+        for (key, body, ticket) in std::iter::once(first).chain(take.try_iter()) {
+            let (partition, offset) = brokers.write(key, body);
+            let unlucky = |left: u64| left.checked_sub(1);
+            let timed_out = &brokers.written_and_timed_out;
+            match timed_out.fetch_update(Ordering::SeqCst, Ordering::SeqCst, unlucky) {
+                Ok(_) => {
+                    let reason = "no answer".to_owned();
+                    acks.failed(ticket, &AppendError::TimedOut { reason });
+                }
+                Err(_) => acks.acked(ticket, partition, offset),
+            }
+        }
+        acks.end_of_batch();
+    }
+}
+
+fn consume(
+    brokers: &Brokers,
+    consumed: &Mutex<HashMap<Partition, u64>>,
+    feed: &Mutex<Box<dyn Feed>>,
+    closed: &AtomicBool,
+) {
+    while !closed.load(Ordering::SeqCst) {
+        let mut idle = true;
+        for partition in (0..PARTITIONS).map(Partition) {
+            let mut feed = feed.lock().unwrap();
+            let next = consumed.lock().unwrap().get(&partition).copied();
+            let Some(next) = next else { continue };
+            let records = brokers.from(partition, next);
+            let Some(last) = records.last() else { continue };
+            idle = false;
+            let after = last.offset.0 + 1;
+            feed.feed(Fed::Records(records));
+            consumed.lock().unwrap().insert(partition, after);
+        }
+        if idle {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Log for GroupLog {
+    fn append(&self, key: u64, body: Vec<u8>, ticket: Ticket) -> Result<(), AppendError> {
+        let acks = self.acks.lock().unwrap();
+        let acks = acks.as_ref().ok_or(AppendError::Closed)?;
+        acks.send((key, body, ticket))
+            .map_err(|_| AppendError::Closed)
+    }
+
+    fn set_watermark(&self, partition: Partition, offset: Offset) {
+        if !self.brokers.deaf_to_commits.load(Ordering::SeqCst)
+            && self.consumed().contains_key(&partition)
+        {
+            let mut committed = self.brokers.committed.lock().unwrap();
+            committed.insert(partition, offset.0);
+        }
+    }
+
+    fn bury(&self, record: &Record, reason: &str) -> Result<(), AppendError> {
+        let mut dead = self.brokers.dead_letters.lock().unwrap();
+        dead.push((record.clone(), reason.to_owned()));
+        Ok(())
+    }
+
+    fn close(&self) -> Result<(), LogError> {
+        let partitions: Vec<Partition> = self.consumed().keys().copied().collect();
+        self.acks.lock().unwrap().take();
+        if !self.closed.swap(true, Ordering::SeqCst) {
+            for thread in self.threads.lock().unwrap().drain(..) {
+                thread.join().unwrap();
+            }
+            if !partitions.is_empty() {
+                self.revoke(&partitions);
+            }
+            // Nothing is fed any more.
+            *self.feed.lock().unwrap() = Box::new(Nobody);
+        }
+        Ok(())
+    }
+}
+
+struct Nobody;
+
+impl Feed for Nobody {
+    fn feed(&mut self, _: Fed) -> bool {
+        false
+    }
+}

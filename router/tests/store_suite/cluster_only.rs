@@ -1,0 +1,85 @@
+//! What only the whole distributed store promises: the three services agree about a message.
+
+use std::time::Duration;
+
+use rookery_router::record::{OpenKey, Opened};
+use rookery_router::store::{Claim, Claimed, Opening, Store};
+
+use crate::cluster_subject::{open, options};
+use crate::messages::{Talk, fresh_id, known};
+
+fn claim_of(talk: &Talk, at: usize) -> Claim {
+    let message = &talk.messages[at];
+    Claim {
+        sender_user_id: message.deliver.sender_user_id,
+        client_msg_id: message.deliver.client_msg_id,
+        known: known(message),
+    }
+}
+
+#[test]
+#[ignore = "needs services: cargo xtask test --only cluster"]
+fn an_id_is_new_then_begun_then_durable() {
+    let options = options();
+    let (store, other) = (open(&options), open(&options));
+    store.note_empty_log().unwrap();
+    for store in [&store, &other] {
+        assert!(store.wait_for_claims(Duration::from_secs(10)));
+    }
+    let talk = Talk::of(2);
+    let claims = [claim_of(&talk, 0), claim_of(&talk, 1)];
+    assert_eq!(store.claim(&claims).unwrap(), [Claimed::New; 2]);
+    // On another node, before the record was consumed, with ids of its own.
+    let mut retry = claims[0];
+    retry.known.message_id += 1;
+    let begun = Claimed::Begun(claims[0].known);
+    assert_eq!(other.claim(&[retry]).unwrap(), [begun]);
+    store.apply(&talk.whole()).unwrap();
+    let durable = Claimed::Durable(claims[0].known);
+    assert_eq!(other.claim(&[retry]).unwrap(), [durable]);
+    let placed = other.placed_by_sender(retry.sender_user_id, retry.client_msg_id);
+    assert_eq!(placed.unwrap().map(|placed| placed.seq), Some(1));
+}
+
+#[test]
+#[ignore = "needs services: cargo xtask test --only cluster"]
+fn two_nodes_that_open_a_conversation_have_one() {
+    let options = options();
+    let (one, two) = (open(&options), open(&options));
+    let (low, high) = (fresh_id(), fresh_id());
+    let opened = |id| Opened {
+        conversation_id: id,
+        hlc: id,
+        opener_user_id: low,
+        key: OpenKey::direct(low, high),
+        members: vec![low, high],
+    };
+    let (first, second) = (opened(fresh_id()), opened(fresh_id()));
+    assert_eq!(two.members(first.conversation_id).unwrap(), None);
+    assert_eq!(one.open(&first, 0).unwrap(), Opening::New);
+    let exists = Opening::Exists {
+        conversation_id: first.conversation_id,
+        members: [low, high].into(),
+    };
+    assert_eq!(two.open(&second, 0).unwrap(), exists);
+    // What was not there a moment ago is found.
+    let members = two.members(first.conversation_id).unwrap();
+    assert_eq!(members.as_deref(), Some(&[low, high][..]));
+}
+
+#[test]
+#[ignore = "needs services: cargo xtask test --only cluster"]
+fn a_position_never_falls() {
+    let options = options();
+    let store = open(&options);
+    let talk = Talk::of(3);
+    store.apply(&talk.whole()).unwrap();
+    store.persist().unwrap();
+    let again = open(&options);
+    let position = again.position().unwrap();
+    let last = talk.messages.last().unwrap();
+    assert!(position.last_id >= last.deliver.message_id, "{position:?}");
+    // Nothing was applied since: what is persisted stays.
+    again.persist().unwrap();
+    assert!(open(&options).position().unwrap().last_id >= position.last_id);
+}

@@ -1,0 +1,37 @@
+//! The embedded store, in a folder of its own.
+
+use rookery_router::store::Store;
+use rookery_router::store::fjall::FjallStore;
+
+use crate::Subject;
+
+const CACHE_BYTES: u64 = 8 << 20;
+
+pub(crate) struct FjallSubject {
+    // Before the folder, which it has open.
+    store: Option<FjallStore>,
+    folder: tempfile::TempDir,
+}
+
+impl FjallSubject {
+    pub(crate) fn new() -> FjallSubject {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = FjallStore::open(folder.path(), CACHE_BYTES).expect("a new store");
+        FjallSubject {
+            store: Some(store),
+            folder,
+        }
+    }
+}
+
+impl Subject for FjallSubject {
+    fn store(&self) -> &dyn Store {
+        self.store.as_ref().expect("it is open")
+    }
+
+    fn restart(&mut self) {
+        self.store = None;
+        let store = FjallStore::open(self.folder.path(), CACHE_BYTES).expect("the store again");
+        self.store = Some(store);
+    }
+}
