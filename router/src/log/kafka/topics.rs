@@ -213,6 +213,8 @@ fn create(options: &Options, missing: &[(&str, u32)], replication: u32) -> Resul
             // Never the last record of a key only, and nothing by age: the store is made from the log.
             .set("cleanup.policy", "delete")
             .set("retention.ms", "-1")
+            // Brokers refuse records whose producer's clock is an hour ahead; the log needs none of them.
+            .set("message.timestamp.type", "LogAppendTime")
             .set("max.message.bytes", &bytes_max)
     });
     let new: Vec<_> = new.collect();
