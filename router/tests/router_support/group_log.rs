@@ -153,7 +153,10 @@ impl GroupLog {
 
 fn produce(brokers: &Brokers, take: &Receiver<Append>, mut acks: Box<dyn Acks>) {
     while let Ok(first) = take.recv() {
-        for (key, body, ticket) in std::iter::once(first).chain(take.try_iter()) {
+        let mut appends: Vec<Append> = std::iter::once(first).chain(take.try_iter()).collect();
+        // Each partition's in order, and no more.
+        appends.sort_by_key(|(key, _, _)| std::cmp::Reverse(Brokers::partition_of(*key)));
+        for (key, body, ticket) in appends {
             let (partition, offset) = brokers.write(key, body);
             let unlucky = |left: u64| left.checked_sub(1);
             let timed_out = &brokers.written_and_timed_out;
