@@ -46,10 +46,14 @@ impl Plan {
         let mut plan = Plan::default();
         for mark in marks {
             match plan.scans.last_mut() {
-                // Nearer to the first one wanted.
+                // Nearer to the first one wanted. A later one only where it came late: the writer takes it
+                // for the start of scans of what follows it.
                 Some((part, from)) if *part == mark.part => {
-                    if mark.seq <= first {
-                        *from = mark.message_id;
+                    if (mark.seq - 1).is_multiple_of(MARK_EVERY) {
+                        *from = match mark.seq <= first {
+                            true => mark.message_id,
+                            false => mark.message_id.min(*from),
+                        };
                     }
                 }
                 // A message that came late: it lies in a partition that was over.
@@ -190,5 +194,58 @@ impl Gather {
         let end = self.first + slice.messages.len() as u64;
         slice.has_more = last_seq >= end;
         slice
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(sub: u32) -> Part {
+        Part { bucket: 3, sub }
+    }
+
+    fn mark(seq: u64, sub: u32, message_id: u64) -> Mark {
+        Mark {
+            seq,
+            message_id,
+            part: part(sub),
+        }
+    }
+
+    #[test]
+    fn scans_begin_at_the_nearest_mark_and_late_ones_are_points() {
+        let marks = [
+            mark(1, 0, 100),
+            mark(65, 0, 200),
+            mark(70, 0, 190),
+            mark(90, 1, 300),
+            mark(95, 0, 210),
+            mark(129, 1, 400),
+        ];
+        let plan = Plan::new(&marks, 75);
+        assert_eq!(plan.scans, [(part(0), 200), (part(1), 300)]);
+        assert_eq!(plan.points, marks[3..]);
+        // The first partition is over by then.
+        assert_eq!(Plan::new(&marks, 92).scans, [(part(1), 300)]);
+        assert_eq!(Plan::new(&marks, 130).scans, [(part(1), 400)]);
+    }
+
+    #[test]
+    fn a_scan_begins_at_a_later_mark_that_came_late() {
+        let marks = [mark(1, 0, 100), mark(65, 0, 90), mark(129, 0, 300)];
+        assert_eq!(Plan::new(&marks, 10).scans, [(part(0), 90)]);
+    }
+
+    #[test]
+    fn only_what_is_newer_than_a_tail_is_read_of_those_who_have_everything() {
+        let tail = Tail {
+            part: part(1),
+            last_message_id: 450,
+            ..Tail::default()
+        };
+        let marks = [mark(65, 0, 200), mark(90, 1, 300), mark(129, 2, 500)];
+        let plan = Plan::new(&marks, 100).after(&tail);
+        assert_eq!(plan.scans, [(part(1), 451), (part(2), 500)]);
     }
 }
