@@ -103,11 +103,16 @@ key_prefix = "{self.name}:"
         """Which `rookery migrate` expects."""
         self._sql(f'CREATE DATABASE "{self.name}"')
 
-    def _sql(self, statement: str) -> None:
-        url = re.sub(r"/[^/]*$", "/postgres", self.addresses.postgres)
-        ended = subprocess.run([_psql(), url, "-v", "ON_ERROR_STOP=1", "-qc", statement], capture_output=True, text=True,
+    def query(self, statement: str) -> str:
+        """Rows of the deployment's database, one a line, columns with bars between."""
+        return self._sql(statement, self.name)
+
+    def _sql(self, statement: str, database: str = "postgres") -> str:
+        url = re.sub(r"/[^/]*$", f"/{database}", self.addresses.postgres)
+        ended = subprocess.run([_psql(), url, "-v", "ON_ERROR_STOP=1", "-qtAc", statement], capture_output=True, text=True,
                                check=False, timeout=60)
         assert ended.returncode == 0, f"{statement}: {ended.stderr}"
+        return ended.stdout
 
     def new(self, node_id: int = 1, *, environment: dict[str, str] | None = None) -> Server:
         """A server of the deployment, not started yet."""

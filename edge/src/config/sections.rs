@@ -309,7 +309,7 @@ impl Default for Log {
         Self {
             kind: LogKind::Embedded,
             format: LogFormat::Text,
-            filter: "info,fjall=warn,lsm_tree=warn".to_owned(),
+            filter: "info,fjall=warn,lsm_tree=warn,scylla=warn,tokio_postgres=warn".to_owned(),
         }
     }
 }

@@ -65,7 +65,15 @@ fn topic_text(services: &Services, topic: &str) -> String {
     } else {
         1
     };
-    format!("topic {topic}, {partitions} partitions, {replication} replicas")
+    let count = |number: u32, name: &str| match number {
+        1 => format!("1 {name}"),
+        _ => format!("{number} {name}s"),
+    };
+    let (partitions, replicas) = (
+        count(partitions, "partition"),
+        count(replication, "replica"),
+    );
+    format!("topic {topic}, {partitions}, {replicas}")
 }
 
 fn cql_text(services: &Services, name: &str) -> String {

@@ -127,3 +127,42 @@ fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
         .context("cannot start the drivers' runtime")?;
     Ok(runtime.block_on(work))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_said_is_what_the_drivers_think_best() {
+        let mut config = Config::default();
+        config.kafka.brokers.push("127.0.0.1:9092".into());
+        config.cql.nodes.push("127.0.0.1:9042".into());
+        let services = Services::of(&config).unwrap();
+        let kafka = kafka::Options {
+            brokers: vec!["127.0.0.1:9092".into()],
+            ..kafka::Options::default()
+        };
+        assert!(services.kafka == kafka, "{:?}", services.kafka);
+        services.kafka.check().unwrap();
+        let cql = cql::Options {
+            nodes: vec!["127.0.0.1:9042".into()],
+            ..cql::Options::default()
+        };
+        assert_eq!(services.cql, cql);
+        services.cql.check().unwrap();
+        let postgres = postgres::Options::new("");
+        assert_eq!(services.postgres.pool_size, postgres.pool_size);
+        assert_eq!(
+            services.redis.key_prefix,
+            redis::Options::new("").key_prefix
+        );
+    }
+
+    #[test]
+    fn the_longest_message_fits_into_a_record() {
+        let mut config = Config::default();
+        config.limits.payload_bytes_max = 1 << 20;
+        let services = Services::of(&config).unwrap();
+        assert!(services.kafka.record_bytes_max > 1 << 20);
+    }
+}
