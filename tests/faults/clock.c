@@ -3,15 +3,18 @@
  *
  * libfaketime does the same and more, but deadlocks in a program whose allocator is jemalloc, which asks for
  * the time before malloc works (wolfcw/libfaketime#130). So nothing here allocates. Clocks other than the
- * wall clock are the host's. */
+ * wall clock are the host's; who waits until a time of the wall clock waits as long as was meant. */
 
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -51,4 +54,21 @@ time_t time(time_t *now) {
     if (now)
         *now = exact.tv_sec;
     return exact.tv_sec;
+}
+
+/* Times of the monotonic clock, which some conditions wait by, are those since the host's start. */
+static const time_t least_of_wall_clock = 1000000000;
+
+int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex,
+                           const struct timespec *restrict until) {
+    if (until->tv_sec < least_of_wall_clock)
+        return pthread_cond_clockwait(condition, mutex, CLOCK_MONOTONIC, until);
+    struct timespec real = {.tv_sec = until->tv_sec - *offset_s, .tv_nsec = until->tv_nsec};
+    return pthread_cond_clockwait(condition, mutex, CLOCK_REALTIME, &real);
+}
+
+/* glibc's are the same as those of pthreads. */
+int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex, const struct timespec *restrict until) {
+    int result = pthread_cond_timedwait((pthread_cond_t *)condition, (pthread_mutex_t *)mutex, until);
+    return result == 0 ? thrd_success : result == ETIMEDOUT ? thrd_timedout : thrd_error;
 }

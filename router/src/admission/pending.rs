@@ -143,6 +143,7 @@ impl Tickets {
             self.queued.pop_front();
             self.first += 1;
         }
+        // Not at the back: the next ticket's place is after the last one's.
         Some(taken)
     }
 }
@@ -421,6 +422,22 @@ mod tests {
             .count();
         assert_eq!(joined, WAITING_MAX - 1);
         assert_eq!(pending.join_send((1, 5), CALLER, 7, 8), Seen::Crowded);
+    }
+
+    #[test]
+    fn a_log_of_many_partitions_answers_in_any_order() {
+        let mut pending = Pending::default();
+        let begin = |pending: &mut Pending, ticket| {
+            pending.begin_send(ticket, (1, ticket), KNOWN, CALLER, 10);
+        };
+        (0..3).for_each(|ticket| begin(&mut pending, ticket));
+        // The newest first; then more come.
+        assert!(pending.acked(2).is_some());
+        (3..5).for_each(|ticket| begin(&mut pending, ticket));
+        for ticket in [3, 0, 4, 1] {
+            assert!(pending.acked(ticket).is_some(), "{ticket}");
+        }
+        assert!(pending.is_empty());
     }
 
     #[test]
