@@ -1,5 +1,7 @@
 //! The promises themselves, against any store.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use rookery_router::store::{Bound, Store};
 use rookery_wire::proto::Deliver;
 
