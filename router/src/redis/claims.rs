@@ -255,6 +255,8 @@ impl Shared {
     fn lost_its_data(&self, epoch: u64) {
         self.link().recent.write_again();
         self.trip(epoch, "it lost its data");
+        // Also where that connection was replaced meanwhile: the new one has to be told all again.
+        self.broken.notify_one();
     }
 }
 

@@ -109,7 +109,8 @@ struct Lease {
 /// Who holds a node instead.
 struct Held {
     instance: String,
-    left: Duration,
+    /// Until it runs out; `None` for a key that never does, which is not one of ours.
+    left: Option<Duration>,
 }
 
 impl Node {
@@ -127,21 +128,19 @@ impl Node {
             node_id,
             instance: instance.clone(),
         };
-        let mut left_last: Option<Duration> = None;
+        let mut left_last = Duration::MAX;
         while let Some(held) = lease.take().await? {
-            if left_last.is_some_and(|last| held.left > last) {
+            let waits = held.left.filter(|left| *left <= left_last);
+            let Some(left) = waits else {
                 return Err(StoreError::Failed {
                     doing: "take the node id",
                     reason: lease.conflict(&held),
                 });
-            }
-            left_last = Some(held.left);
-            tracing::info!(
-                node_id,
-                instance = held.instance,
-                "waiting for the node's lease"
-            );
-            sleep(Duration::from_secs(1).min(held.left)).await;
+            };
+            left_last = left;
+            let instance = held.instance;
+            tracing::info!(node_id, instance, "waiting for the node's lease");
+            sleep(Duration::from_secs(1).min(left)).await;
         }
         let taken = Arc::new(AtomicBool::new(false));
         let renewing = runtime.spawn(renew(lease.clone(), Arc::clone(&taken)));
@@ -191,16 +190,24 @@ impl Lease {
         };
         Ok(Some(Held {
             instance: instance.clone(),
-            // A key without an end (-1) is not one of ours: never waited for.
-            left: left_ms.parse().map_or(Duration::MAX, Duration::from_millis),
+            // -1 where it never does.
+            left: left_ms.parse().ok().map(Duration::from_millis),
         }))
     }
 
     fn conflict(&self, held: &Held) -> String {
-        format!(
-            "node_id {} is another living instance's ({}): give every host a node_id of its own",
-            self.node_id, held.instance
-        )
+        let (node_id, instance) = (self.node_id, &held.instance);
+        match held.left {
+            Some(_) => format!(
+                "node_id {node_id} is another living instance's ({instance}): give every host a \
+                 node_id of its own"
+            ),
+            None => format!(
+                "the key {} holds {instance} and never runs out, so this program did not write it: \
+                 delete it, or use another key_prefix",
+                self.key
+            ),
+        }
     }
 }
 

@@ -93,6 +93,17 @@ fn the_lease_of_a_dead_instance_runs_out() {
     let () = set.arg("PX").arg(1_500).query(&mut connection).unwrap();
     let runtime = runtime();
     let instance = Instance::random().unwrap();
+    // One that never runs out is somebody else's.
+    let strange = format!("{}node:5", options.key_prefix);
+    let mut set = redis::cmd("SET");
+    let () = set.arg(&strange).arg("x").query(&mut connection).unwrap();
+    let taken = runtime.block_on(Node::take(&options, 5, &instance, runtime.handle()));
+    let error = taken.map(drop).unwrap_err().to_string();
+    assert!(
+        error.contains(&strange) && error.contains("delete it"),
+        "{error}"
+    );
+
     let start = Instant::now();
     let node = runtime.block_on(Node::take(&options, 4, &instance, runtime.handle()));
     assert!(!node.unwrap().is_taken());
