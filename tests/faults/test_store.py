@@ -63,13 +63,13 @@ def heard(crowd: Crowd) -> int:
 
 
 async def test_the_store_is_killed(server, services, form, dice, tell):
-    outage = form.seconds(25, 180)
+    outage = form.seconds(15, 180)
     crowd, seen = await outage_of(services.kill, services.start, outage, server, form, dice)
     tell(crowd, "the store is down", f"SIGKILL to Cassandra, started again after {outage:.0f} s", seen)
 
 
 async def test_the_store_hangs(server, services, form, dice, tell):
     """Its connections stay open and nothing answers: only time limits tell."""
-    outage = form.seconds(10, 60)
+    outage = form.seconds(8, 60)
     crowd, seen = await outage_of(services.freeze, services.thaw, outage, server, form, dice)
     tell(crowd, "the store hangs", f"SIGSTOP to Cassandra for {outage:.0f} s", seen)
