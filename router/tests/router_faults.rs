@@ -1,6 +1,10 @@
 //! The router when something behind it is slow, full, damaged or gone.
 
 #![allow(clippy::unwrap_used, reason = "a test that can not go on panics")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what refuses for a while is told from what is slow by real time"
+)]
 
 mod router_support;
 

@@ -7,6 +7,7 @@
 mod pending;
 mod refusal;
 mod rules;
+mod tickets;
 
 pub use pending::{Pending, PendingKey, Seen, SendKey, Settled, WAITING_MAX};
 pub use refusal::Refusal;

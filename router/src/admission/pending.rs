@@ -4,10 +4,11 @@
 //! log order), `applied` (the store has it; from now on lookups find it there). The invariant: at
 //! every moment a message that may become or has become durable is found here or in the store.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Known;
+use super::tickets::{Queued, Tickets};
 use crate::api::Caller;
 use crate::generations::Generations;
 use crate::log::Ticket;
@@ -81,12 +82,6 @@ struct PendingOpen {
     durable: bool,
 }
 
-#[derive(Debug)]
-struct Queued {
-    key: PendingKey,
-    bytes: usize,
-}
-
 /// See the module. Bounded by its user: `begin` is called only while fewer than so many are here.
 #[derive(Debug, Default)]
 pub struct Pending {
@@ -109,42 +104,6 @@ struct Recent(Generations<SendKey, Known>);
 impl Default for Recent {
     fn default() -> Self {
         Self(Generations::new(RECENT_MAX))
-    }
-}
-
-/// Records by ticket. Tickets grow by one; a log of several partitions answers them in any order.
-#[derive(Debug, Default)]
-struct Tickets {
-    first: Ticket,
-    queued: VecDeque<Option<Queued>>,
-    waiting: usize,
-}
-
-impl Tickets {
-    fn push(&mut self, ticket: Ticket, queued: Queued) {
-        if self.queued.is_empty() {
-            self.first = ticket;
-        }
-        // The ticket of a record that the log did not take is given to the next one.
-        let next = self.first + self.queued.len() as u64;
-        debug_assert!(ticket == next || ticket + 1 == next, "one by one");
-        if ticket < next {
-            self.queued.pop_back();
-        }
-        self.queued.push_back(Some(queued));
-        self.waiting += 1;
-    }
-
-    fn take(&mut self, ticket: Ticket) -> Option<Queued> {
-        let index = usize::try_from(ticket.checked_sub(self.first)?).ok()?;
-        let taken = self.queued.get_mut(index)?.take()?;
-        self.waiting -= 1;
-        while let Some(None) = self.queued.front() {
-            self.queued.pop_front();
-            self.first += 1;
-        }
-        // Not at the back: the next ticket's place is after the last one's.
-        Some(taken)
     }
 }
 
@@ -309,7 +268,7 @@ impl Pending {
 
     /// Whether nothing is here.
     pub fn is_empty(&self) -> bool {
-        self.sends.is_empty() && self.opens.is_empty() && self.queued.waiting == 0
+        self.sends.is_empty() && self.opens.is_empty() && self.queued.is_empty()
     }
 
     fn forget(&mut self, key: PendingKey) -> Option<Settled> {
@@ -422,22 +381,6 @@ mod tests {
             .count();
         assert_eq!(joined, WAITING_MAX - 1);
         assert_eq!(pending.join_send((1, 5), CALLER, 7, 8), Seen::Crowded);
-    }
-
-    #[test]
-    fn a_log_of_many_partitions_answers_in_any_order() {
-        let mut pending = Pending::default();
-        let begin = |pending: &mut Pending, ticket| {
-            pending.begin_send(ticket, (1, ticket), KNOWN, CALLER, 10);
-        };
-        (0..3).for_each(|ticket| begin(&mut pending, ticket));
-        // The newest first; then more come.
-        assert!(pending.acked(2).is_some());
-        (3..5).for_each(|ticket| begin(&mut pending, ticket));
-        for ticket in [3, 0, 4, 1] {
-            assert!(pending.acked(ticket).is_some(), "{ticket}");
-        }
-        assert!(pending.is_empty());
     }
 
     #[test]
