@@ -204,6 +204,8 @@ pub(crate) fn options(name: &str) -> kafka::Options {
         password: Some("rookery-test".into()),
         topic_prefix: format!("test-{name}-{}-{now:x}-{next}", std::process::id()),
         session_timeout_ms: 6_000,
+        // Brokers on a machine that compiles meanwhile take their time.
+        delivery_timeout_ms: 40_000,
         ..kafka::Options::default()
     }
 }
