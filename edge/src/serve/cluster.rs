@@ -15,15 +15,18 @@ use rookery_router::store::cluster::{ClusterStore, Options};
 use rookery_router::store::{Store, StoreError};
 use rookery_router::{Outlet, RouterHandle};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use super::directory::{Directory, Places};
 use crate::services::{self, Services};
 
+/// Between two tries to take the node id.
+const SEEK_PAUSE: Duration = Duration::from_secs(2);
+
 /// What the distributed form has beside the router.
 pub(super) struct Cluster {
     store: Arc<ClusterStore>,
-    /// None, where Redis was away at the start.
-    node: Option<Node>,
+    lease: Lease,
     node_id: u16,
 }
 
@@ -49,17 +52,23 @@ impl Cluster {
             tracing::warn!(%error, "Redis is not there at the first start");
         }
         let (node_id, data_dir) = (config.node_id, config.data_dir.clone());
-        let mut node = None;
+        let mut lease = None;
         let open_log = |acks, feed| {
             // The data directory is this process's from here on, and nothing has an id yet.
-            node = take_node(&services.redis, node_id, &data_dir, store.runtime())?;
+            lease = Some(Lease::take(
+                &services.redis,
+                node_id,
+                &data_dir,
+                store.runtime(),
+            )?);
             Ok(Arc::new(kafka::open(services.kafka.clone(), acks, feed)?) as Arc<dyn Log>)
         };
         let shared: Arc<dyn Store> = Arc::clone(&store) as _;
         let router = rookery_router::start_shared(config, outlet, shared, open_log)?;
+        let lease = lease.context("the log was not opened")?;
         let cluster = Self {
             store,
-            node,
+            lease,
             node_id,
         };
         Ok((router, cluster))
@@ -81,39 +90,82 @@ impl Cluster {
         Directory::start(drivers).context("cannot start the directory's thread")
     }
 
-    /// Whether another living process has this node id by now: two that give ids under one would give the
-    /// same ones.
-    pub(super) fn is_node_taken(&self) -> bool {
-        self.node.as_ref().is_some_and(Node::is_taken)
+    /// Looks after the node id. An error: another living process has it, and two that give ids under one
+    /// would give the same ones.
+    pub(super) fn look(&mut self) -> anyhow::Result<()> {
+        self.lease.look(self.store.runtime())
     }
 
     /// Gives the node id back; after the router was closed.
     pub(super) fn close(self) {
-        let Some(node) = self.node else {
-            return;
-        };
-        if let Err(error) = self.store.runtime().block_on(node.release()) {
-            tracing::warn!(%error, "the node id was not given back; it runs out");
+        match self.lease {
+            Lease::Held(node) => {
+                if let Err(error) = self.store.runtime().block_on(node.release()) {
+                    tracing::warn!(%error, "the node id was not given back; it runs out");
+                }
+            }
+            Lease::Sought(seeking) => seeking.abort(),
         }
     }
 }
 
-/// Takes the node id, where Redis can be asked.
-fn take_node(
+/// This host's number among its peers, leased in Redis.
+enum Lease {
+    Held(Node),
+    /// Redis was away at the start: taken as soon as it can be asked.
+    Sought(JoinHandle<Result<Node, StoreError>>),
+}
+
+impl Lease {
+    /// The caller holds the data directory.
+    fn take(
+        options: &redis::Options,
+        node_id: u16,
+        data_dir: &std::path::Path,
+        runtime: &Handle,
+    ) -> Result<Self, LogError> {
+        let wrong = |error: StoreError| LogError::Options(error.to_string());
+        let instance = Instance::of_dir(data_dir).map_err(wrong)?;
+        match runtime.block_on(Node::take(options, node_id, &instance, runtime)) {
+            Ok(node) => Ok(Self::Held(node)),
+            Err(error @ StoreError::Away { .. }) => {
+                tracing::warn!(%error, node_id, "nobody can tell yet whether another process has this node id");
+                let (options, handle) = (options.clone(), runtime.clone());
+                let seek = async move { seek(&options, node_id, &instance, &handle).await };
+                Ok(Self::Sought(runtime.spawn(seek)))
+            }
+            Err(error) => Err(wrong(error)),
+        }
+    }
+
+    fn look(&mut self, runtime: &Handle) -> anyhow::Result<()> {
+        match self {
+            Self::Held(node) if node.is_taken() => anyhow::bail!(
+                "another process took this host's node id while Redis did not hear of this one; give \
+                 every host a `router.node_id` of its own"
+            ),
+            Self::Sought(seeking) if seeking.is_finished() => {
+                *self = Self::Held(runtime.block_on(seeking)??);
+                tracing::info!("the node id is this process's");
+            }
+            Self::Held(_) | Self::Sought(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Takes the node id once Redis can be asked.
+async fn seek(
     options: &redis::Options,
     node_id: u16,
-    data_dir: &std::path::Path,
+    instance: &Instance,
     runtime: &Handle,
-) -> Result<Option<Node>, LogError> {
-    let taken = Instance::of_dir(data_dir)
-        .and_then(|instance| runtime.block_on(Node::take(options, node_id, &instance, runtime)));
-    match taken {
-        Ok(node) => Ok(Some(node)),
-        Err(error @ StoreError::Away { .. }) => {
-            tracing::warn!(%error, node_id, "nobody can tell whether another process has this node id");
-            Ok(None)
+) -> Result<Node, StoreError> {
+    loop {
+        match Node::take(options, node_id, instance, runtime).await {
+            Err(StoreError::Away { .. }) => tokio::time::sleep(SEEK_PAUSE).await,
+            done => return done,
         }
-        Err(error) => Err(LogError::Options(error.to_string())),
     }
 }
 

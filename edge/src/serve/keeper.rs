@@ -95,11 +95,7 @@ impl RouterKeeper {
     /// Looks after it; called a few times a second. An error: the server must stop.
     pub(super) fn look(&mut self) -> anyhow::Result<()> {
         match &mut self.form {
-            Form::Distributed { cluster, .. } if cluster.is_node_taken() => anyhow::bail!(
-                "another process took this host's node id while Redis did not hear of this one; \
-                 give every host a `router.node_id` of its own"
-            ),
-            Form::Distributed { .. } => {}
+            Form::Distributed { cluster, .. } => cluster.look()?,
             Form::Embedded { config, next_try } => {
                 if self.router.health() != Health::StoreFailed || Instant::now() < *next_try {
                     return Ok(());

@@ -18,9 +18,9 @@ use super::producer::service_error;
 use crate::log::LogError;
 
 /// Partitions of a new topic of messages. Each is consumed by one process, and their number cannot be
-/// changed later without breaking the order within conversations: 60 divides evenly among 2 to 6, 10, 12,
-/// 15, 20 and 30 processes.
-pub const PARTITIONS: u32 = 60;
+/// changed later without breaking the order within conversations: 12 divides evenly among 2, 3, 4, 6 and 12
+/// processes.
+pub const PARTITIONS: u32 = 12;
 /// Copies of a record on a cluster of three brokers or more: one may be lost while another is away.
 pub const REPLICATION: u32 = 3;
 
