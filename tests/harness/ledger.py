@@ -103,14 +103,16 @@ async def verify(peers: list[Peer], conversations: list[int], ledger: Ledger, *,
 
 async def tail(peer: Peer, conversation: int, have: int, sync: Sync = Peer.sync, *,
                only_synced: bool = False) -> list[dict]:
-    """What a member gets by Sync after a seq. `only_synced`: without live Delivers beyond it, which need
-    not follow without a gap on a server whose deliveries run ahead of its store."""
+    """What a member gets by Sync after a seq. Live Delivers of what is older are repetitions. `only_synced`:
+    without those beyond it too, which need not follow without a gap on a server whose deliveries run ahead
+    of its store."""
+    after = have
     peer.delivered[conversation].clear()
     while True:
         end = await sync(peer, conversation, have)
         if (have := end["last_seq"]) >= end["head_seq"]:
             messages = {message["seq"]: message for message in peer.delivered[conversation]}
-            return [messages[seq] for seq in sorted(messages) if seq <= have or not only_synced]
+            return [messages[seq] for seq in sorted(messages) if seq > after and (seq <= have or not only_synced)]
 
 
 def settle(conversations: list[int], ledger: Ledger) -> int:
