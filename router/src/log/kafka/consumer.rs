@@ -259,6 +259,6 @@ fn record_of(message: &BorrowedMessage<'_>) -> Option<Record> {
     clippy::disallowed_methods,
     reason = "the consumer's thread has timers of its own"
 )]
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     Instant::now()
 }

@@ -12,6 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::Metadata;
 
+use super::consumer::now;
 use super::health::{Trouble, code_of, log_line};
 use super::options::Options;
 use super::producer::service_error;
@@ -26,6 +27,8 @@ pub const REPLICATION: u32 = 3;
 
 /// How long brokers are waited for.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
+/// Another broker is asked after so long when one went away instead of answering.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// How often is asked whether a new topic has leaders.
 const LEADER_ASKS: u32 = 20;
 
@@ -55,33 +58,41 @@ pub(super) fn metadata(options: &Options, topic: &str) -> Result<Metadata, (Trou
         .client()
         .create_with_context(hearsay)
         .map_err(unreachable)?;
-    client
-        .fetch_metadata(Some(topic), TIMEOUT)
-        .map_err(|error| {
-            // The reasons wait to be polled.
-            for _ in 0..64 {
-                drop(client.poll(Duration::ZERO));
-            }
-            let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-            let told = |wanted: Trouble| {
-                let mut lines = heard
+    let begun = now();
+    let mut answer = client.fetch_metadata(Some(topic), TIMEOUT);
+    while let Err(error) = &answer
+        && code_of(error) == Code::BrokerTransportFailure
+        && let Some(left) = TIMEOUT.checked_sub(begun.elapsed())
+        && left > ASK_AGAIN * 2
+    {
+        // The broker that was asked went away; another one can tell.
+        std::thread::park_timeout(ASK_AGAIN);
+        answer = client.fetch_metadata(Some(topic), left);
+    }
+    answer.map_err(|error| {
+        // The reasons wait to be polled.
+        for _ in 0..64 {
+            drop(client.poll(Duration::ZERO));
+        }
+        let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = |wanted: Trouble| {
+            let mut lines = heard
+                .iter()
+                .filter(|(code, _)| Trouble::of(*code) == Some(wanted));
+            lines
+                .next_back()
+                .map(|(_, reason)| (wanted, reason.clone()))
+        };
+        told(Trouble::Credentials)
+            .or_else(|| told(Trouble::Forbidden))
+            .unwrap_or_else(|| {
+                let last = heard
                     .iter()
-                    .filter(|(code, _)| Trouble::of(*code) == Some(wanted));
-                lines
-                    .next_back()
-                    .map(|(_, reason)| (wanted, reason.clone()))
-            };
-            told(Trouble::Credentials)
-                .or_else(|| told(Trouble::Forbidden))
-                .unwrap_or_else(|| {
-                    let last = heard
-                        .iter()
-                        .rfind(|(code, _)| *code != Code::AllBrokersDown);
-                    let reason =
-                        last.map_or_else(|| error.to_string(), |(_, reason)| reason.clone());
-                    (Trouble::Unreachable, reason)
-                })
-        })
+                    .rfind(|(code, _)| *code != Code::AllBrokersDown);
+                let reason = last.map_or_else(|| error.to_string(), |(_, reason)| reason.clone());
+                (Trouble::Unreachable, reason)
+            })
+    })
 }
 
 /// What the brokers say of a topic, when it cannot be used.
