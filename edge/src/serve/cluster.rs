@@ -111,7 +111,7 @@ impl Cluster {
 
 /// This host's number among its peers, leased in Redis.
 enum Lease {
-    Held(Node),
+    Held(Box<Node>),
     /// Redis was away at the start: taken as soon as it can be asked.
     Sought(JoinHandle<Result<Node, StoreError>>),
 }
@@ -127,7 +127,7 @@ impl Lease {
         let wrong = |error: StoreError| LogError::Options(error.to_string());
         let instance = Instance::of_dir(data_dir).map_err(wrong)?;
         match runtime.block_on(Node::take(options, node_id, &instance, runtime)) {
-            Ok(node) => Ok(Self::Held(node)),
+            Ok(node) => Ok(Self::Held(Box::new(node))),
             Err(error @ StoreError::Away { .. }) => {
                 tracing::warn!(%error, node_id, "nobody can tell yet whether another process has this node id");
                 let (options, handle) = (options.clone(), runtime.clone());
@@ -145,7 +145,7 @@ impl Lease {
                  every host a `router.node_id` of its own"
             ),
             Self::Sought(seeking) if seeking.is_finished() => {
-                *self = Self::Held(runtime.block_on(seeking)??);
+                *self = Self::Held(Box::new(runtime.block_on(seeking)??));
                 tracing::info!("the node id is this process's");
             }
             Self::Held(_) | Self::Sought(_) => {}

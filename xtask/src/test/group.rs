@@ -154,7 +154,7 @@ impl Group {
     pub(super) fn limit(self) -> Duration {
         let minutes = match self {
             Self::Rust | Self::Fuzz => 25,
-            Self::Kill | Self::Density => 12,
+            Self::Kill | Self::Density | Self::Faults => 15,
             _ => 8,
         };
         Duration::from_secs(minutes * 60)
