@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::log::{Offset, Partition};
 
@@ -126,20 +126,17 @@ impl Progress {
                 !place.consumed || place.applied >= *acked
             })
         };
-        let mut waited = Duration::ZERO;
+        let end = now() + patience;
         let mut guard = self.guard();
         while !there() {
-            if waited >= patience {
+            // By the clock: acks wake this too, and come all the time.
+            if now() >= end {
                 return false;
             }
-            let (again, late) = self
+            (guard, _) = self
                 .moved
                 .wait_timeout(guard, LOOK_AGAIN)
                 .unwrap_or_else(PoisonError::into_inner);
-            guard = again;
-            if late.timed_out() {
-                waited += LOOK_AGAIN;
-            }
         }
         true
     }
@@ -186,5 +183,40 @@ impl Progress {
 
     fn guard(&self) -> MutexGuard<'_, ()> {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a wait has an end; nothing is decided by it"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_for_the_store_gives_up_although_acks_go_on() {
+        let progress = Progress::default();
+        let partition = Partition(3);
+        progress.consumes(&[partition], true);
+        progress.acked_at(partition, Offset(9));
+        progress.applied_to(partition, Offset(9));
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| progress.wait_consumed(Duration::from_millis(50)));
+            while !waits.is_finished() {
+                progress.issue(1);
+                progress.resolve(1, 1);
+            }
+            assert!(!waits.join().unwrap_or(true));
+            progress.applied_to(partition, Offset(10));
+            assert!(progress.wait_consumed(Duration::from_millis(50)));
+            // Another one's business.
+            progress.acked_at(Partition(4), Offset(9));
+            assert!(progress.wait_consumed(Duration::ZERO));
+        });
     }
 }
