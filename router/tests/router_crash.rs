@@ -9,11 +9,12 @@ use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use rookery_router::log::WriterKind;
-use rookery_router::{Config, start};
+use rookery_router::{Config, RouterHandle, StartError, start};
 use rookery_wire::proto;
 use router_support::*;
 use tempfile::TempDir;
@@ -122,12 +123,24 @@ fn check(clients: &[Client], ids: &[u64], acked: &[Acked]) -> Vec<Vec<proto::Del
     all
 }
 
+/// Other tests of this program start processes meanwhile, and one that was forked and has not yet become
+/// another program holds every lock of ours for a moment.
+fn start_again(config: &Config, mailbox: &Arc<Mailbox>) -> RouterHandle {
+    for _ in 0..500 {
+        match start(config.clone(), mailbox.clone()) {
+            Err(StartError::Locked { .. }) => std::thread::park_timeout(Duration::from_millis(10)),
+            started => return started.unwrap(),
+        }
+    }
+    panic!("the directory stays locked")
+}
+
 fn closed_and_opened_under_load(writer: WriterKind) {
     let dir = TempDir::new().unwrap();
     let (mut acked, mut live) = (Vec::new(), vec![Vec::new(); CONVERSATIONS as usize]);
     for round in 0..4 {
         let mailbox = Mailbox::new();
-        let router = start(small(dir.path(), writer), mailbox.clone()).unwrap();
+        let router = start_again(&small(dir.path(), writer), &mailbox);
         let clients = USERS.map(|user_id| Client::new(&router, &mailbox, user_id));
         let ids = conversations(&clients[0]);
         check(&clients, &ids, &acked);
