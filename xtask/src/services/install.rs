@@ -55,6 +55,11 @@ pub(crate) fn jars(checkout: &Checkout, screen: &Screen, name: &str) -> Result<(
         .args(["--batch-mode", "--no-transfer-progress", "--file"])
         .arg(pom(checkout, name))
         .args(["dependency:copy-dependencies", "-DincludeScope=runtime"])
+        // Nothing is kept outside the checkout.
+        .arg(format!(
+            "-Dmaven.repo.local={}",
+            checkout.tools().join("maven").display()
+        ))
         .arg(format!(
             "-DoutputDirectory={}",
             folder.join("jars").display()
