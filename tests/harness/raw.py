@@ -24,8 +24,9 @@ UPGRADE = {
 
 
 def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool = True, rsv: int = 0,
-          claimed: int | None = None) -> bytes:
-    """A frame (RFC 6455 section 5.2); `claimed` is the length in its header, true or not."""
+          claimed: int | None = None, mask: bytes | None = None) -> bytes:
+    """A frame (RFC 6455 section 5.2); `claimed` is the length in its header, true or not; `mask` are the four
+    bytes of its masking key, random ones by default."""
     length = len(payload) if claimed is None else claimed
     first = (0x80 if fin else 0) | rsv << 4 | opcode
     bit = 0x80 if masked else 0
@@ -37,7 +38,7 @@ def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool =
         head = struct.pack(">BBQ", first, bit | 127, length)
     if not masked:
         return head + payload
-    mask = os.urandom(4)
+    mask = mask or os.urandom(4)
     return head + mask + bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
 
 
