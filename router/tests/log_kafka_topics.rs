@@ -18,40 +18,6 @@ use rdkafka::admin::{NewTopic, TopicReplication};
 use rookery_router::log::kafka;
 use rookery_router::log::{Log, LogError, Partition};
 
-/// The hash of Kafka's own clients (`org.apache.kafka.common.utils.Utils.murmur2`).
-fn murmur2(data: &[u8]) -> u32 {
-    const M: u32 = 0x5bd1_e995;
-    let mix = |k: u32| {
-        let k = k.wrapping_mul(M);
-        (k ^ (k >> 24)).wrapping_mul(M)
-    };
-    let mut h = 0x9747_b28c ^ data.len() as u32;
-    let words = data.chunks_exact(4);
-    let rest = words.remainder();
-    for word in words {
-        let k = u32::from_le_bytes(word.try_into().unwrap());
-        h = h.wrapping_mul(M) ^ mix(k);
-    }
-    if !rest.is_empty() {
-        let tail = rest
-            .iter()
-            .rev()
-            .fold(0, |tail, byte| tail << 8 | u32::from(*byte));
-        h = (h ^ tail).wrapping_mul(M);
-    }
-    h = (h ^ (h >> 13)).wrapping_mul(M);
-    h ^ (h >> 15)
-}
-
-#[test]
-fn the_hash_is_that_of_java() {
-    // From Kafka's UtilsTest.
-    assert_eq!(murmur2(b"21") as i32, -973_932_308);
-    assert_eq!(murmur2(b"foobar") as i32, -790_332_482);
-    assert_eq!(murmur2(b"a-little-bit-long-string") as i32, -985_981_536);
-    assert_eq!(murmur2(b"abc") as i32, 479_470_107);
-}
-
 #[test]
 #[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_conversation_lies_where_java_looks_for_it() {
@@ -61,7 +27,7 @@ fn a_conversation_lies_where_java_looks_for_it() {
     for key in [0, 1, 2, 3, 1 << 40, u64::MAX, 0x0102_0304_0506_0708] {
         log.append(key, vec![1], 1).unwrap();
         let (partition, _) = answers.recv_timeout(PATIENCE).unwrap().unwrap();
-        let expected = (murmur2(&key.to_be_bytes()) & 0x7fff_ffff) % PARTITIONS;
+        let expected = kafka::partition_of(key, PARTITIONS);
         assert_eq!(partition, Partition(expected), "key {key}");
     }
     close(&log);

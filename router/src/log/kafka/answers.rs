@@ -22,6 +22,8 @@ const CLOSING_LOOK: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) ticket: Ticket,
+    /// The record's key.
+    pub(super) key: u64,
     /// The body's length, which is held until now.
     pub(super) body: usize,
     pub(super) outcome: Result<(Partition, Offset), AppendError>,
@@ -65,11 +67,11 @@ impl Answers {
             .clone()
     }
 
-    /// Answers until closed and drained. A panic of the acks closes the log; what is left is then
-    /// answered as failed.
-    pub(super) fn run(&self, mut acks: Box<dyn Acks>) {
+    /// Answers until closed and drained; `answered` hears of each before it is told. A panic of the acks
+    /// closes the log; what is left is then answered as failed.
+    pub(super) fn run(&self, mut acks: Box<dyn Acks>, answered: &dyn Fn(&Answer)) {
         self.bell.serve();
-        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.serve(&mut *acks))) {
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.serve(&mut *acks, answered))) {
             let reason = panic_text(&*panic);
             tracing::error!(reason, "the receiver of the log's acks panicked");
             self.died
@@ -80,12 +82,13 @@ impl Answers {
         }
     }
 
-    fn serve(&self, acks: &mut dyn Acks) {
+    fn serve(&self, acks: &mut dyn Acks, answered: &dyn Fn(&Answer)) {
         loop {
             let mut round = 0;
             while round < ROUND
                 && let Some(answer) = self.queue.pop()
             {
+                answered(&answer);
                 self.tell(acks, answer);
                 round += 1;
             }
@@ -150,12 +153,16 @@ mod tests {
             let outcome = Ok((Partition(7), Offset(ticket)));
             answers.push(Answer {
                 ticket,
+                key: ticket % 2,
                 body: 9,
                 outcome,
             });
         }
         let (tell, told) = mpsc::channel();
-        answers.run(Box::new(Tell(tell)));
+        let keys = Mutex::new(Vec::new());
+        let answered = |answer: &Answer| keys.lock().unwrap().push(answer.key);
+        answers.run(Box::new(Tell(tell)), &answered);
+        assert_eq!(*keys.lock().unwrap(), [1, 0, 1, 0, 1], "of each, once");
         let told: Vec<String> = told.iter().collect();
         let closed = AppendError::Closed;
         let expected = [

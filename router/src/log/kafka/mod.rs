@@ -12,8 +12,10 @@ mod dead_letters;
 mod handover;
 mod health;
 mod held;
+mod lanes;
 mod marks;
 mod options;
+mod placement;
 mod producer;
 mod rebalance;
 mod stuck;
@@ -42,6 +44,7 @@ use rebalance::Group;
 
 pub use check::check;
 pub use options::Options;
+pub use placement::partition_of;
 pub use topics::{PARTITIONS, REPLICATION, ensure, is_empty, missing};
 
 /// How long the feeder's thread may take to end, beyond what partitions are waited for.
@@ -81,7 +84,7 @@ pub fn open(
     feed: Box<dyn Feed>,
 ) -> Result<KafkaLog, LogError> {
     options.check()?;
-    topics::expect(&options)?;
+    let partitions = topics::expect(&options)?;
     let health = Arc::new(Health::default());
     let marks = Arc::new(Mutex::new(Marks::default()));
     let closing = Arc::new(AtomicBool::new(false));
@@ -106,7 +109,7 @@ pub fn open(
             });
     let consumer = joined.map_err(|error| service_error(&options, &error))?;
     let consuming = Consuming::new(consumer, dead_letters.clone(), closing.clone());
-    let appender = Appender::start(&options, acks, health.clone())?;
+    let appender = Appender::start(&options, partitions, acks, health.clone())?;
     let feed_died = Arc::new(Mutex::new(None));
     let threads = start(&options, consuming, handover, feed, feed_died.clone())
         .inspect_err(|_| drop(appender.close()))?;
@@ -196,7 +199,7 @@ impl KafkaLog {
 
 impl Log for KafkaLog {
     fn append(&self, key: u64, body: Vec<u8>, ticket: Ticket) -> Result<(), AppendError> {
-        self.appender.append(key, &body, ticket)
+        self.appender.append(key, body, ticket)
     }
 
     /// Of a partition that another process consumes it says nothing.

@@ -14,13 +14,17 @@ use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
 
 use super::answers::{Answer, Answers};
+use super::consumer::now;
 use super::health::{Health, Trouble, code_of, log_line};
 use super::held::Held;
+use super::lanes::{Lanes, Pending};
 use super::options::Options;
 use crate::log::{Acks, AppendError, LogError, Offset, Partition, Ticket};
 
 /// How long a poll may last; only the end of the log waits for it.
 const POLL: Duration = Duration::from_millis(200);
+/// How often the end of the last answers is looked for.
+const DRAIN_LOOK: Duration = Duration::from_millis(2);
 /// What librdkafka takes to notice that a record's time is over.
 const TIMEOUT_SLACK: Duration = Duration::from_secs(1);
 
@@ -67,8 +71,10 @@ impl ProducerContext for Reports {
             self.health
                 .note(trouble, &format!("a record was refused: {error}"));
         }
+        let key = message.key().and_then(|key| key.try_into().ok());
         self.answers.push(Answer {
             ticket: ticket as Ticket,
+            key: key.map_or(0, u64::from_be_bytes),
             body: message.payload_len(),
             outcome,
         });
@@ -107,18 +113,101 @@ pub(super) fn append_error(code: Code, bytes: usize, bytes_max: usize) -> Append
 
 type Threads = (JoinHandle<()>, JoinHandle<()>);
 
-pub(super) struct Appender {
-    producer: Arc<BaseProducer<Reports>>,
+/// The way to the brokers, for whoever appends and for the thread that answers.
+struct Outgoing {
+    producer: BaseProducer<Reports>,
+    lanes: Lanes,
     answers: Arc<Answers>,
     topic: String,
     record_bytes_max: usize,
+}
+
+impl Outgoing {
+    fn send(&self, pending: &Pending) -> Result<(), AppendError> {
+        let key = pending.key.to_be_bytes();
+        let record = BaseRecord::with_opaque_to(&self.topic, pending.ticket as usize)
+            .key(&key)
+            .payload(&pending.body);
+        self.producer.send(record).map_err(|(error, _)| {
+            append_error(code_of(&error), pending.body.len(), self.record_bytes_max)
+        })
+    }
+
+    fn append(&self, pending: Pending) -> Result<(), AppendError> {
+        let length = pending.body.len();
+        if length > self.record_bytes_max {
+            return Err(AppendError::TooLarge {
+                bytes: length,
+                bytes_max: self.record_bytes_max,
+            });
+        }
+        self.answers.held.take(length)?;
+        self.lanes
+            .append(pending, |pending| self.send(pending))
+            .inspect_err(|_| self.answers.held.release(length))
+    }
+
+    /// What waited for this answer goes on its way, or is answered too.
+    fn answered(&self, answer: &Answer) {
+        if let Err(AppendError::TimedOut { .. }) = answer.outcome {
+            self.lanes
+                .give_up(answer.key, |pending| self.refuse(pending, late()));
+        }
+        self.lanes.answered(
+            answer.key,
+            |pending| self.send(pending),
+            |pending, error| self.refuse(pending, error),
+        );
+    }
+
+    fn refuse(&self, pending: Pending, error: AppendError) {
+        self.answers.push(Answer {
+            ticket: pending.ticket,
+            key: pending.key,
+            body: pending.body.len(),
+            outcome: Err(error),
+        });
+    }
+
+    /// Waits until everything is answered, and gives up what is not by then.
+    fn drain(&self, patience: Duration) {
+        let begun = now();
+        while !self.answers.held.drained() {
+            let left = patience.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                tracing::warn!("kafka: records are given up that were not delivered in time");
+                self.lanes
+                    .give_up_all(|pending| self.refuse(pending, late()));
+                self.producer
+                    .purge(PurgeConfig::default().queue().inflight());
+                return;
+            }
+            // It returns at once when librdkafka has nothing, though more may wait in the lanes.
+            if self.producer.flush(left.min(POLL)).is_ok() {
+                std::thread::park_timeout(DRAIN_LOOK);
+            }
+        }
+    }
+}
+
+/// It waited behind a record that the brokers did not take in time.
+fn late() -> AppendError {
+    AppendError::TimedOut {
+        reason: "the records before it did not reach the brokers".into(),
+    }
+}
+
+pub(super) struct Appender {
+    outgoing: Arc<Outgoing>,
     delivery_timeout: Duration,
     threads: Mutex<Option<Threads>>,
 }
 
 impl Appender {
+    /// `partitions` of the topic.
     pub(super) fn start(
         options: &Options,
+        partitions: u32,
         acks: Box<dyn Acks>,
         health: Arc<Health>,
     ) -> Result<Self, LogError> {
@@ -133,42 +222,38 @@ impl Appender {
             .producer()
             .create_with_context(reports)
             .map_err(|error| service_error(options, &error))?;
-        let producer = Arc::new(producer);
-        let (polled, telling) = (producer.clone(), answers.clone());
-        let (held_by, poll_name) = (answers.clone(), "rookery-log-poll");
-        let poll = spawn(options, poll_name, move || {
-            while !held_by.held.drained() {
-                polled.poll(POLL);
-            }
-        })?;
-        let acks = spawn(options, "rookery-log-acks", move || telling.run(acks))?;
-        Ok(Self {
+        let outgoing = Arc::new(Outgoing {
             producer,
+            lanes: Lanes::new(partitions),
             answers,
             topic: options.messages(),
             record_bytes_max: options.record_bytes_max,
+        });
+        let (polled, telling) = (outgoing.clone(), outgoing.clone());
+        let poll = spawn(options, "rookery-log-poll", move || {
+            while !polled.answers.held.drained() {
+                polled.producer.poll(POLL);
+            }
+        })?;
+        let acks = spawn(options, "rookery-log-acks", move || {
+            let answered = |answer: &Answer| telling.answered(answer);
+            telling.answers.run(acks, &answered);
+        })?;
+        Ok(Self {
+            outgoing,
             delivery_timeout: Duration::from_millis(options.delivery_timeout_ms.into()),
             threads: Mutex::new(Some((poll, acks))),
         })
     }
 
     /// Never blocks.
-    pub(super) fn append(&self, key: u64, body: &[u8], ticket: Ticket) -> Result<(), AppendError> {
-        if body.len() > self.record_bytes_max {
-            return Err(AppendError::TooLarge {
-                bytes: body.len(),
-                bytes_max: self.record_bytes_max,
-            });
-        }
-        self.answers.held.take(body.len())?;
-        let key = key.to_be_bytes();
-        let record = BaseRecord::with_opaque_to(&self.topic, ticket as usize)
-            .key(&key)
-            .payload(body);
-        self.producer.send(record).map_err(|(error, _)| {
-            self.answers.held.release(body.len());
-            append_error(code_of(&error), body.len(), self.record_bytes_max)
-        })
+    pub(super) fn append(
+        &self,
+        key: u64,
+        body: Vec<u8>,
+        ticket: Ticket,
+    ) -> Result<(), AppendError> {
+        self.outgoing.append(Pending { key, body, ticket })
     }
 
     /// Refuses more, waits until all is delivered or given up, and ends the threads.
@@ -181,14 +266,10 @@ impl Appender {
         let Some((poll, acks)) = threads else {
             return Ok(());
         };
-        self.answers.close();
-        if let Err(error) = self.producer.flush(self.delivery_timeout + TIMEOUT_SLACK) {
-            tracing::warn!(%error, "kafka: records are given up that were not delivered in time");
-            self.producer
-                .purge(PurgeConfig::default().queue().inflight());
-        }
+        self.outgoing.answers.close();
+        self.outgoing.drain(self.delivery_timeout + TIMEOUT_SLACK);
         let joined = poll.join().and_then(|()| acks.join());
-        match self.answers.died() {
+        match self.outgoing.answers.died() {
             Some(reason) => Err(LogError::Died(reason)),
             None => joined.map_err(|_| LogError::Died("it panicked while it ended".into())),
         }

@@ -112,21 +112,23 @@ pub(super) fn refusal(metadata: &Metadata, name: &str) -> Option<(Trouble, Strin
     }
 }
 
-/// Refuses to begin without both topics.
-pub(super) fn expect(options: &Options) -> Result<(), LogError> {
-    for name in [options.messages(), options.dead_letters()] {
-        let refused = match metadata(options, &name) {
-            Ok(metadata) => refusal(&metadata, &name),
-            Err(trouble) => Some(trouble),
-        };
-        if let Some((trouble, what)) = refused {
-            return Err(LogError::Service {
-                service: options.service(),
-                reason: format!("{what}. {}", trouble.advice()),
-            });
-        }
-    }
-    Ok(())
+/// Refuses to begin without both topics; gives the number of the messages' partitions.
+pub(super) fn expect(options: &Options) -> Result<u32, LogError> {
+    expect_one(options, &options.dead_letters())?;
+    expect_one(options, &options.messages())
+}
+
+fn expect_one(options: &Options, name: &str) -> Result<u32, LogError> {
+    let found = metadata(options, name)
+        .and_then(|metadata| refusal(&metadata, name).map_or(Ok(metadata), Err));
+    let metadata = found.map_err(|(trouble, what)| LogError::Service {
+        service: options.service(),
+        reason: format!("{what}. {}", trouble.advice()),
+    })?;
+    let topic = metadata.topics().iter().find(|topic| topic.name() == name);
+    let partitions = topic.map_or(0, |topic| topic.partitions().len());
+    // The broker's count is an i32; a topic has one partition at least.
+    Ok(u32::try_from(partitions).unwrap_or(1).max(1))
 }
 
 /// Whether no message was ever appended. Blocks for some seconds at most.
