@@ -1,24 +1,23 @@
-//! The consumer of a log that many share: gives each record its seq, fans out, writes the store, and
-//! then commits how far it is.
+//! The consumer of a log that many share: gives each record its seq, fans out and writes the store;
+//! [`Commits`] then commits how far it is.
 //!
 //! Runs on its own thread. The invariants: the records of a partition are applied in order; offsets are
 //! committed after the store has what is below them and the heads that count it; what is known of heads
 //! is let go of only when it is stored, whenever partitions move. A service that is away is waited for,
 //! and nothing is skipped but what can never be applied, which is put aside.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, tick};
+use crossbeam::channel::Receiver;
 
 use super::apply::{Applied, Applier, ApplyError};
-use super::config::Config;
+use super::commits::Commits;
 use super::counters::Counters;
 use super::dispatch::Dispatch;
 use super::progress::Progress;
-use crate::log::{Fed, Feed, Log, Offset, Partition, Record};
+use crate::log::{Fed, Feed, Log, Partition, Record};
 use crate::record::DecodeError;
 use crate::store::{Batch, Store};
 
@@ -41,31 +40,19 @@ impl Feed for Feeder {
     }
 }
 
-/// How far a partition is.
-#[derive(Clone, Copy, Debug, Default)]
-struct Reached {
-    applied: Option<Offset>,
-    committed: Option<Offset>,
-}
-
 /// See the module.
 pub(super) struct Consumer {
     pub(super) applier: Applier,
     pub(super) store: Arc<dyn Store>,
     pub(super) log: Arc<dyn Log>,
+    pub(super) commits: Arc<Commits>,
     pub(super) fed: Receiver<Fed>,
     pub(super) progress: Arc<Progress>,
     pub(super) dispatch: Arc<Dispatch>,
     pub(super) counters: Arc<Counters>,
     /// The router closes and will not wait any more.
     pub(super) closing: Arc<AtomicBool>,
-    pub(super) config: Config,
-    pub(super) reached: Partitions,
 }
-
-/// The partitions that are consumed here.
-#[derive(Debug, Default)]
-pub(super) struct Partitions(BTreeMap<Partition, Reached>);
 
 /// The router closes, and what is in hand stays for the next one.
 struct GiveUp;
@@ -83,16 +70,10 @@ impl Consumer {
     }
 
     fn consume(&mut self) -> Result<(), GiveUp> {
-        let interval = self.config.persist_interval;
-        let ticks = tick(interval);
         let mut held = None;
-        loop {
-            let next = match held.take() {
-                Some(fed) => Ok(fed),
-                None => self.fed.recv_timeout(interval),
-            };
+        while let Some(next) = held.take().or_else(|| self.fed.recv().ok()) {
             match next {
-                Ok(Fed::Records(mut records)) => {
+                Fed::Records(mut records) => {
                     while records.len() < BATCH_RECORDS_MAX && held.is_none() {
                         match self.fed.try_recv() {
                             Ok(Fed::Records(more)) => records.extend(more),
@@ -102,8 +83,8 @@ impl Consumer {
                     }
                     self.apply(&records)?;
                 }
-                Ok(Fed::Assigned(partitions)) => self.assigned(&partitions)?,
-                Ok(Fed::Revoked { partitions, done }) => {
+                Fed::Assigned(partitions) => self.assigned(&partitions)?,
+                Fed::Revoked { partitions, done } => {
                     // In vain where the store is away for long: then another one does it again.
                     let stored = self.persist(REVOKED_PAUSES_MAX);
                     self.drop_partitions(&partitions);
@@ -113,36 +94,27 @@ impl Consumer {
                     }
                     self.forget();
                 }
-                Ok(Fed::Lost(partitions)) => {
+                Fed::Lost(partitions) => {
                     self.drop_partitions(&partitions);
                     self.persist(u32::MAX)?;
                     self.forget();
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.persist(u32::MAX),
-            }
-            if ticks.try_recv().is_ok() {
-                // Once: the next tick tries again, and meanwhile records are applied.
-                drop(self.persist(0));
             }
         }
+        self.persist(u32::MAX)
     }
 
     fn assigned(&mut self, partitions: &[Partition]) -> Result<(), GiveUp> {
         self.persist(u32::MAX)?;
         self.forget();
-        for partition in partitions {
-            self.reached.0.insert(*partition, Reached::default());
-        }
+        self.commits.assigned(partitions);
         self.progress.consumes(partitions, true);
         tracing::info!(partitions = partitions.len(), "consuming more of the log");
         Ok(())
     }
 
-    fn drop_partitions(&mut self, partitions: &[Partition]) {
-        for partition in partitions {
-            self.reached.0.remove(partition);
-        }
+    fn drop_partitions(&self, partitions: &[Partition]) {
+        self.commits.dropped(partitions);
         self.progress.consumes(partitions, false);
         tracing::info!(partitions = partitions.len(), "consuming less of the log");
     }
@@ -164,19 +136,8 @@ impl Consumer {
         self.until(u32::MAX, || store.apply(&batch))?;
         self.counters.applied.add(applied.records);
         self.counters.duplicates.add(applied.duplicates);
-        for record in records {
-            let Some(reached) = self.reached.0.get_mut(&record.partition) else {
-                continue;
-            };
-            reached.applied = Some(record.offset.plus(1));
-        }
-        let partitions: std::collections::BTreeSet<Partition> =
-            records.iter().map(|record| record.partition).collect();
-        for partition in partitions {
-            let reached = self.reached.0.get(&partition);
-            if let Some(next) = reached.and_then(|reached| reached.applied) {
-                self.progress.applied_to(partition, next);
-            }
+        for (partition, next) in self.commits.applied(records) {
+            self.progress.applied_to(partition, next);
         }
         self.applier.turn();
         Ok(())
@@ -217,20 +178,9 @@ impl Consumer {
         Ok(())
     }
 
-    /// Stores what counts the messages, and commits how far each partition is.
-    fn persist(&mut self, pauses_max: u32) -> Result<(), GiveUp> {
-        let store = Arc::clone(&self.store);
-        store.note_time(self.config.clock.now_ms());
-        self.until(pauses_max, || store.persist())?;
-        for (partition, reached) in &mut self.reached.0 {
-            if let Some(applied) = reached.applied
-                && reached.committed != reached.applied
-            {
-                self.log.set_watermark(*partition, applied);
-                reached.committed = reached.applied;
-            }
-        }
-        Ok(())
+    /// Stores and commits what was applied, trying again so often.
+    fn persist(&self, pauses_max: u32) -> Result<(), GiveUp> {
+        self.until(pauses_max, || self.commits.persist())
     }
 
     /// Does it until it succeeds, pausing at most so often.

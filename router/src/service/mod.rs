@@ -11,6 +11,7 @@ mod apply;
 mod audience;
 mod channel;
 pub mod clock;
+mod commits;
 pub mod config;
 mod consumer;
 pub mod counters;

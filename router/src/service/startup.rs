@@ -12,8 +12,9 @@ use super::acker::Acker;
 use super::applier::ApplierThread;
 use super::apply::Applier;
 use super::channel::{Receiver, bounded};
+use super::commits::Commits;
 use super::config::Config;
-use super::consumer::{Consumer, FED_MAX, Feeder, Partitions};
+use super::consumer::{Consumer, FED_MAX, Feeder};
 use super::counters::Counters;
 use super::dispatch::Dispatch;
 use super::error::StartError;
@@ -167,20 +168,34 @@ pub(super) fn start_shared(
         counters,
     };
     let closing = Arc::new(AtomicBool::new(false));
+    let commits = Arc::new(Commits::new(
+        Arc::clone(&parts.store),
+        Arc::clone(&parts.log),
+        Arc::clone(&parts.config.clock),
+    ));
     let consumer = Consumer {
         applier: Applier::shared(Arc::clone(&parts.store), position),
         store: Arc::clone(&parts.store),
         log: Arc::clone(&parts.log),
+        commits: Arc::clone(&commits),
         fed,
         progress: Arc::clone(&parts.progress),
         dispatch: Arc::clone(&parts.dispatch),
         counters: Arc::clone(&parts.counters),
         closing: Arc::clone(&closing),
-        config: parts.config.clone(),
-        reached: Partitions::default(),
+    };
+    let (ending, ended) = crossbeam::channel::bounded(0);
+    let interval = parts.config.persist_interval;
+    let committing = spawn("router-commits", move || commits.run(&ended, interval))?;
+    let consume = move || {
+        consumer.run();
+        drop::<crossbeam::channel::Sender<()>>(ending);
+        if committing.join().is_err() {
+            tracing::error!("the thread that commits panicked");
+        }
     };
     let applying = Applying {
-        run: Box::new(move || consumer.run()),
+        run: Box::new(consume),
         ending: Ending::Starved(closing),
     };
     parts.serve(position, applying, lock)

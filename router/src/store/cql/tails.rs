@@ -83,7 +83,7 @@ impl Tails {
     }
 
     /// These were written: what has not changed since is clean. Lets go of tails that were not used
-    /// lately, where all are clean.
+    /// lately, which are clean: what is dirty was used when it was handed out to be written, or since.
     pub(super) fn wrote(&mut self, written: &Unwritten) {
         for (id, tail) in &written.tails {
             if self.find(*id) == Some(*tail) {
@@ -95,9 +95,7 @@ impl Tails {
                 self.inboxes.remove(id);
             }
         }
-        if self.dirty.is_empty() {
-            self.kept.turn();
-        }
+        self.kept.turn();
     }
 
     pub(super) fn forget(&mut self) {

@@ -1,0 +1,111 @@
+//! How far each partition is applied, made durable in the store and then committed to the log.
+//!
+//! Mostly on a thread of its own, so that records are applied meanwhile; on the consumer's where a
+//! partition comes or goes. The invariant: what is committed was applied before the store began to write
+//! what counts it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, RecvTimeoutError};
+
+use super::clock::Clock;
+use crate::log::{Log, Offset, Partition, Record};
+use crate::store::{Store, StoreError};
+
+/// How far a partition is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reached {
+    applied: Option<Offset>,
+    committed: Option<Offset>,
+}
+
+/// See the module.
+pub(super) struct Commits {
+    store: Arc<dyn Store>,
+    log: Arc<dyn Log>,
+    clock: Arc<dyn Clock>,
+    /// The partitions that are consumed here.
+    reached: Mutex<BTreeMap<Partition, Reached>>,
+    /// Held while the store writes and offsets are committed: one at a time, and none while partitions
+    /// come or go.
+    storing: Mutex<()>,
+}
+
+impl Commits {
+    pub(super) fn new(store: Arc<dyn Store>, log: Arc<dyn Log>, clock: Arc<dyn Clock>) -> Commits {
+        Commits {
+            store,
+            log,
+            clock,
+            reached: Mutex::default(),
+            storing: Mutex::default(),
+        }
+    }
+
+    /// Stores and commits every `interval` until whoever holds the other end lets go of it.
+    pub(super) fn run(&self, ended: &Receiver<()>, interval: Duration) {
+        while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+            if let Err(error) = self.persist() {
+                // The next time tries again.
+                tracing::debug!(%error, "what was applied is not stored yet");
+            }
+        }
+    }
+
+    pub(super) fn assigned(&self, partitions: &[Partition]) {
+        let _storing = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = partitions.iter().map(|id| (*id, Reached::default()));
+        self.reached().extend(new);
+    }
+
+    pub(super) fn dropped(&self, partitions: &[Partition]) {
+        let _storing = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reached = self.reached();
+        for partition in partitions {
+            reached.remove(partition);
+        }
+    }
+
+    /// The store has these records, which come in their order. Gives the next offset of each of their
+    /// partitions that is consumed here.
+    pub(super) fn applied(&self, records: &[Record]) -> Vec<(Partition, Offset)> {
+        let mut reached = self.reached();
+        let mut moved = BTreeSet::new();
+        for record in records {
+            if let Some(reached) = reached.get_mut(&record.partition) {
+                reached.applied = Some(record.offset.plus(1));
+                moved.insert(record.partition);
+            }
+        }
+        moved
+            .into_iter()
+            .filter_map(|partition| Some((partition, reached[&partition].applied?)))
+            .collect()
+    }
+
+    /// Stores what counts the messages, and commits how far each partition is. After an error nothing is
+    /// committed.
+    pub(super) fn persist(&self) -> Result<(), StoreError> {
+        let _storing = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.reached().clone();
+        self.store.note_time(self.clock.now_ms());
+        self.store.persist()?;
+        let mut reached = self.reached();
+        for (partition, then) in before {
+            let Some(applied) = then.applied.filter(|_| then.committed != then.applied) else {
+                continue;
+            };
+            self.log.set_watermark(partition, applied);
+            if let Some(now) = reached.get_mut(&partition) {
+                now.committed = then.applied;
+            }
+        }
+        Ok(())
+    }
+
+    fn reached(&self) -> MutexGuard<'_, BTreeMap<Partition, Reached>> {
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
