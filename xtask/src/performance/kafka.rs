@@ -26,8 +26,9 @@ const DURABLE: [&str; 3] = [
     "enable.idempotence=true",
     "compression.type=lz4",
 ];
-/// As `rookery migrate` makes its topics.
-const PARTITIONS: u32 = 12;
+/// Of the producer's topic and of the server's: one for each broker. librdkafka's requests are of one
+/// partition each, and where all brokers share two cores more partitions only mean smaller requests.
+pub(super) const PARTITIONS: u32 = 3;
 const REPLICATION: u32 = 3;
 
 /// A program that answers a question, a JVM's start included.

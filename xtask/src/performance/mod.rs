@@ -40,6 +40,8 @@ const RECORD_HEAD_BYTES: u32 = 46;
 const STEADY_RATE: u32 = 1_000;
 /// Connections of the measurements but the one of many; so few that flock does not wait for memory to rest.
 const CONNECTIONS: u32 = 900;
+/// The warm-up goes on while a message costs the services this much less than in the round before.
+const STILL_WARMING: f64 = 0.9;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,6 +65,9 @@ pub(crate) struct Options {
 
 /// How long each part takes.
 struct Times {
+    /// One round of the warm-up, and how many at most.
+    warm_up: Duration,
+    warm_ups: u32,
     steady: Duration,
     rate: Duration,
     halvings: u32,
@@ -75,6 +80,8 @@ impl Times {
     fn of(options: &Options) -> Self {
         let seconds = |quick, full| Duration::from_secs(if options.quick { quick } else { full });
         Self {
+            warm_up: seconds(10, 30),
+            warm_ups: if options.quick { 2 } else { 6 },
             steady: seconds(6, 30),
             rate: seconds(4, 10),
             halvings: if options.quick { 1 } else { 2 },
@@ -193,6 +200,7 @@ impl<'a> Bench<'a> {
     /// A server at the steady rate, then at rising ones.
     fn form(&self, form: Form) -> Result<Measured> {
         let server = Server::start(self.checkout, form, self.step)?;
+        self.warm_up(&server)?;
         let steady = self.point(&server, CONNECTIONS, STEADY_RATE, self.times.steady)?;
         let attempt = |rate| self.point(&server, CONNECTIONS, rate, self.times.rate);
         let climb = search::climb(STEADY_RATE, self.times.halvings, attempt)?;
@@ -206,6 +214,21 @@ impl<'a> Bench<'a> {
         self.screen
             .line(&format!("{}: {sustained:.0} sends/s", form.name()));
         Ok(measured)
+    }
+
+    /// The steady rate until the services' programs are compiled: a JVM that has just started spends more
+    /// on that than on messages, for minutes.
+    fn warm_up(&self, server: &Server) -> Result<()> {
+        let mut before = f64::INFINITY;
+        for _ in 0..self.times.warm_ups {
+            let point = self.point(server, CONNECTIONS, STEADY_RATE, self.times.warm_up)?;
+            let us = point.loaded.services_us().unwrap_or_default();
+            if us > before * STILL_WARMING || us == 0.0 {
+                break;
+            }
+            before = us;
+        }
+        Ok(())
     }
 
     /// The steady rate among many connections, with the kernel parameters that they need.

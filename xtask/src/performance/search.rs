@@ -1,10 +1,12 @@
-//! Increasing rates until a server no longer keeps up: doubled while it does, then halved between the last
-//! that it kept up with and the first that it did not.
+//! The highest rate that a server keeps up with: doubled while it does (or halved until it does), then closed
+//! in on between the last that it kept up with and the first that it did not.
 
 use anyhow::Result;
 
 /// Beyond it the load generator, which shares the cores, is what does not keep up.
 const RATE_MAX: u32 = 128_000;
+/// Below it there is nothing worth a search.
+const RATE_MIN: u32 = 100;
 
 /// A rate that was tried.
 pub(super) trait Tried {
@@ -28,6 +30,12 @@ pub(super) fn climb<T: Tried>(
     };
     while bad <= RATE_MAX && go(bad)? {
         (good, bad) = (bad, bad * 2);
+    }
+    while good == 0 && bad / 2 >= RATE_MIN {
+        match go(bad / 2)? {
+            true => good = bad / 2,
+            false => bad /= 2,
+        }
     }
     for _ in 0..halvings {
         let middle = good.midpoint(bad);
@@ -63,7 +71,8 @@ mod tests {
     fn rates_close_in_on_the_limit() {
         assert_eq!(tried(5_500, 2), [1_000, 2_000, 4_000, 8_000, 6_000, 5_000]);
         assert_eq!(tried(5_500, 0), [1_000, 2_000, 4_000, 8_000]);
-        assert_eq!(tried(500, 2), [1_000], "not even the first");
+        assert_eq!(tried(300, 2), [1_000, 500, 250, 375, 312]);
+        assert_eq!(tried(0, 2), [1_000, 500, 250, 125], "not even the least");
         assert_eq!(tried(u32::MAX, 2).last(), Some(&128_000));
     }
 }

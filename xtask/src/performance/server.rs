@@ -5,16 +5,17 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::kafka::PARTITIONS;
 use crate::checkout::Checkout;
-use crate::process;
 use crate::screen::Step;
+use crate::{process, services};
 
 const READY_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
@@ -47,6 +48,8 @@ impl Form {
 /// A running one; killed where it is dropped, its directory removed.
 pub(super) struct Server {
     child: Child,
+    /// Its process until it has ended, for whoever interrupts the measurement.
+    running: Arc<Mutex<Option<Pid>>>,
     folder: PathBuf,
     pub(super) form: Form,
     pub(super) port: u16,
@@ -93,8 +96,14 @@ impl Server {
             .stderr(log)
             .spawn()
             .context("start rookery serve")?;
+        let running = Arc::new(Mutex::new(Some(Pid::from_child(&child))));
+        services::when_interrupted({
+            let running = Arc::clone(&running);
+            move || end(&running)
+        });
         let mut server = Self {
             child,
+            running,
             folder,
             form,
             port,
@@ -143,6 +152,10 @@ impl Server {
         let began = Instant::now();
         while began.elapsed() < STOP_LIMIT {
             if let Some(status) = self.child.try_wait()? {
+                self.running
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take();
                 let tail = self.tail();
                 ensure!(status.success(), "the server ended with {status}:\n{tail}");
                 return Ok(());
@@ -155,10 +168,19 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail where it has ended, which is as it should be.
-        self.child.kill().ok();
+        end(&self.running);
+        // It fails where it has been waited for, which is as it should be.
         self.child.wait().ok();
         std::fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+/// Kills it, unless it has ended.
+fn end(running: &Mutex<Option<Pid>>) {
+    let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(pid) = running.take() {
+        // One that is ending at this moment is no error.
+        kill_process(pid, Signal::KILL).ok();
     }
 }
 
@@ -175,6 +197,7 @@ fn rookery(checkout: &Checkout, form: Form, name: &str) -> Command {
     if form == Form::Distributed {
         command
             .env("ROOKERY_KAFKA_TOPIC_PREFIX", name)
+            .env("ROOKERY_KAFKA_PARTITIONS", PARTITIONS.to_string())
             .env("ROOKERY_CQL_KEYSPACE", name)
             .env("ROOKERY_REDIS_KEY_PREFIX", format!("{name}:"));
     }
