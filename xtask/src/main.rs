@@ -9,6 +9,7 @@ mod compare;
 mod density;
 mod faults;
 mod flamegraph;
+mod flock;
 mod host;
 mod instructions;
 mod lint;
