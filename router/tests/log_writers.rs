@@ -1,4 +1,4 @@
-//! What both writers of the embedded log promise besides what every log does (`log_promises.rs`): one
+//! What both writers of the embedded log promise besides what every log does (`log_support/promises.rs`): one
 //! suite, run under each.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]

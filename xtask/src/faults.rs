@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Args;
 use serde::Deserialize;
 
@@ -14,10 +14,8 @@ use crate::process::{self, Ended};
 use crate::screen::{Screen, duration};
 use crate::services::{self, Given};
 use crate::tools::{self, Tool};
-use crate::{host, page};
+use crate::{cargo, host, page};
 
-/// A cold release build of the server.
-const BUILD_LIMIT: Duration = Duration::from_secs(25 * 60);
 /// Outages of minutes, many rounds: a hang, not a slow machine, should meet it.
 const LIMIT: Duration = Duration::from_secs(3 * 3_600);
 const PAGE: &str = "docs/faults.md";
@@ -55,7 +53,7 @@ struct Row {
 pub(crate) fn run(checkout: &Checkout, screen: &Screen, options: &Options) -> Result<bool> {
     let began = Instant::now();
     screen.heading("faults");
-    build(checkout, screen)?;
+    cargo::build_server(checkout, screen)?;
     tools::ensure(checkout, screen, Tool::Python)?;
     let up = services::up(checkout, screen, &Given::from_environment())?;
     let rows = checkout.logs().join("faults-rows.jsonl");
@@ -80,19 +78,6 @@ pub(crate) fn run(checkout: &Checkout, screen: &Screen, options: &Options) -> Re
         println!("{}\nfull output in {}", ended.tail(40), ended.log.display());
     }
     Ok(ended.success)
-}
-
-fn build(checkout: &Checkout, screen: &Screen) -> Result<()> {
-    let step = screen.step("cargo build");
-    let mut command = checkout.cargo();
-    command.args(["build", "--release", "--locked", "--bin", "rookery"]);
-    let log = checkout.logs().join("build.log");
-    let ended = process::run(&mut command, &log, BUILD_LIMIT, &step);
-    step.end();
-    let ended = ended?;
-    let tail = ended.tail(40);
-    ensure!(ended.success, "the server does not build:\n{tail}");
-    Ok(())
 }
 
 fn pytest(

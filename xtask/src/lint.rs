@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::cargo::SERVICES;
 use crate::checkout::Checkout;
 use crate::screen::{Screen, duration};
 use crate::{process, tidy};
@@ -15,20 +16,17 @@ const LIMIT: Duration = Duration::from_secs(20 * 60);
 pub(crate) fn run(checkout: &Checkout, screen: &Screen) -> Result<bool> {
     screen.heading("lint");
     let formatted = check(checkout, screen, "fmt", &["fmt", "--all", "--check"])?;
-    // The release profile, so that build scripts and procedural macros are built once for all.
-    let clippy = [
-        "clippy",
-        "--release",
-        "--workspace",
-        "--all-targets",
-        "--locked",
-        "--",
-        "-D",
-        "warnings",
-    ];
-    let clean = check(checkout, screen, "clippy", &clippy)?;
+    let clean = clippy(checkout, screen, "clippy", &["--all-targets"])?;
+    let services = clippy(checkout, screen, "clippy-services", &["--test", SERVICES])?;
     let tidy = tidy::run(checkout, screen)?;
-    Ok(formatted && clean && tidy)
+    Ok(formatted && clean && services && tidy)
+}
+
+/// The release profile, so that build scripts and procedural macros are built once for all.
+fn clippy(checkout: &Checkout, screen: &Screen, name: &str, targets: &[&str]) -> Result<bool> {
+    let every = ["clippy", "--release", "--workspace", "--locked"];
+    let arguments = [&every, targets, &["--", "-D", "warnings"]].concat();
+    check(checkout, screen, name, &arguments)
 }
 
 fn check(checkout: &Checkout, screen: &Screen, name: &str, arguments: &[&str]) -> Result<bool> {

@@ -3,11 +3,13 @@
 //! Nothing here is part of the product. A chore works on a fresh machine: what it needs and does not
 //! find it installs into `.tools/` of the checkout (Debian packages by apt-get), and says so.
 
+mod cargo;
 mod checkout;
 mod compare;
 mod density;
 mod faults;
 mod flamegraph;
+mod flock;
 mod host;
 mod instructions;
 mod lint;

@@ -81,11 +81,11 @@ mod tests {
     #[test]
     fn so_many_a_second_and_again_in_the_next() {
         let rates = Rates::new(5);
-        for now_s in [9, 10, 70_000, 10 + 65_536] {
-            let counted: Vec<Rated> = (0..7).map(|_| rates.count(77, now_s)).collect();
-            assert_eq!(counted[..5], [Rated::Within; 5], "second {now_s}");
-            assert_eq!(counted[5..], [Rated::Over; 2], "second {now_s}");
-            assert_eq!(rates.count(78, now_s), Rated::Within, "another address");
+        for second in [9, 10, 70_000, 10 + 65_536] {
+            let counted: Vec<Rated> = (0..7).map(|_| rates.count(77, second)).collect();
+            assert_eq!(counted[..5], [Rated::Within; 5], "second {second}");
+            assert_eq!(counted[5..], [Rated::Over; 2], "second {second}");
+            assert_eq!(rates.count(78, second), Rated::Within, "another address");
         }
     }
 

@@ -4,17 +4,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::cargo;
 use crate::checkout::Checkout;
-use crate::process;
 use crate::screen::Screen;
 use crate::tools::{apt, debian, runs, same, stamp, step};
-
-/// Our binaries are built from nothing on a fresh machine.
-const BUILD_MAX: Duration = Duration::from_secs(20 * 60);
 
 /// What a peer needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,34 +31,15 @@ pub(super) enum Tool {
 
 /// Builds the server, the load generator and the peers of `benches/peers`.
 pub(super) fn build(checkout: &Checkout, screen: &Screen) -> Result<()> {
-    let product = [
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "rookery-edge",
-    ];
-    let peers = [
-        "build",
-        "--release",
-        "--locked",
-        "--manifest-path",
-        "benches/peers/Cargo.toml",
-        "--target-dir",
-    ];
-    let mut with_target = checkout.cargo();
-    with_target.args(peers).arg(checkout.target());
-    cargo(checkout, screen, "product", checkout.cargo().args(product))?;
-    cargo(checkout, screen, "peers", &mut with_target)
-}
-
-fn cargo(checkout: &Checkout, screen: &Screen, name: &str, command: &mut Command) -> Result<()> {
-    let step = screen.step(&format!("cargo build ({name})"));
-    let log = checkout.logs().join(format!("compare/build-{name}.log"));
-    let ended = process::run(command, &log, BUILD_MAX, &step);
-    step.end();
-    let ended = ended?;
-    ensure!(ended.success, "{name} cannot be built:\n{}", ended.tail(30));
+    cargo::build_server(checkout, screen)?;
+    let mut command = checkout.cargo();
+    command
+        .args(["build", "--release", "--locked"])
+        .args(["--manifest-path", "benches/peers/Cargo.toml"])
+        .arg("--target-dir")
+        .arg(checkout.target());
+    let what = "cargo build (peers)";
+    cargo::build(checkout, screen, what, "compare/build-peers", &mut command)?;
     Ok(())
 }
 

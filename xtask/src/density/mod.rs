@@ -13,20 +13,17 @@ mod server;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Args;
 use rookery_benches::report::Density;
 
+use crate::cargo;
 use crate::checkout::Checkout;
-use crate::process;
 use crate::screen::{Screen, duration};
 use form::Form;
 pub(crate) use load::Output;
 pub(crate) use parameters::Parameters;
 use server::Server;
-
-/// A cold release build of the server.
-const BUILD_LIMIT: Duration = Duration::from_secs(25 * 60);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -83,7 +80,7 @@ impl Options {
 
 /// Builds, runs, reports; true where every gate held.
 pub(crate) fn run(checkout: &Checkout, screen: &Screen, options: &Options) -> Result<bool> {
-    build(checkout, screen)?;
+    cargo::build_server(checkout, screen)?;
     let began = Instant::now();
     let density = measure(checkout, options, &Output::Terminal)?;
     let out = out(options);
@@ -109,20 +106,6 @@ pub(crate) fn run(checkout: &Checkout, screen: &Screen, options: &Options) -> Re
         gates.len() - broken,
     );
     Ok(broken == 0)
-}
-
-/// The server in the release profile.
-fn build(checkout: &Checkout, screen: &Screen) -> Result<()> {
-    let step = screen.step("cargo build");
-    let mut command = checkout.cargo();
-    command.args(["build", "--release", "--locked", "--bin", "rookery"]);
-    let log = checkout.logs().join("build.log");
-    let ended = process::run(&mut command, &log, BUILD_LIMIT, &step);
-    step.end();
-    let ended = ended?;
-    let tail = ended.tail(40);
-    ensure!(ended.success, "the server does not build:\n{tail}");
-    Ok(())
 }
 
 /// Runs the server and the load generator, with the kernel parameters set for as long.

@@ -12,15 +12,14 @@ mod scenario;
 mod shares;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Args;
 use rookery_tuning::profile;
 use rookery_tuning::sysctl::{Applied, ROOT};
 
+use crate::cargo;
 use crate::checkout::Checkout;
-use crate::process;
 use crate::screen::Screen;
 use crate::tools::{self, Tool};
 use scenario::Scenario;
@@ -28,8 +27,6 @@ use scenario::Scenario;
 /// Above so many connections the kernel parameters of the density runs are set meanwhile.
 const PLAIN_CONNECTIONS_MAX: u32 = 20_000;
 const PROFILE: &str = "sysctl/90-rookery-density.conf";
-/// A cold release build with other flags.
-const BUILD_LIMIT: Duration = Duration::from_secs(25 * 60);
 
 /// What is drawn.
 #[derive(Args)]
@@ -108,7 +105,6 @@ fn apply_profile(checkout: &Checkout) -> Result<Applied> {
 /// The server with frame pointers, in a folder of its own: stacks are read from them at each sample.
 /// (From unwind tables they cost 8 KB and more per sample, and are cut where the stack is deeper.)
 fn build(checkout: &Checkout, screen: &Screen) -> Result<PathBuf> {
-    let step = screen.step("cargo build, with frame pointers");
     let mut command = checkout.cargo();
     command
         .args(["build", "--release", "--locked", "--bin", "rookery"])
@@ -119,14 +115,7 @@ fn build(checkout: &Checkout, screen: &Screen) -> Result<PathBuf> {
             "CFLAGS",
             "-fno-omit-frame-pointer -mno-omit-leaf-frame-pointer",
         );
-    let log = checkout.logs().join("flamegraph-build.log");
-    let ended = process::run(&mut command, &log, BUILD_LIMIT, &step);
-    step.end();
-    let ended = ended?;
-    ensure!(
-        ended.success,
-        "the server does not build:\n{}",
-        ended.tail(40)
-    );
+    let what = "cargo build, with frame pointers";
+    cargo::build(checkout, screen, what, "flamegraph-build", &mut command)?;
     Ok(checkout.frames_target().join("release/rookery"))
 }

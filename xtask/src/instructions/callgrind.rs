@@ -7,11 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::checkout::Checkout;
-use crate::process;
 use crate::screen::Screen;
+use crate::{cargo, process};
 
-/// A cold release build of what the bench uses.
-const BUILD_LIMIT: Duration = Duration::from_secs(25 * 60);
 /// A path takes seconds under callgrind.
 const PATH_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// What callgrind counts: the function of this name in the bench, and all that it calls.
@@ -23,19 +21,11 @@ pub(super) struct Bench(PathBuf);
 impl Bench {
     /// Builds it with the workspace, so that every crate has the features that it has in the server.
     pub(super) fn build(checkout: &Checkout, screen: &Screen) -> Result<Self> {
-        let step = screen.step("cargo build");
         let mut command = checkout.cargo();
         command.args(["build", "--release", "--locked", "--workspace"]);
         command.args(["--bench", "instructions", "--message-format", "json"]);
-        let log = checkout.logs().join("instructions-build.log");
-        let ended = process::run(&mut command, &log, BUILD_LIMIT, &step);
-        step.end();
-        let ended = ended?;
-        ensure!(
-            ended.success,
-            "the bench does not build:\n{}",
-            ended.tail(40)
-        );
+        let log = "instructions-build";
+        let ended = cargo::build(checkout, screen, "cargo build", log, &mut command)?;
         ended
             .lines
             .iter()

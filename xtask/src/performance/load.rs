@@ -1,18 +1,15 @@
 //! One run of `rookery flock`, with the processor time of the server and of each service while messages
 //! flowed.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, PipeReader, Write};
-use std::process::Stdio;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rookery_tuning::cpu::{self, CpuTime};
 use serde::{Deserialize, Serialize};
 
 use super::server::Server;
 use crate::checkout::Checkout;
+use crate::flock::{self, Watch};
 use crate::screen::Step;
 
 /// How often processor times are taken: an average over a run's seconds needs no more.
@@ -92,8 +89,6 @@ pub(super) struct Watched {
     pub(super) pid: u32,
 }
 
-type Sample = (Instant, Vec<CpuTime>);
-
 /// Runs flock to its end.
 pub(super) fn run(
     checkout: &Checkout,
@@ -106,7 +101,6 @@ pub(super) fn run(
     std::fs::create_dir_all(&logs).with_context(|| format!("make {}", logs.display()))?;
     let (log, json) = (logs.join("flock.log"), logs.join("flock.json"));
     std::fs::remove_file(&json).ok();
-    let (reader, writer) = std::io::pipe().context("make a pipe")?;
     let program = checkout.rookery();
     let mut command = checkout.command(checkout.relative(&program));
     command
@@ -122,54 +116,26 @@ pub(super) fn run(
         .args(["--warm-up", "0", "--brief", "--tolerate", "--data"])
         .arg(checkout.relative(&server.data))
         .arg("--json")
-        .arg(checkout.relative(&json))
-        .stdin(Stdio::null());
-    let output = writer.try_clone().context("share a pipe")?;
-    let mut child = command
-        .stdout(output)
-        .stderr(writer)
-        .spawn()
-        .context("start rookery flock")?;
-    // The command holds the pipe's writing ends; without them the reader sees flock's end.
-    drop(command);
-    let file = File::create(&log).with_context(|| format!("write {}", log.display()))?;
-    let reader = thread::spawn({
-        let step = step.clone();
-        move || watch(reader, file, &step)
-    });
+        .arg(checkout.relative(&json));
     let pids: Vec<u32> = std::iter::once(server.pid())
         .chain(services.iter().map(|service| service.pid))
         .collect();
-    let limit = load.duration + AROUND;
-    let (began, mut samples): (Instant, Vec<Sample>) = (Instant::now(), Vec::new());
-    while child.try_wait()?.is_none() {
-        samples.push((Instant::now(), pids.iter().map(|&pid| time(pid)).collect()));
-        if began.elapsed() > limit {
-            child.kill().context("kill flock")?;
-            child.wait()?;
-            bail!("flock was still running after {} s", limit.as_secs());
-        }
-        thread::sleep(SAMPLE);
-    }
-    let ended = Instant::now();
-    let traffic = match reader.join() {
-        Ok(traffic) => traffic?,
-        Err(_) => bail!("reading flock's output failed"),
+    let watch = Watch {
+        log: &log,
+        step,
+        every: SAMPLE,
+        limit: load.duration + AROUND,
     };
-    let told = || {
-        format!(
-            "flock left no report, see {}\n{}",
-            log.display(),
-            server.tail()
-        )
-    };
-    let text = std::fs::read(&json).with_context(told)?;
-    let flock = serde_json::from_slice(&text).context("flock's report is of another form")?;
+    let times = || Some(pids.iter().map(|&pid| time(pid)).collect::<Vec<_>>());
+    let seen = flock::run(&mut command, watch, times)?;
+    let flock = flock::report(&json)
+        .with_context(|| format!("{}, see {}\n{}", seen.last(), log.display(), server.tail()))?;
     let names =
         std::iter::once("rookery").chain(services.iter().map(|service| service.name.as_str()));
-    let used = traffic
-        .and_then(|traffic| used(&samples, traffic))
-        .unwrap_or_default();
+    let used = seen.traffic().into_iter().flat_map(|(before, after)| {
+        let each = before.iter().zip(after);
+        each.map(|(before, after)| (*after - *before).total_us())
+    });
     let used = names.zip(used).map(|(name, us)| Used {
         process: name.to_owned(),
         us,
@@ -177,7 +143,7 @@ pub(super) fn run(
     Ok(Loaded {
         flock,
         used: used.collect(),
-        ended,
+        ended: seen.ended,
     })
 }
 
@@ -190,82 +156,4 @@ fn time(pid: u32) -> CpuTime {
 fn first_user() -> Result<u64> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     Ok((now.as_millis() as u64) << 20)
-}
-
-/// From when to when messages flowed.
-type Traffic = (Instant, Instant);
-
-/// Copies flock's lines to the log and the screen; its line about the traffic says how long that was.
-fn watch(pipe: PipeReader, mut log: File, step: &Step) -> Result<Option<Traffic>> {
-    let mut traffic = None;
-    for line in BufReader::new(pipe).lines() {
-        let line = line?;
-        if let Some(took) = traffic_line(&line) {
-            let now = Instant::now();
-            traffic = now.checked_sub(took).map(|began| (began, now));
-        }
-        writeln!(log, "{line}")?;
-        step.says(&line);
-    }
-    Ok(traffic)
-}
-
-/// How long the traffic has lasted: "traffic 500/500 in 10.0 s (50/s) 500 arrived". The last such line of a
-/// run is its end.
-fn traffic_line(line: &str) -> Option<Duration> {
-    let mut words = line.split_whitespace();
-    let seconds = match (words.next()?, words.next()?, words.next()?, words.next()?) {
-        ("traffic", _, "in", seconds) => seconds,
-        _ => return None,
-    };
-    Duration::try_from_secs_f64(seconds.parse().ok()?).ok()
-}
-
-/// Microseconds by process, from the last sample before the traffic to the first after it.
-fn used(samples: &[Sample], (began, ended): Traffic) -> Option<Vec<u64>> {
-    let (_, before) = samples.iter().rev().find(|(at, _)| *at <= began)?;
-    let after = samples.iter().find(|(at, _)| *at >= ended);
-    let (_, after) = after.or(samples.last())?;
-    let each = before.iter().zip(after);
-    Some(
-        each.map(|(before, after)| (*after - *before).total_us())
-            .collect(),
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_traffic_is_heard() {
-        let line = "   traffic 50000/50000 in 10.1 s (4950/s) 50000 arrived";
-        assert_eq!(traffic_line(line), Some(Duration::from_millis(10_100)));
-        for other in [
-            "",
-            "      talk 6000/6000 in 3.0 s (2000/s)",
-            "traffic 1/2 in x s",
-        ] {
-            assert_eq!(traffic_line(other), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn what_was_used_before_and_after_is_left_out() {
-        let start = Instant::now();
-        let at = |ms| start + Duration::from_millis(ms);
-        let cpu = |user_us| CpuTime {
-            user_us,
-            system_us: 0,
-        };
-        let samples: Vec<Sample> = [(0, 5), (800, 100), (2_100, 400), (3_000, 900)]
-            .map(|(ms, us)| (at(ms), vec![cpu(us), cpu(2 * us)]))
-            .to_vec();
-        assert_eq!(used(&samples, (at(1_000), at(2_000))), Some(vec![300, 600]));
-        assert_eq!(
-            used(&samples, (at(1_000), at(9_000))),
-            Some(vec![800, 1_600])
-        );
-        assert_eq!(used(&samples[1..], (at(0), at(100))), None);
-    }
 }

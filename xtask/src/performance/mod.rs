@@ -14,21 +14,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::checkout::Checkout;
 use crate::density::Parameters;
 use crate::screen::{Screen, Step, duration};
 use crate::services::{self, Given};
-use crate::{host, page, process};
+use crate::{cargo, host, page};
 use figures::{LEVEL_MAX, Measured, Performance, Point, Producer};
 use kafka::Kafka;
 use load::{Load, Watched};
 use server::{Form, Server};
 
-/// A cold release build of the server.
-const BUILD_LIMIT: Duration = Duration::from_secs(25 * 60);
 const PAGE: &str = "docs/performance.md";
 const RESULTS: &str = "docs/performance.json";
 
@@ -95,7 +93,7 @@ impl Times {
 pub(crate) fn run(checkout: &Checkout, screen: &Screen, options: &Options) -> Result<bool> {
     let began = Instant::now();
     screen.heading("performance");
-    build(checkout, screen)?;
+    cargo::build_server(checkout, screen)?;
     let up = services::up(checkout, screen, &Given::from_environment())?;
     let step = screen.step("measure");
     let bench = Bench::new(checkout, screen, &step, Times::of(options), &up.addresses);
@@ -105,19 +103,6 @@ pub(crate) fn run(checkout: &Checkout, screen: &Screen, options: &Options) -> Re
     write(checkout, screen, options, &measured?)?;
     screen.line(&format!("measured in {}", duration(began.elapsed())));
     Ok(true)
-}
-
-fn build(checkout: &Checkout, screen: &Screen) -> Result<()> {
-    let step = screen.step("cargo build");
-    let mut command = checkout.cargo();
-    command.args(["build", "--release", "--locked", "--bin", "rookery"]);
-    let log = checkout.logs().join("build.log");
-    let ended = process::run(&mut command, &log, BUILD_LIMIT, &step);
-    step.end();
-    let ended = ended?;
-    let tail = ended.tail(40);
-    ensure!(ended.success, "the server does not build:\n{tail}");
-    Ok(())
 }
 
 /// Where it is measured, and how.

@@ -7,14 +7,12 @@ use anyhow::Result;
 
 use super::group::Group;
 use super::tally::Tally;
+use crate::cargo::SERVICES;
 use crate::checkout::Checkout;
 use crate::process;
 use crate::screen::Screen;
 
-/// The reason that stands at tests which only the group `cluster` runs.
-const NEEDS_SERVICES: &str = "needs services: cargo xtask test --only cluster";
-
-/// What both groups build, so that the second finds it built.
+/// What both groups are built with, so that the second finds all but its own targets built.
 const TEST: [&str; 5] = [
     "test",
     "--release",
@@ -23,14 +21,14 @@ const TEST: [&str; 5] = [
     "--no-fail-fast",
 ];
 
-/// Everything but the tests that need services.
+/// Everything but the targets that need services, whose manifests say `test = false`.
 pub(super) fn run(checkout: &Checkout, screen: &Screen) -> Result<Tally> {
     let mut command = checkout.cargo();
     command.args(TEST);
     counted(checkout, screen, Group::Rust, &mut command)
 }
 
-/// The tests that need services, and no others. Examples in documentation never do.
+/// The targets that need services, and no others.
 pub(super) fn run_with_services(
     checkout: &Checkout,
     screen: &Screen,
@@ -39,7 +37,7 @@ pub(super) fn run_with_services(
     let mut command = checkout.cargo();
     command
         .args(TEST)
-        .args(["--lib", "--bins", "--tests", "--", "--ignored"])
+        .args(["--test", SERVICES])
         .envs(environment.iter().copied());
     counted(checkout, screen, Group::Cluster, &mut command)
 }
@@ -65,27 +63,16 @@ fn counted(
 }
 
 /// Sums the lines "test result: ok. 12 passed; 0 failed; 0 ignored; …" and names what failed. An ignored
-/// test has failed, unless it says that another group runs it.
+/// test has failed: nothing was shown.
 fn count(lines: &[String]) -> Tally {
     let mut tally = Tally::default();
-    let mut left_to_cluster = 0;
     for line in lines {
         if let Some(result) = line.strip_prefix("test result: ") {
             tally.passed += number_before(result, " passed");
             tally.failed += number_before(result, " failed") + number_before(result, " ignored");
         } else if line.starts_with("test ") && line.ends_with(" FAILED") {
             tally.failures.push(line.clone());
-        } else if line.starts_with("test ")
-            && line.ends_with(&format!(" ignored, {NEEDS_SERVICES}"))
-        {
-            left_to_cluster += 1;
         }
-    }
-    tally.failed = tally.failed.saturating_sub(left_to_cluster);
-    if left_to_cluster > 0 {
-        tally.notes.push(format!(
-            "{left_to_cluster} tests need services: the group cluster runs them"
-        ));
     }
     tally
 }
@@ -113,15 +100,5 @@ mod tests {
         let tally = count(&lines.map(str::to_owned));
         assert_eq!((tally.passed, tally.failed), (17, 3));
         assert_eq!(tally.failures, ["test b::c ... FAILED"]);
-    }
-
-    #[test]
-    fn leaves_to_the_cluster_group_what_says_so() {
-        let ignored = format!("test a ... ignored, {NEEDS_SERVICES}");
-        let result = "test result: ok. 1 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out";
-        let other = "test b ... ignored, slow";
-        let tally = count(&[&*ignored, other, result].map(str::to_owned));
-        assert_eq!((tally.passed, tally.failed), (1, 1));
-        assert_eq!(tally.notes.len(), 1);
     }
 }

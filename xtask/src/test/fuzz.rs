@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::group::Group;
 use super::tally::Tally;
 use crate::checkout::Checkout;
-use crate::process;
 use crate::screen::Screen;
+use crate::{cargo, process};
 
 /// How long each target runs.
 const SECONDS: u64 = 60;
@@ -60,30 +59,15 @@ fn targets(checkout: &Checkout) -> Result<Vec<String>> {
 }
 
 fn build(checkout: &Checkout, screen: &Screen) -> Result<()> {
-    let step = screen.step("build the fuzz targets");
     let mut command = checkout.cargo();
     command
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--bins",
-            "--all-features",
-            "--manifest-path",
-            "fuzz/Cargo.toml",
-        ])
-        .args(["--target", TRIPLE, "--target-dir"])
+        .args(["build", "--release", "--locked", "--bins", "--all-features"])
+        .args(["--manifest-path", "fuzz/Cargo.toml", "--target", TRIPLE])
+        .arg("--target-dir")
         .arg(checkout.fuzz_target())
         .env("RUSTFLAGS", FLAGS);
-    let log = checkout.logs().join("fuzz-build.log");
-    let ended = process::run(&mut command, &log, Group::Fuzz.limit(), &step);
-    step.end();
-    let ended = ended?;
-    ensure!(
-        ended.success,
-        "the fuzz targets do not build:\n{}",
-        ended.tail(40)
-    );
+    let what = "build the fuzz targets";
+    cargo::build(checkout, screen, what, "fuzz-build", &mut command)?;
     Ok(())
 }
 

@@ -1,18 +1,13 @@
 //! The groups that drive the built server through its sockets: pytest in our own environment. The
 //! harness in `tests/` writes what it counted to a file that is read here.
 
-use std::time::Duration;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::group::Group;
 use super::tally::Tally;
 use crate::checkout::Checkout;
-use crate::process;
 use crate::screen::Screen;
-
-/// A cold release build of the server.
-const BUILD_LIMIT: Duration = Duration::from_secs(25 * 60);
+use crate::{cargo, process};
 
 pub(super) fn run(
     checkout: &Checkout,
@@ -31,7 +26,7 @@ pub(super) fn run_with(
     files: &[&str],
     environment: &[(&str, &str)],
 ) -> Result<Tally> {
-    build(checkout, screen)?;
+    cargo::build_server(checkout, screen)?;
     let counted = checkout.logs().join(format!("{}.json", group.name()));
     std::fs::remove_file(&counted).ok();
 
@@ -71,27 +66,6 @@ pub(super) fn run_with(
             .push(format!("full output in {}", ended.log.display()));
     }
     Ok(tally)
-}
-
-/// The server in the release profile; nothing to do where the Rust tests have built it.
-fn build(checkout: &Checkout, screen: &Screen) -> Result<()> {
-    let step = screen.step("cargo build");
-    let mut command = checkout.cargo();
-    command.args(["build", "--release", "--locked", "--bin", "rookery"]);
-    let ended = process::run(
-        &mut command,
-        &checkout.logs().join("build.log"),
-        BUILD_LIMIT,
-        &step,
-    );
-    step.end();
-    let ended = ended?;
-    ensure!(
-        ended.success,
-        "the server does not build:\n{}",
-        ended.tail(40)
-    );
-    Ok(())
 }
 
 fn read(counted: &std::path::Path) -> Result<Tally> {

@@ -7,6 +7,7 @@ mod protocol;
 mod shape;
 mod source;
 mod sysctl;
+mod test_targets;
 mod unsafe_address;
 mod words;
 
@@ -102,6 +103,7 @@ fn check(checkout: &Checkout, file: &File<'_>) -> Result<Vec<Finding>> {
     }
     if file.path.ends_with("Cargo.toml") {
         findings.extend(arrows::check(file));
+        findings.extend(test_targets::check(file));
     }
     if file.path == Path::new(protocol::DOCUMENT) {
         let kinds = checkout.root().join(protocol::KINDS);

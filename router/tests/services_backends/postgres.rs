@@ -53,7 +53,6 @@ fn exists(id: u64, members: &[u64]) -> Opening {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn migrations_are_applied_once_by_whoever_comes_first() {
     let runtime = runtime();
     let options = own_options(&runtime);
@@ -73,7 +72,6 @@ fn migrations_are_applied_once_by_whoever_comes_first() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_conversation_is_opened_once_and_read_back() {
     let runtime = runtime();
     let postgres = Postgres::new(&migrated(&runtime)).unwrap();
@@ -114,7 +112,6 @@ fn a_conversation_is_opened_once_and_read_back() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn of_many_who_open_at_once_one_does() {
     const OPENERS: u64 = 12;
     let runtime = runtime();
@@ -157,7 +154,6 @@ fn of_many_who_open_at_once_one_does() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_created_key_gives_way_after_seven_days_and_its_conversation_stays() {
     let runtime = runtime();
     let postgres = Postgres::new(&migrated(&runtime)).unwrap();
@@ -189,7 +185,6 @@ fn a_created_key_gives_way_after_seven_days_and_its_conversation_stays() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn as_many_members_as_there_may_be() {
     let runtime = runtime();
     let postgres = Postgres::new(&migrated(&runtime)).unwrap();
@@ -214,7 +209,6 @@ fn as_many_members_as_there_may_be() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn lists_go_by_pages_in_the_order_of_ids() {
     let runtime = runtime();
     let postgres = Postgres::new(&migrated(&runtime)).unwrap();
@@ -235,7 +229,6 @@ fn lists_go_by_pages_in_the_order_of_ids() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn devices_keep_their_first_and_last_time() {
     let runtime = runtime();
     let options = migrated(&runtime);
@@ -274,7 +267,6 @@ fn devices_keep_their_first_and_last_time() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_schema_that_is_missing_or_anothers_is_told() {
     let runtime = runtime();
     let options = own_options(&runtime);

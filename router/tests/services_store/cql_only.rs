@@ -17,8 +17,8 @@ use rookery_router::store::{Batch, Bound, Placed, Position, Store, StoreError};
 use tokio::runtime::Runtime;
 
 use crate::cql_subject::{CqlStore, migrated, options, runtime};
-use crate::messages::{ALL, BUCKET_MS, Talk, fresh_id, head_after};
-use crate::promises::{down, up};
+use crate::store_support::messages::{ALL, BUCKET_MS, Talk, fresh_id, head_after};
+use crate::store_support::promises::{down, up};
 
 /// Two processes on one keyspace.
 fn two() -> (CqlStore, CqlStore) {
@@ -36,7 +36,6 @@ fn connect(runtime: &Runtime, options: &Options) -> Cql {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_deposed_process_that_still_writes_changes_nothing() {
     let (old, new) = two();
     let talk = Talk::of(90);
@@ -53,7 +52,6 @@ fn a_deposed_process_that_still_writes_changes_nothing() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn another_process_reads_what_is_newer_than_the_stored_head() {
     let (writer, reader) = two();
     let talk = Talk::of(300);
@@ -86,7 +84,6 @@ fn another_process_reads_what_is_newer_than_the_stored_head() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn clocks_that_differ_leave_no_gap_and_no_message_twice() {
     let (store, reader) = two();
     let mut talk = Talk::new();
@@ -135,7 +132,6 @@ fn clocks_that_differ_leave_no_gap_and_no_message_twice() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_message_has_its_place_by_id_and_by_sender() {
     let (store, reader) = two();
     let talk = Talk::of(120);
@@ -181,7 +177,6 @@ fn a_message_has_its_place_by_id_and_by_sender() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_row_that_is_gone_is_damage_and_not_an_end() {
     let (store, _) = two();
     let talk = Talk::of(100);
@@ -215,7 +210,6 @@ fn a_row_that_is_gone_is_damage_and_not_an_end() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn inboxes_are_newest_first_and_a_late_write_does_not_turn_them_back() {
     let (store, reader) = two();
     let (user, other) = (fresh_id(), fresh_id());
@@ -270,7 +264,6 @@ fn inboxes_are_newest_first_and_a_late_write_does_not_turn_them_back() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_nodes_ids_never_fall() {
     let (store, reader) = two();
     let node = u16::try_from(fresh_id() % 1_000).expect("below 1,000");
@@ -293,7 +286,6 @@ fn a_nodes_ids_never_fall() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn migrations_run_once_though_two_run_them_at_once() {
     let runtime = runtime();
     let options = options();
@@ -327,7 +319,6 @@ fn migrations_run_once_though_two_run_them_at_once() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_wrong_password_and_a_datacenter_that_is_not_there_are_told_apart() {
     let runtime = runtime();
     let wrong = Options {

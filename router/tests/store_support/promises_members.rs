@@ -4,8 +4,8 @@ use rookery_router::ids::{EPOCH_MS, Snowflake};
 use rookery_router::record::{OpenKey, Opened};
 use rookery_router::store::{Batch, Opening, Store};
 
-use crate::Subject;
-use crate::messages::{Talk, fresh_id};
+use super::Subject;
+use super::messages::{Talk, fresh_id};
 
 const NOW_MS: u64 = EPOCH_MS + 1_000;
 

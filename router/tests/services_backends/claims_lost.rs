@@ -7,7 +7,6 @@ use super::support::redis_server::RedisServer;
 use super::support::{eventually, runtime};
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn restarted_with_its_data_it_is_doubted_for_a_while() {
     let mut server = RedisServer::start();
     let node = Node::start_complete(&server.options());
@@ -35,7 +34,6 @@ fn restarted_with_its_data_it_is_doubted_for_a_while() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn restarted_without_its_data_it_learns_what_nodes_remember_and_is_not_trusted() {
     let mut server = RedisServer::start();
     let node = Node::start_complete(&server.options());
@@ -53,7 +51,6 @@ fn restarted_without_its_data_it_learns_what_nodes_remember_and_is_not_trusted()
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn emptied_under_a_connection_it_is_noticed_by_the_next_claim() {
     let server = RedisServer::start();
     let node = Node::start_complete(&server.options());
@@ -72,7 +69,6 @@ fn emptied_under_a_connection_it_is_noticed_by_the_next_claim() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_full_redis_refuses_claims_and_the_sends_are_asked() {
     let server = RedisServer::start();
     let node = Node::start_complete(&server.options());
@@ -92,7 +88,6 @@ fn a_full_redis_refuses_claims_and_the_sends_are_asked() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_key_that_holds_something_else_tells_nothing() {
     let options = own_options();
     let node = Node::start_complete(&options);

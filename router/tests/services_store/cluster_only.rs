@@ -7,7 +7,7 @@ use rookery_router::store::{Claim, Claimed, Opening, Store, StoreError};
 use rookery_router::{postgres, redis};
 
 use crate::cluster_subject::{open, options};
-use crate::messages::{Talk, fresh_id, known};
+use crate::store_support::messages::{Talk, fresh_id, known};
 
 fn claim_of(talk: &Talk, at: usize) -> Claim {
     let message = &talk.messages[at];
@@ -19,7 +19,6 @@ fn claim_of(talk: &Talk, at: usize) -> Claim {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn an_id_is_new_then_begun_then_durable() {
     let options = options();
     let (store, other) = (open(&options), open(&options));
@@ -43,7 +42,6 @@ fn an_id_is_new_then_begun_then_durable() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn two_nodes_that_open_a_conversation_have_one() {
     let options = options();
     let (one, two) = (open(&options), open(&options));
@@ -69,7 +67,6 @@ fn two_nodes_that_open_a_conversation_have_one() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_position_never_falls() {
     let options = options();
     let store = open(&options);
@@ -89,7 +86,6 @@ fn a_position_never_falls() {
 const CLOSED: &str = "127.0.0.1:1";
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn without_redis_what_is_stored_is_recognised_and_the_rest_is_left_to_the_consumer() {
     let mut options = options();
     options.redis = redis::Options::new(format!("redis://{CLOSED}"));
@@ -105,7 +101,6 @@ fn without_redis_what_is_stored_is_recognised_and_the_rest_is_left_to_the_consum
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn without_postgres_what_the_log_told_is_known_and_the_rest_is_away() {
     let mut options = options();
     options.postgres = postgres::Options::new(format!("postgres://a@{CLOSED}/a"));

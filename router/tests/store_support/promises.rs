@@ -5,8 +5,8 @@
 use rookery_router::store::{Bound, Store};
 use rookery_wire::proto::Deliver;
 
-use crate::Subject;
-use crate::messages::{ALL, BUCKET_MS, Talk, fresh_id, known};
+use super::Subject;
+use super::messages::{ALL, BUCKET_MS, Talk, fresh_id, known};
 
 /// Everything, by pages from the first seq on.
 pub(crate) fn up(store: &dyn Store, talk: &Talk, bound: Bound) -> Vec<Deliver> {

@@ -1,25 +1,17 @@
 //! What the Kafka log asks of its topics and brokers: where a conversation lies, and what a check
 //! finds.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a test that waits has to give up some day"
-)]
-
-mod log_support;
-
 use std::sync::mpsc::channel;
 
-use log_support::PATIENCE;
-use log_support::forms::{PARTITIONS, migrate, options};
-use log_support::group::*;
 use rdkafka::admin::{NewTopic, TopicReplication};
 use rookery_router::log::kafka;
 use rookery_router::log::{Log, LogError, Partition};
 
+use crate::log_support::PATIENCE;
+use crate::log_support::forms::{PARTITIONS, migrate, options};
+use crate::log_support::group::*;
+
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_conversation_lies_where_java_looks_for_it() {
     let options = options("java");
     migrate(&options);
@@ -46,7 +38,6 @@ fn checked(options: &kafka::Options) -> Vec<(bool, String)> {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_check_finds_each_problem() {
     let good = options("check");
     let copies = good.brokers.len().min(3);

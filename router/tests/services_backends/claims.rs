@@ -93,7 +93,6 @@ fn by_sends(node: &Node) -> [Claimed; 3] {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn new_ids_are_new_and_old_ones_are_looked_up() {
     let node = Node::start_complete(&own_options());
     let first = node.claim(&[send(1, 1), send(2, 1), send(3, 1)]);
@@ -113,7 +112,6 @@ fn new_ids_are_new_and_old_ones_are_looked_up() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_redis_that_knows_nothing_is_not_trusted_for_seven_days() {
     let options = own_options();
     let node = Node::start(&options);
@@ -142,7 +140,6 @@ fn a_redis_that_knows_nothing_is_not_trusted_for_seven_days() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn what_was_claimed_while_redis_was_away_is_told_before_it_is_trusted() {
     let direct = own_options();
     let gate = Gate::before(&address_of(&direct.url));
@@ -185,7 +182,6 @@ fn what_was_claimed_while_redis_was_away_is_told_before_it_is_trusted() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_hung_redis_is_waited_for_once_and_briefly() {
     let server = RedisServer::start();
     let node = Node::start_complete(&server.options());
@@ -208,7 +204,6 @@ fn a_hung_redis_is_waited_for_once_and_briefly() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_large_batch_is_answered_in_order() {
     let node = Node::start_complete(&own_options());
     let odd: Vec<Claim> = (0..500).map(|n| send(2 * n + 1, 1)).collect();

@@ -1,13 +1,5 @@
-//! What the Kafka log promises besides what every log does (`log_promises.rs`): partitions shared out in a
-//! group, dead letters, and offsets that are gone.
-
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a test that waits has to give up some day"
-)]
-
-mod log_support;
+//! What the Kafka log promises besides what every log does: partitions shared out in a group, dead letters,
+//! and offsets that are gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,9 +7,6 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use log_support::PATIENCE;
-use log_support::forms::{PARTITIONS, migrate, options};
-use log_support::group::*;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{Headers, Message, OwnedMessage};
@@ -25,8 +14,11 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rookery_router::log::kafka;
 use rookery_router::log::{Fed, Feed, Log, Offset, Partition, Record};
 
+use crate::log_support::PATIENCE;
+use crate::log_support::forms::{PARTITIONS, migrate, options};
+use crate::log_support::group::*;
+
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_rebalance_loses_and_repeats_nothing() {
     let options = options("rebalance");
     migrate(&options);
@@ -85,7 +77,6 @@ impl Feed for Stuck {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_stuck_applier_keeps_its_place_and_does_not_hold_up_the_group() {
     let options = kafka::Options {
         revoke_wait_ms: 500,
@@ -157,7 +148,6 @@ fn headers(message: &OwnedMessage) -> BTreeMap<String, String> {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn what_cannot_be_applied_is_kept_as_it_was() {
     let options = options("poison");
     migrate(&options);
@@ -199,7 +189,6 @@ fn what_cannot_be_applied_is_kept_as_it_was() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn an_offset_that_is_gone_is_said_and_never_skipped() {
     let options = options("gone");
     migrate(&options);

@@ -8,9 +8,9 @@ use rookery_router::store::cluster::{ClusterStore, Options};
 use rookery_router::{postgres, redis};
 use tokio_postgres::NoTls;
 
-use crate::Subject;
 use crate::cql_subject::{migrated as cql_migrated, runtime};
-use crate::messages::fresh_id;
+use crate::store_support::Subject;
+use crate::store_support::messages::fresh_id;
 
 fn service(variable: &str) -> String {
     std::env::var(variable).expect("needs services: cargo xtask test --only cluster")

@@ -13,8 +13,8 @@ use rookery_router::store::{Batch, Bound, Placed, Position, Slice, Store, StoreE
 use rookery_wire::proto::ConversationHead;
 use tokio::runtime::Runtime;
 
-use crate::Subject;
-use crate::messages::fresh_id;
+use crate::store_support::Subject;
+use crate::store_support::messages::fresh_id;
 
 const NODE: u16 = 7;
 

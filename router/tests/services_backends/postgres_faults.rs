@@ -36,7 +36,6 @@ fn assert_away<T: std::fmt::Debug>(answer: Result<T, StoreError>) {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn gone_and_back() {
     let runtime = runtime();
     let (gate, options) = behind_a_gate(&runtime);
@@ -57,7 +56,6 @@ fn gone_and_back() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn hung_it_is_waited_for_two_seconds_and_its_connections_are_not_used_again() {
     let runtime = runtime();
     let (gate, mut options) = behind_a_gate(&runtime);
@@ -85,7 +83,6 @@ fn hung_it_is_waited_for_two_seconds_and_its_connections_are_not_used_again() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_lock_that_somebody_holds_is_not_waited_for_longer_and_leaves_nothing_behind() {
     let runtime = runtime();
     let mut options = migrated(&runtime);
@@ -112,7 +109,6 @@ fn a_lock_that_somebody_holds_is_not_waited_for_longer_and_leaves_nothing_behind
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_pool_without_a_free_connection_is_away() {
     let runtime = runtime();
     let mut options = migrated(&runtime);
@@ -136,7 +132,6 @@ fn a_pool_without_a_free_connection_is_away() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_check_says_what_is_wrong_and_what_to_do() {
     let runtime = runtime();
     let good = migrated(&runtime);

@@ -11,7 +11,6 @@ use super::support::redis_server::RedisServer;
 use super::support::{eventually, runtime};
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn users_are_found_where_they_were_last_refreshed() {
     let options = own_options();
     let (one, two) = (
@@ -37,7 +36,6 @@ fn users_are_found_where_they_were_last_refreshed() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn the_directory_waits_for_a_hung_redis_once_a_second_at_most_and_comes_back() {
     let server = RedisServer::start();
     let directory = Directory::new(&server.options(), 1).unwrap();
@@ -55,7 +53,6 @@ fn the_directory_waits_for_a_hung_redis_once_a_second_at_most_and_comes_back() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_node_is_one_instance() {
     let options = own_options();
     let runtime = runtime();
@@ -83,7 +80,6 @@ fn a_node_is_one_instance() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn the_lease_of_a_dead_instance_runs_out() {
     let options = own_options();
     let client = redis::Client::open(options.url.as_str()).unwrap();
@@ -115,7 +111,6 @@ fn the_lease_of_a_dead_instance_runs_out() {
 }
 
 #[test]
-#[ignore = "needs services: cargo xtask test --only cluster"]
 fn a_check_says_what_is_wrong_and_what_to_do() {
     let runtime = runtime();
     let look = |options: &Options| runtime.block_on(check(options));

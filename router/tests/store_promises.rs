@@ -1,20 +1,24 @@
-//! The embedded store, in a folder of its own.
+//! The embedded store keeps what every store promises (`store_support`).
+
+#![allow(clippy::unwrap_used, reason = "a test that can not go on panics")]
+
+mod store_support;
 
 use rookery_router::store::Store;
 use rookery_router::store::fjall::FjallStore;
-
-use crate::Subject;
+use store_support::Subject;
 
 const CACHE_BYTES: u64 = 8 << 20;
 
-pub(crate) struct FjallSubject {
+/// The store in a folder of its own.
+struct FjallSubject {
     // Before the folder, which it has open.
     store: Option<FjallStore>,
     folder: tempfile::TempDir,
 }
 
 impl FjallSubject {
-    pub(crate) fn new() -> FjallSubject {
+    fn new() -> FjallSubject {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let store = FjallStore::open(folder.path(), CACHE_BYTES).expect("a new store");
         FjallSubject {
@@ -35,3 +39,6 @@ impl Subject for FjallSubject {
         self.store = Some(store);
     }
 }
+
+store_support::keeps! { fjall, crate::FjallSubject::new() }
+store_support::keeps_members! { fjall_members, crate::FjallSubject::new() }

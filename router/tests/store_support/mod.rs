@@ -1,0 +1,63 @@
+//! What every store promises, and what a test needs to ask it of one: `store_promises.rs` asks the embedded
+//! store, `services_store` the distributed one, by the same names.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+pub(crate) mod messages;
+pub(crate) mod promises;
+pub(crate) mod promises_members;
+
+use rookery_router::store::Store;
+
+/// A store under test.
+pub(crate) trait Subject {
+    fn store(&self) -> &dyn Store;
+    /// The process dies and starts again: what was not persisted may be gone, the rest is there.
+    fn restart(&mut self);
+}
+
+/// A module of tests, one for each promise, on a subject made for each.
+macro_rules! tests {
+    ($module:ident, $subject:expr, $from:ident [$($promise:ident),* $(,)?]) => {
+        mod $module {
+            $(
+                #[test]
+                fn $promise() {
+                    crate::store_support::$from::$promise(&mut $subject);
+                }
+            )*
+        }
+    };
+}
+
+/// The tests of what is promised of messages.
+macro_rules! keeps {
+    ($module:ident, $subject:expr) => {
+        crate::store_support::tests! {
+            $module, $subject,
+            promises [
+                what_was_applied_is_read_back,
+                what_is_not_there_is_empty,
+                a_batch_that_is_applied_again_changes_nothing,
+                pages_go_through_ten_day_buckets_and_busy_days,
+                pages_keep_to_their_bounds,
+                heads_are_the_same_from_memory_and_from_the_store,
+                a_replay_from_an_older_head_gives_the_same_rows,
+                the_largest_ids_come_back,
+                the_largest_payloads_come_back,
+            ]
+        }
+    };
+}
+
+/// The tests of what is promised of members.
+macro_rules! keeps_members {
+    ($module:ident, $subject:expr) => {
+        crate::store_support::tests! {
+            $module, $subject,
+            promises_members [conversations_are_found_by_key_and_by_member]
+        }
+    };
+}
+
+pub(crate) use {keeps, keeps_members, tests};

@@ -1,0 +1,42 @@
+//! What several chores ask of Cargo.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::checkout::Checkout;
+use crate::process::{self, Ended};
+use crate::screen::Screen;
+
+/// The test targets that need real services, as a glob over their names. Their manifests say `test = false`:
+/// Cargo takes them only where they are named, not with `--workspace` and not with `--all-targets`.
+pub(crate) const SERVICES: &str = "services_*";
+
+/// A cold build of everything; a hang, not a slow machine, should meet it.
+const LIMIT: Duration = Duration::from_secs(25 * 60);
+
+/// Builds the server in the release profile.
+pub(crate) fn build_server(checkout: &Checkout, screen: &Screen) -> Result<()> {
+    let mut command = checkout.cargo();
+    command.args(["build", "--release", "--locked", "--bin", "rookery"]);
+    build(checkout, screen, "cargo build", "build", &mut command)?;
+    Ok(())
+}
+
+/// Runs a build under the name `what`, with its output in the log `LOG.log`; that it fails is an error.
+pub(crate) fn build(
+    checkout: &Checkout,
+    screen: &Screen,
+    what: &str,
+    log: &str,
+    command: &mut Command,
+) -> Result<Ended> {
+    let step = screen.step(what);
+    let log = checkout.logs().join(log).with_extension("log");
+    let ended = process::run(command, &log, LIMIT, &step);
+    step.end();
+    let ended = ended?;
+    ensure!(ended.success, "{what} failed:\n{}", ended.tail(40));
+    Ok(ended)
+}
