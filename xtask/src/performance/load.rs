@@ -110,9 +110,9 @@ pub(super) fn run(
         .args(["--rate", &load.rate.to_string()])
         .args(["--duration", &format!("{}ms", load.duration.as_millis())])
         .args(["--payload-bytes", &load.payload_bytes.to_string()])
-        .args(["--first-user", &first_user()?.to_string()])
+        .args(["--first-user", &server.first_user.to_string()])
         .args(["--server-pid", &server.pid().to_string()])
-        // Nothing to warm up for: a run's first seconds are a run's first seconds for every form.
+        // Servers are warmed by runs of their own.
         .args(["--warm-up", "0", "--brief", "--tolerate", "--data"])
         .arg(checkout.relative(&server.data))
         .arg("--json")
@@ -150,10 +150,4 @@ pub(super) fn run(
 /// One that is gone uses nothing more.
 fn time(pid: u32) -> CpuTime {
     cpu::of_tree(pid).unwrap_or_default()
-}
-
-/// Users of nobody before: their conversations are new to every service.
-fn first_user() -> Result<u64> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-    Ok((now.as_millis() as u64) << 20)
 }

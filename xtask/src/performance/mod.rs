@@ -43,8 +43,8 @@ const STILL_WARMING: f64 = 0.9;
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo xtask performance             some ten minutes; writes docs/performance.md
-  cargo xtask performance --quick     some four, results in target/xtask/performance
+  cargo xtask performance             some fifteen minutes; writes docs/performance.md
+  cargo xtask performance --quick     some five, results in target/xtask/performance
 
 Needs root for the kernel parameters of sysctl/90-rookery-density.conf while many connections are held; they
 are put back. Services are started if they do not run, and then stopped.";
@@ -233,6 +233,8 @@ impl<'a> Bench<'a> {
 
     fn among(&self, connections: u32) -> Result<Point> {
         let server = Server::start(self.checkout, Form::Distributed, self.step)?;
+        // The first time opens the conversations.
+        self.point(&server, connections, STEADY_RATE, self.times.warm_up)?;
         let point = self.point(&server, connections, STEADY_RATE, self.times.many)?;
         server.stop()?;
         Ok(point)

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
@@ -55,6 +55,9 @@ pub(super) struct Server {
     pub(super) port: u16,
     /// Its data directory, with the key that signs logins.
     pub(super) data: PathBuf,
+    /// The first of its users. The same ones talk in every run, so that all but the first find their
+    /// conversations open: opening hundreds at once is not what is measured.
+    pub(super) first_user: u64,
     /// Its consumer group, where it is in one.
     pub(super) group: Option<String>,
 }
@@ -108,6 +111,7 @@ impl Server {
             form,
             port,
             data,
+            first_user: first_user()?,
             group: (form == Form::Distributed).then(|| format!("{name}.appliers")),
         };
         server.wait_ready()?;
@@ -173,6 +177,12 @@ impl Drop for Server {
         self.child.wait().ok();
         std::fs::remove_dir_all(&self.folder).ok();
     }
+}
+
+/// Users of nobody before.
+fn first_user() -> Result<u64> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    Ok((now.as_millis() as u64) << 20)
 }
 
 /// Kills it, unless it has ended.
