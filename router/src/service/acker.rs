@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::counters::Counters;
+use super::dispatch::Dispatch;
 use super::intake::refusal_of;
-use super::outbox::Outbox;
 use super::progress::Progress;
 use super::sink::Answers;
 use crate::admission::{Pending, Refusal};
@@ -19,7 +19,7 @@ use crate::log::{Acks, AppendError, Offset, Partition, Ticket};
 pub(super) struct Acker {
     pub(super) pending: Arc<Mutex<Pending>>,
     pub(super) progress: Arc<Progress>,
-    pub(super) outbox: Arc<Outbox>,
+    pub(super) dispatch: Arc<Dispatch>,
     pub(super) counters: Arc<Counters>,
     pub(super) tickets: Vec<(Ticket, Result<(), Refusal>)>,
     pub(super) late: VecDeque<(u16, Event)>,
@@ -42,7 +42,7 @@ impl Acks for Acker {
     fn end_of_batch(&mut self) {
         self.settle();
         while let Some((shard, event)) = self.late.pop_front() {
-            if let Err(event) = self.outbox.try_post(shard, event) {
+            if let Err(event) = self.dispatch.try_post(shard, event) {
                 self.late.push_front((shard, event));
                 return;
             }

@@ -14,7 +14,7 @@ use super::apply::{Applied, Applier, ApplyError};
 use super::channel::Receiver;
 use super::config::Config;
 use super::counters::Counters;
-use super::outbox::Outbox;
+use super::dispatch::Dispatch;
 use super::progress::Progress;
 use super::sink::Work;
 use crate::admission::Pending;
@@ -39,7 +39,7 @@ pub(crate) struct ApplierThread {
     pub(crate) work: Receiver<Work>,
     pub(crate) pending: Arc<Mutex<Pending>>,
     pub(crate) progress: Arc<Progress>,
-    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) store_failed: Arc<AtomicBool>,
     pub(crate) config: Config,
@@ -115,7 +115,7 @@ impl ApplierThread {
 
     fn handle(&mut self, taken: Taken) {
         for (shard, event) in taken.late {
-            self.outbox.post(shard, event);
+            self.dispatch.post(shard, event);
         }
         if self.store_failed.load(Ordering::Relaxed) {
             return self.let_go(&taken.records, taken.failed, taken.failed_bytes);
@@ -134,8 +134,8 @@ impl ApplierThread {
     }
 
     fn tell_and_write(&mut self, records: &[Record]) -> Result<Applied, ApplyError> {
-        let (batch, applied) = self.applier.take(records, Some(&self.outbox))?;
-        applied.tell(&self.outbox, &self.counters);
+        let (batch, applied) = self.applier.take(records, Some(&self.dispatch))?;
+        applied.tell(&self.dispatch, &self.counters);
         self.store.apply(&batch)?;
         Ok(applied)
     }

@@ -6,7 +6,7 @@ use rookery_wire::proto;
 
 use super::audience::{Audience, Audiences};
 use super::counters::Counters;
-use super::outbox::Outbox;
+use super::dispatch::Dispatch;
 use crate::admission::{PendingKey, SendKey, dedup_holds, payload_hash};
 use crate::api::Event;
 use crate::generations::Generations;
@@ -97,7 +97,7 @@ pub(crate) struct Applied {
 
 impl Applied {
     /// Posts to everybody who is to be told.
-    pub(crate) fn tell(&self, outbox: &Outbox, counters: &Counters) {
+    pub(crate) fn tell(&self, dispatch: &Dispatch, counters: &Counters) {
         for post in &self.posts {
             for (shard, users) in post.to.by_shard() {
                 let mut users = users.clone();
@@ -105,7 +105,7 @@ impl Applied {
                 if !users.is_empty() {
                     counters.fanned_out.add(1);
                     let frame = Arc::clone(&post.frame);
-                    outbox.post(*shard, Event::Fanout { frame, users });
+                    dispatch.post(*shard, Event::Fanout { frame, users });
                 }
             }
         }
@@ -148,16 +148,16 @@ impl Applier {
     }
 
     /// Gives records, in log order, their seqs: what is to be written, as one batch, and what is to be
-    /// told. `outbox` groups the members; none in a replay, where nobody is connected.
+    /// told. `dispatch` groups the members; none in a replay, where nobody is connected.
     pub(crate) fn take(
         &mut self,
         records: &[Record],
-        outbox: Option<&Outbox>,
+        dispatch: Option<&Dispatch>,
     ) -> Result<(Batch, Applied), ApplyError> {
         let mut batch = Batch::default();
         let mut applied = Applied::default();
         for record in records {
-            self.take_one(record, outbox, &mut batch, &mut applied)?;
+            self.take_one(record, dispatch, &mut batch, &mut applied)?;
         }
         batch.position = self.position;
         Ok((batch, applied))
@@ -167,7 +167,7 @@ impl Applier {
     pub(crate) fn take_one(
         &mut self,
         record: &Record,
-        outbox: Option<&Outbox>,
+        dispatch: Option<&Dispatch>,
         batch: &mut Batch,
         applied: &mut Applied,
     ) -> Result<(), ApplyError> {
@@ -177,9 +177,9 @@ impl Applier {
         })?;
         match decoded {
             record::Record::Message(message) => {
-                self.message(record, &message, outbox, batch, applied)?;
+                self.message(record, &message, dispatch, batch, applied)?;
             }
-            record::Record::Opened(opened) => self.opened(opened, outbox, batch, applied),
+            record::Record::Opened(opened) => self.opened(opened, dispatch, batch, applied),
         }
         applied.records += 1;
         applied.bytes += record.body.len();
@@ -191,14 +191,14 @@ impl Applier {
         &mut self,
         record: &Record,
         message: &record::Message<'_>,
-        outbox: Option<&Outbox>,
+        dispatch: Option<&Dispatch>,
         batch: &mut Batch,
         applied: &mut Applied,
     ) -> Result<(), ApplyError> {
         let (conversation_id, offset) = (message.conversation_id, record.offset);
         let audience =
             self.audiences
-                .of(conversation_id, outbox)?
+                .of(conversation_id, dispatch)?
                 .ok_or(ApplyError::NoConversation {
                     offset,
                     conversation_id,
@@ -225,7 +225,7 @@ impl Applier {
             hlc: message.hlc,
             payload: message.payload.to_vec(),
         };
-        if outbox.is_some() {
+        if dispatch.is_some() {
             let frame = proto::encode(&deliver).into();
             applied.posts.push(Post {
                 frame,
@@ -292,15 +292,15 @@ impl Applier {
     fn opened(
         &mut self,
         opened: Opened,
-        outbox: Option<&Outbox>,
+        dispatch: Option<&Dispatch>,
         batch: &mut Batch,
         applied: &mut Applied,
     ) {
         self.note(opened.conversation_id, opened.hlc);
         let audience = self
             .audiences
-            .learn(opened.conversation_id, &opened.members, outbox);
-        if outbox.is_some() {
+            .learn(opened.conversation_id, &opened.members, dispatch);
+        if dispatch.is_some() {
             let pushed = proto::ConversationOpened {
                 request_id: 0,
                 conversation_id: opened.conversation_id,

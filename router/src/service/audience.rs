@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::outbox::Outbox;
+use super::dispatch::Dispatch;
 use crate::generations::Generations;
 use crate::store::{Store, StoreError};
 
@@ -24,12 +24,12 @@ impl Audience {
         &self.by_shard
     }
 
-    fn new(members: &[u64], outbox: Option<&Outbox>) -> Audience {
+    fn new(members: &[u64], dispatch: Option<&Dispatch>) -> Audience {
         let mut by_shard: BTreeMap<u16, Vec<u64>> = BTreeMap::new();
-        if let Some(outbox) = outbox {
-            let shards = outbox.shards().max(1);
+        if let Some(dispatch) = dispatch {
+            let shards = dispatch.shards().max(1);
             for &user_id in members {
-                let shard = outbox.owner(user_id).min(shards - 1);
+                let shard = dispatch.owner(user_id).min(shards - 1);
                 by_shard.entry(shard).or_default().push(user_id);
             }
         }
@@ -57,13 +57,13 @@ impl Audiences {
     pub(crate) fn of(
         &mut self,
         conversation_id: u64,
-        outbox: Option<&Outbox>,
+        dispatch: Option<&Dispatch>,
     ) -> Result<Option<Arc<Audience>>, StoreError> {
         if let Some(audience) = self.cached.hit(conversation_id) {
             return Ok(Some(Arc::clone(audience)));
         }
         let members = self.store.members(conversation_id)?;
-        Ok(members.map(|members| self.learn(conversation_id, &members, outbox)))
+        Ok(members.map(|members| self.learn(conversation_id, &members, dispatch)))
     }
 
     /// The audience of a conversation whose members are known.
@@ -71,9 +71,9 @@ impl Audiences {
         &mut self,
         conversation_id: u64,
         members: &[u64],
-        outbox: Option<&Outbox>,
+        dispatch: Option<&Dispatch>,
     ) -> Arc<Audience> {
-        let audience = Arc::new(Audience::new(members, outbox));
+        let audience = Arc::new(Audience::new(members, dispatch));
         let weight = members.len() + CONVERSATION_WEIGHT;
         self.cached
             .insert(conversation_id, Arc::clone(&audience), weight);

@@ -16,7 +16,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, tick};
 use super::apply::{Applied, Applier, ApplyError};
 use super::config::Config;
 use super::counters::Counters;
-use super::outbox::Outbox;
+use super::dispatch::Dispatch;
 use super::progress::Progress;
 use crate::log::{Fed, Feed, Log, Offset, Partition, Record};
 use crate::record::DecodeError;
@@ -55,7 +55,7 @@ pub(super) struct Consumer {
     pub(super) log: Arc<dyn Log>,
     pub(super) fed: Receiver<Fed>,
     pub(super) progress: Arc<Progress>,
-    pub(super) outbox: Arc<Outbox>,
+    pub(super) dispatch: Arc<Dispatch>,
     pub(super) counters: Arc<Counters>,
     /// The router closes and will not wait any more.
     pub(super) closing: Arc<AtomicBool>,
@@ -159,7 +159,7 @@ impl Consumer {
             self.take(record, &mut batch, &mut applied)?;
         }
         batch.position = self.applier.position;
-        applied.tell(&self.outbox, &self.counters);
+        applied.tell(&self.dispatch, &self.counters);
         let store = Arc::clone(&self.store);
         self.until(u32::MAX, || store.apply(&batch))?;
         self.counters.applied.add(applied.records);
@@ -191,8 +191,8 @@ impl Consumer {
     ) -> Result<(), GiveUp> {
         let mut patience = Patience::new(u32::MAX);
         loop {
-            let outbox = Some(&*self.outbox);
-            let error = match self.applier.take_one(record, outbox, batch, applied) {
+            let dispatch = Some(&*self.dispatch);
+            let error = match self.applier.take_one(record, dispatch, batch, applied) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };

@@ -18,7 +18,7 @@ use rookery_wire::proto;
 use super::channel::Receiver;
 use super::config::Config;
 use super::counters::Counters;
-use super::outbox::Outbox;
+use super::dispatch::Dispatch;
 use super::progress::Progress;
 use super::queued::QueuedBytes;
 use super::reader::Read;
@@ -72,7 +72,7 @@ pub(crate) struct Intake {
     pub(crate) reads: Sender<(Caller, Read)>,
     pub(crate) pending: Arc<Mutex<Pending>>,
     pub(crate) progress: Arc<Progress>,
-    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) store_failed: Arc<AtomicBool>,
     pub(crate) space_low: Arc<AtomicBool>,
@@ -163,10 +163,11 @@ impl Intake {
             };
             match decided {
                 Ok(Decision::Later) => {}
-                Ok(Decision::Answer(frame)) => self.outbox.answer(caller, vec![frame]),
+                Ok(Decision::Answer(frame)) => self.dispatch.answer(caller, vec![frame]),
                 Err(refusal) => {
                     self.counters.refused.add(1);
-                    self.outbox.answer(caller, vec![refusal.frame(request_id)]);
+                    self.dispatch
+                        .answer(caller, vec![refusal.frame(request_id)]);
                 }
             }
         }

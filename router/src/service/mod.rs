@@ -14,9 +14,9 @@ pub mod clock;
 pub mod config;
 mod consumer;
 pub mod counters;
+mod dispatch;
 pub mod error;
 mod intake;
-mod outbox;
 mod progress;
 mod queued;
 mod reader;
@@ -36,9 +36,9 @@ use crate::store::Store;
 use channel::Sender;
 use config::Config;
 use counters::{Counters, Health};
+use dispatch::Dispatch;
 use error::StartError;
 use intake::Write;
-use outbox::Outbox;
 use progress::Progress;
 use queued::QueuedBytes;
 use reader::Read;
@@ -86,7 +86,7 @@ struct Inner {
     doors: RwLock<Option<Doors>>,
     threads: Mutex<Option<Threads>>,
     ending: Ending,
-    outbox: Arc<Outbox>,
+    dispatch: Arc<Dispatch>,
     progress: Arc<Progress>,
     counters: Arc<Counters>,
     queued: Arc<QueuedBytes>,
@@ -201,7 +201,7 @@ impl Inner {
         let Some(threads) = threads.take() else {
             return;
         };
-        self.outbox.close_within(self.config.close_grace);
+        self.dispatch.close_within(self.config.close_grace);
         drop(
             self.doors
                 .write()

@@ -14,7 +14,7 @@ use rookery_wire::proto;
 
 use super::config::Config;
 use super::counters::Counters;
-use super::outbox::Outbox;
+use super::dispatch::Dispatch;
 use super::progress::Progress;
 use crate::admission::{Refusal, page_limit};
 use crate::api::Caller;
@@ -49,7 +49,7 @@ impl Read {
 pub(crate) struct Reader {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) progress: Arc<Progress>,
-    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) store_failed: Arc<AtomicBool>,
     pub(crate) config: Config,
@@ -92,7 +92,7 @@ impl Reader {
                 }
             };
             self.counters.reads.add(1);
-            self.outbox.answer(caller, frames);
+            self.dispatch.answer(caller, frames);
         }
     }
 

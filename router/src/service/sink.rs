@@ -10,8 +10,8 @@ use rookery_wire::proto;
 
 use super::channel::Sender;
 use super::counters::Counters;
+use super::dispatch::Dispatch;
 use super::intake::refusal_of;
-use super::outbox::Outbox;
 use super::progress::Progress;
 use crate::admission::{Pending, Refusal, Settled};
 use crate::api::{Caller, Event};
@@ -43,7 +43,7 @@ pub(crate) enum Work {
 pub(crate) struct AckSink {
     pub(crate) pending: Arc<Mutex<Pending>>,
     pub(crate) progress: Arc<Progress>,
-    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) work: Sender<Work>,
     pub(crate) gathered: Committed,
@@ -84,7 +84,10 @@ impl Sink for AckSink {
         }
         for (to, frames) in answers.0 {
             self.counters.acked.add(frames.len() as u64);
-            if let Err(event) = self.outbox.try_post(to.shard, Event::Answer { to, frames }) {
+            if let Err(event) = self
+                .dispatch
+                .try_post(to.shard, Event::Answer { to, frames })
+            {
                 self.gathered.late.push((to.shard, event));
             }
         }

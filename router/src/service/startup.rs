@@ -15,9 +15,9 @@ use super::channel::{Receiver, bounded};
 use super::config::Config;
 use super::consumer::{Consumer, FED_MAX, Feeder, Partitions};
 use super::counters::Counters;
+use super::dispatch::Dispatch;
 use super::error::StartError;
 use super::intake::{Intake, Write, members_cache};
-use super::outbox::Outbox;
 use super::progress::Progress;
 use super::queued::QueuedBytes;
 use super::reader::{Read, Reader};
@@ -61,7 +61,7 @@ struct Parts {
     log: Arc<dyn Log>,
     pending: Arc<Mutex<Pending>>,
     progress: Arc<Progress>,
-    outbox: Arc<Outbox>,
+    dispatch: Arc<Dispatch>,
     counters: Arc<Counters>,
     store_failed: Arc<AtomicBool>,
     space_low: Arc<AtomicBool>,
@@ -80,13 +80,13 @@ pub(super) fn start(
     let counters = Arc::new(Counters::default());
     let pending = Arc::new(Mutex::new(Pending::default()));
     let progress = Arc::new(Progress::default());
-    let outbox = Arc::new(Outbox::new(outlet, Arc::clone(&counters)));
+    let dispatch = Arc::new(Dispatch::new(outlet, Arc::clone(&counters)));
     // Each commit has a record that is in flight, so this queue is never full.
     let (work, to_apply) = bounded(config.in_flight_max + 2);
     let sink = AckSink {
         pending: Arc::clone(&pending),
         progress: Arc::clone(&progress),
-        outbox: Arc::clone(&outbox),
+        dispatch: Arc::clone(&dispatch),
         counters: Arc::clone(&counters),
         work: work.clone(),
         gathered: Committed::default(),
@@ -110,7 +110,7 @@ pub(super) fn start(
         log,
         pending,
         progress,
-        outbox,
+        dispatch,
         counters,
     };
     let applier = parts.applier(position, to_apply);
@@ -139,11 +139,11 @@ pub(super) fn start_shared(
     let counters = Arc::new(Counters::default());
     let pending = Arc::new(Mutex::new(Pending::default()));
     let progress = Arc::new(Progress::default());
-    let outbox = Arc::new(Outbox::new(outlet, Arc::clone(&counters)));
+    let dispatch = Arc::new(Dispatch::new(outlet, Arc::clone(&counters)));
     let acker = Acker {
         pending: Arc::clone(&pending),
         progress: Arc::clone(&progress),
-        outbox: Arc::clone(&outbox),
+        dispatch: Arc::clone(&dispatch),
         counters: Arc::clone(&counters),
         tickets: Vec::new(),
         late: VecDeque::new(),
@@ -163,7 +163,7 @@ pub(super) fn start_shared(
         log,
         pending,
         progress,
-        outbox,
+        dispatch,
         counters,
     };
     let closing = Arc::new(AtomicBool::new(false));
@@ -173,7 +173,7 @@ pub(super) fn start_shared(
         log: Arc::clone(&parts.log),
         fed,
         progress: Arc::clone(&parts.progress),
-        outbox: Arc::clone(&parts.outbox),
+        dispatch: Arc::clone(&parts.dispatch),
         counters: Arc::clone(&parts.counters),
         closing: Arc::clone(&closing),
         config: parts.config.clone(),
@@ -213,7 +213,7 @@ impl Parts {
             doors: RwLock::new(Some(Doors { writes, reads })),
             threads: Mutex::new(Some(threads)),
             ending: applying.ending,
-            outbox: self.outbox,
+            dispatch: self.dispatch,
             progress: self.progress,
             counters: self.counters,
             queued: self.queued,
@@ -234,7 +234,7 @@ impl Parts {
             work,
             pending: Arc::clone(&self.pending),
             progress: Arc::clone(&self.progress),
-            outbox: Arc::clone(&self.outbox),
+            dispatch: Arc::clone(&self.dispatch),
             counters: Arc::clone(&self.counters),
             store_failed: Arc::clone(&self.store_failed),
             config: self.config.clone(),
@@ -253,7 +253,7 @@ impl Parts {
             reads,
             pending: Arc::clone(&self.pending),
             progress: Arc::clone(&self.progress),
-            outbox: Arc::clone(&self.outbox),
+            dispatch: Arc::clone(&self.dispatch),
             counters: Arc::clone(&self.counters),
             store_failed: Arc::clone(&self.store_failed),
             space_low: Arc::clone(&self.space_low),
@@ -270,7 +270,7 @@ impl Parts {
         Reader {
             store: Arc::clone(&self.store),
             progress: Arc::clone(&self.progress),
-            outbox: Arc::clone(&self.outbox),
+            dispatch: Arc::clone(&self.dispatch),
             counters: Arc::clone(&self.counters),
             store_failed: Arc::clone(&self.store_failed),
             config: self.config.clone(),

@@ -14,16 +14,16 @@ const PAUSE_MAX: Duration = Duration::from_millis(2);
 const OPEN: u64 = u64::MAX;
 
 /// The outlet, with patience.
-pub(crate) struct Outbox {
+pub(crate) struct Dispatch {
     outlet: Arc<dyn Outlet>,
     counters: Arc<Counters>,
     /// While the router closes: how much longer its threads may wait, in all, in us.
     grace_us: AtomicU64,
 }
 
-impl Outbox {
-    pub(crate) fn new(outlet: Arc<dyn Outlet>, counters: Arc<Counters>) -> Outbox {
-        Outbox {
+impl Dispatch {
+    pub(crate) fn new(outlet: Arc<dyn Outlet>, counters: Arc<Counters>) -> Dispatch {
+        Dispatch {
             outlet,
             counters,
             grace_us: AtomicU64::new(OPEN),
