@@ -12,6 +12,7 @@ mod fjall_subject;
 mod messages;
 mod promises;
 mod promises_members;
+mod promises_outbox;
 
 use rookery_router::store::Store;
 
@@ -36,6 +37,18 @@ macro_rules! run {
     ($attributes:tt $module:ident $subject:expr, $from:ident [$($promise:ident),* $(,)?]) => {
         mod $module {
             $(promise! { $attributes $from $promise $subject })*
+        }
+    };
+}
+
+macro_rules! promises_outbox {
+    ($attributes:tt $module:ident $subject:expr) => {
+        run! {
+            $attributes $module $subject,
+            promises_outbox [
+                receipts_are_kept_by_device_and_never_go_back,
+                ids_and_seqs_are_those_of_the_messages,
+            ]
         }
     };
 }
@@ -73,14 +86,38 @@ promises! {
     cluster crate::cluster_subject::ClusterSubject::new()
 }
 
+promises_outbox! { [] fjall_outbox crate::fjall_subject::FjallSubject::new() }
+promises_outbox! {
+    [
+        #[ignore = "needs services: cargo xtask test --only cluster"]
+    ]
+    cql_outbox crate::cql_subject::CqlSubject::new()
+}
+promises_outbox! {
+    [
+        #[ignore = "needs services: cargo xtask test --only cluster"]
+    ]
+    cluster_outbox crate::cluster_subject::ClusterSubject::new()
+}
+
 run! {
     [] fjall_members crate::fjall_subject::FjallSubject::new(),
-    promises_members [conversations_are_found_by_key_and_by_member]
+    promises_members [
+        conversations_are_found_by_key_and_by_member,
+        what_is_unread_is_found_by_member,
+    ]
 }
 run! {
     [
         #[ignore = "needs services: cargo xtask test --only cluster"]
     ]
     cluster_members crate::cluster_subject::ClusterSubject::new(),
-    promises_members [conversations_are_found_by_key_and_by_member]
+    promises_members [
+        conversations_are_found_by_key_and_by_member,
+        what_is_unread_is_found_by_member,
+    ]
+}
+run! {
+    [] fjall_expiry crate::fjall_subject::FjallSubject::new(),
+    promises_outbox [receipts_run_out_after_thirty_days]
 }
