@@ -138,6 +138,19 @@ class Client:
             limit=limit,
         )
 
+    async def acknowledge(self, conversation_id, seq=None):
+        """Tells the server that this device has everything up to seq: what `recv` gave, or all that
+        is known here. It is not answered."""
+        seq = self.have_seq(conversation_id) if seq is None else seq
+        await self._write("DeliverAck", conversation_id=conversation_id, seq=seq)
+
+    async def outbox(self, before_message_id=0, limit=100):
+        """A page of what this device has not acknowledged, of all conversations, newest first: an
+        OutboxPage."""
+        return await self._request(
+            None, "Outbox", before_message_id=before_message_id, limit=limit
+        )
+
     async def open_direct(self, peer_user_id):
         """The direct conversation with a user: a ConversationOpened."""
         return await self._request(None, "OpenDirect", peer_user_id=peer_user_id)

@@ -48,6 +48,8 @@ KINDS = {
             ("limit", "u32"),
         ),
     ),
+    "DeliverAck": (0x13, (("conversation_id", "u64"), ("seq", "u64"))),
+    "Outbox": (0x14, (("request_id", "u64"), ("before_message_id", "u64"), ("limit", "u32"))),
     "OpenDirect": (0x20, (("request_id", "u64"), ("peer_user_id", "u64"))),
     "CreateConversation": (
         0x21,
@@ -93,6 +95,15 @@ KINDS = {
         ),
     ),
     "Lagged": (0x94, (("skipped", "u64"),)),
+    "OutboxPage": (
+        0x95,
+        (
+            ("request_id", "u64"),
+            ("messages", ("list", _DELIVER, PAGE_MESSAGES_MAX)),
+            ("has_more", "u8"),
+            ("needs_full_sync", "u8"),
+        ),
+    ),
     "ConversationOpened": (
         0xA0,
         (

@@ -29,6 +29,10 @@ pub enum Request {
     Sync(proto::Sync),
     /// A page of the past.
     History(proto::History),
+    /// The device has received. Has no answer, and is dropped where too many wait.
+    DeliverAck(proto::DeliverAck),
+    /// A page of what the device has not received.
+    Outbox(proto::Outbox),
     /// Find or make a direct conversation.
     OpenDirect(proto::OpenDirect),
     /// Make a conversation.

@@ -53,6 +53,12 @@ pub fn unix_ms(id: u64) -> u64 {
     EPOCH_MS + (id >> (NODE_BITS + SEQUENCE_BITS))
 }
 
+/// The least id that can have been made at a time or later.
+pub fn least_at(ms: u64) -> u64 {
+    let ms = ms.saturating_sub(EPOCH_MS).min(MS_MAX);
+    ms << (NODE_BITS + SEQUENCE_BITS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

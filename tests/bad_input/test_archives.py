@@ -1,5 +1,7 @@
 """Frames of the protocol that do not validate, and requests whose fields make no sense."""
 
+import time
+
 import pytest
 from rookery_protocol import decode, encode
 
@@ -92,6 +94,14 @@ def test_a_limit_out_of_bounds_is_taken_as_the_nearest(server, limit, rows):
         assert len(session.hear_kind("HistoryPage")["messages"]) == rows
         session.ask("Sync", request_id=3, conversation_id=conversation, have_seq=0, limit=limit)
         assert session.hear_kind("SyncEnd")["last_seq"] == rows
+        for before in (0, (1 << 64) - 1):
+            session.ask("Outbox", request_id=4, before_message_id=before, limit=limit)
+            page = session.hear_kind("OutboxPage")
+            assert len(page["messages"]) == rows
+            assert page["has_more"] == 1
+        session.ask("Outbox", request_id=5, before_message_id=1, limit=limit)
+        page = session.hear_kind("OutboxPage")
+        assert (page["messages"], page["has_more"]) == ([], 0)
 
 
 @pytest.mark.parametrize("conversation", [0, 1, 12345, (1 << 64) - 1])
@@ -103,6 +113,38 @@ def test_a_send_to_a_conversation_one_is_not_in(server, conversation):
         assert error["code"] in (NOT_MEMBER, UNKNOWN, BAD_REQUEST)
         session.ask("Ping", nonce=1)
         assert session.hear() == ("Pong", {"nonce": 1})
+
+
+def test_acks_of_what_was_never_delivered(server):
+    """One for a conversation of others is refused, with no request's id; one above the head counts for the
+    messages that there are and for no others."""
+    with RawSession(server, 4207) as session, RawSession(server, 4208) as other:
+        other.ask("OpenDirect", request_id=1, peer_user_id=4209)
+        foreign = other.hear_kind("ConversationOpened")["conversation_id"]
+        for conversation, seq in ((foreign, 1), (12345, (1 << 64) - 1)):
+            session.ask("DeliverAck", conversation_id=conversation, seq=seq)
+            error = session.hear_kind("Error")
+            assert (error["request_id"], error["code"], error["retry_after_ms"]) == (0, NOT_MEMBER, 0)
+        session.ask("OpenDirect", request_id=2, peer_user_id=4209)
+        conversation = session.hear_kind("ConversationOpened")["conversation_id"]
+
+        def say(number: int) -> None:
+            session.ask("Send", client_msg_id=number, conversation_id=conversation, payload=b"m")
+            assert session.hear_kind("Deliver")["seq"] == number
+
+        def outbox() -> list[int]:
+            session.ask("Outbox", request_id=3, before_message_id=0, limit=100)
+            return [message["seq"] for message in session.hear_kind("OutboxPage")["messages"]]
+
+        say(1)
+        session.ask("DeliverAck", conversation_id=conversation, seq=0)
+        assert outbox() == [1]
+        session.ask("DeliverAck", conversation_id=conversation, seq=(1 << 64) - 1)
+        assert outbox() == []
+        # It is cut to the head of then within some seconds, not to whatever comes.
+        time.sleep(8)
+        say(2)
+        assert outbox() == [2]
 
 
 def test_a_flood_of_requests_is_answered_or_refused(server, cases):

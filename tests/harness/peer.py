@@ -178,6 +178,23 @@ class Peer:
         return await self._ask("History", "HistoryPage", conversation_id=conversation,
                                before_message_id=before, limit=limit)
 
+    async def received(self, conversation: int, seq: int) -> None:
+        """This device has everything up to here; not answered."""
+        await self.socket.send(encode("DeliverAck", {"conversation_id": conversation, "seq": seq}))
+
+    async def outbox(self, before: int = 0, limit: int = 100) -> dict:
+        """A page of what this device has not acked."""
+        return await self._ask("Outbox", "OutboxPage", before_message_id=before, limit=limit)
+
+    async def whole_outbox(self, limit: int = 100) -> tuple[list[dict], bool]:
+        """All pages, and whether a full sync is needed."""
+        messages: list[dict] = []
+        while True:
+            page = await self.outbox(messages[-1]["message_id"] if messages else 0, limit)
+            messages += page["messages"]
+            if not page["has_more"]:
+                return messages, page["needs_full_sync"] == 1
+
     async def sync(self, conversation: int, have_seq: int = 0, limit: int = 100) -> dict:
         """One Sync; the messages are in `delivered`."""
         return await self._ask("Sync", "SyncEnd", conversation_id=conversation, have_seq=have_seq, limit=limit)

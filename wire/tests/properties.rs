@@ -80,17 +80,25 @@ fn message_bytes() -> impl Strategy<Value = Vec<u8>> {
     let page = (
         any::<[u64; 2]>(),
         prop::collection::vec(deliver, 0..8),
-        any::<u8>(),
-    )
-        .prop_map(|(ids, messages, has_more)| {
-            proto::encode(&proto::HistoryPage {
-                request_id: ids[0],
-                conversation_id: ids[1],
-                messages,
-                has_more,
-            })
-        });
-    prop_oneof![send, login, create, page]
+        any::<[u8; 2]>(),
+    );
+    let history = page.clone().prop_map(|(ids, messages, flags)| {
+        proto::encode(&proto::HistoryPage {
+            request_id: ids[0],
+            conversation_id: ids[1],
+            messages,
+            has_more: flags[0],
+        })
+    });
+    let outbox = page.prop_map(|(ids, messages, flags)| {
+        proto::encode(&proto::OutboxPage {
+            request_id: ids[0],
+            messages,
+            has_more: flags[0],
+            needs_full_sync: flags[1],
+        })
+    });
+    prop_oneof![send, login, create, history, outbox]
 }
 
 proptest! {

@@ -17,6 +17,8 @@ fn every_kind_and_size_is_as_written() {
         (Kind::Send, size_of::<ArchivedSend>()),
         (Kind::Sync, size_of::<ArchivedSync>()),
         (Kind::History, size_of::<ArchivedHistory>()),
+        (Kind::DeliverAck, size_of::<ArchivedDeliverAck>()),
+        (Kind::Outbox, size_of::<ArchivedOutbox>()),
         (Kind::OpenDirect, size_of::<ArchivedOpenDirect>()),
         (
             Kind::CreateConversation,
@@ -34,6 +36,7 @@ fn every_kind_and_size_is_as_written() {
         (Kind::SyncEnd, size_of::<ArchivedSyncEnd>()),
         (Kind::HistoryPage, size_of::<ArchivedHistoryPage>()),
         (Kind::Lagged, size_of::<ArchivedLagged>()),
+        (Kind::OutboxPage, size_of::<ArchivedOutboxPage>()),
         (
             Kind::ConversationOpened,
             size_of::<ArchivedConversationOpened>(),

@@ -140,7 +140,9 @@ impl Dialog {
                 nonce: ping.nonce.to_native(),
             })),
             ServerFrame::Error(error) => self.on_error(&proto::owned(error), out),
-            ServerFrame::Pong(_) | ServerFrame::Conversations(_) => {}
+            ServerFrame::Pong(_)
+            | ServerFrame::Conversations(_)
+            | ServerFrame::OutboxPage(_) => {}
         }
     }
 

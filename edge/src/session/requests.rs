@@ -86,6 +86,11 @@ impl Sessions {
                 it.request_id.to_native(),
                 Request::History(proto::owned(*it)),
             ),
+            ClientFrame::DeliverAck(it) => (0, Request::DeliverAck(proto::owned(*it))),
+            ClientFrame::Outbox(it) => (
+                it.request_id.to_native(),
+                Request::Outbox(proto::owned(*it)),
+            ),
             ClientFrame::OpenDirect(it) => (
                 it.request_id.to_native(),
                 Request::OpenDirect(proto::owned(*it)),

@@ -42,6 +42,12 @@ const CONVERSATIONS: &str = "\
     SELECT conversation_id FROM members WHERE user_id = $1 AND conversation_id > $2 \
     ORDER BY conversation_id LIMIT $3";
 
+/// Stops counting a conversation's members where there are enough.
+const LARGE: &str = "\
+    SELECT conversation_id FROM members AS mine WHERE user_id = $1 AND EXISTS ( \
+        SELECT 1 FROM members WHERE conversation_id = mine.conversation_id OFFSET $2 \
+    )";
+
 impl Postgres {
     /// Writes a conversation with its members, or tells what exists under its key. The same call
     /// again, after an error, gives the same answer. The key of a created conversation that is older
@@ -174,6 +180,24 @@ impl Postgres {
         let more = ids.len() > rows_max;
         ids.truncate(rows_max);
         Ok((ids, more))
+    }
+
+    /// The conversations of a user with more than so many members, in no order.
+    pub async fn large_conversations_of(
+        &self,
+        user_id: u64,
+        members: usize,
+    ) -> Result<Vec<u64>, StoreError> {
+        let user = user_id.cast_signed();
+        let members = i64::try_from(members).unwrap_or(i64::MAX);
+        self.run("list large conversations", async |client| {
+            let large = client.prepare_cached(LARGE).await?;
+            let rows = client.query(&large, &[&user, &members]).await?;
+            rows.iter()
+                .map(|row| row.try_get(0).map(i64::cast_unsigned))
+                .collect()
+        })
+        .await
     }
 }
 

@@ -21,14 +21,14 @@ pub struct Config {
     pub intake_queue_max: usize,
     /// Bytes of payload that wait for admission; beyond it, Busy too.
     pub intake_bytes_max: u64,
-    /// Sync, History and List requests that wait for a reader; beyond it, Busy too.
+    /// Sync, History, Outbox and List requests that wait for a reader; beyond it, Busy too.
     pub read_queue_max: usize,
     /// Records admitted and not yet in the store; beyond it admission waits, so that no queue
     /// behind it is ever full.
     pub in_flight_max: usize,
     /// The same in bytes of records.
     pub in_flight_bytes_max: u64,
-    /// Threads that serve Sync, History and List.
+    /// Threads that serve Sync, History, Outbox and List.
     pub readers: usize,
     /// The most bytes of a payload.
     pub payload_bytes_max: usize,
@@ -38,6 +38,14 @@ pub struct Config {
     pub page_bytes_max: usize,
     /// The store is synced and the log's watermark moved this often.
     pub persist_interval: Duration,
+    /// Acks of devices that wait to be gathered; beyond it they are dropped, and their messages come
+    /// again.
+    pub receipts_queue_max: usize,
+    /// Receipts, one for a device and conversation, that wait for the store, some 120 B each; beyond it
+    /// acks are dropped too.
+    pub receipts_max: usize,
+    /// Receipts are written this often.
+    pub receipts_interval: Duration,
     /// Bytes of the store's block cache.
     pub store_cache_bytes: u64,
     /// Below this much free space new messages are refused with `storage full`.
@@ -67,6 +75,9 @@ impl Config {
             page_messages_max: 100,
             page_bytes_max: 256 << 10,
             persist_interval: Duration::from_secs(2),
+            receipts_queue_max: 65_536,
+            receipts_max: 131_072,
+            receipts_interval: Duration::from_secs(1),
             store_cache_bytes: 64 << 20,
             space_reserve_bytes: 256 << 20,
             close_grace: Duration::from_secs(5),

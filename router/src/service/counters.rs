@@ -51,8 +51,12 @@ pub struct Counters {
     pub applied: Counter,
     /// Fan-out events posted.
     pub fanned_out: Counter,
-    /// Sync, History and List requests answered.
+    /// Sync, History, Outbox and List requests answered.
     pub reads: Counter,
+    /// Receipts of devices written to the store.
+    pub receipts: Counter,
+    /// Acks of devices dropped because too many waited: their messages come again.
+    pub receipts_dropped: Counter,
     /// Times that a thread found a shard's mailbox full and waited.
     pub outlet_waits: Counter,
     /// Records of a shared log that were a message that it had already.

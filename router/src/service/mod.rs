@@ -1,7 +1,8 @@
 //! The router at work: its threads, its queues, its start and its end.
 //!
 //! `submit` -> intake (one thread: decides, stamps) -> log (its own thread: commits, acks) ->
-//! applier (one thread: seq, fan-out, store); reads go to the readers. Every queue is bounded. A
+//! applier (one thread: seq, fan-out, store); reads go to the readers, acks of devices to the receipts'
+//! thread. Every queue is bounded. A
 //! thread waits only for the ones behind it, and the shards, at the end of every chain, for none:
 //! so there is no circle.
 
@@ -21,6 +22,7 @@ mod intake;
 mod progress;
 mod queued;
 mod reader;
+mod receipts;
 mod recovery;
 mod sink;
 pub mod space;
@@ -30,6 +32,8 @@ use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
+
+use rookery_wire::proto;
 
 use crate::api::{Caller, Outlet, Request};
 use crate::log::{Acks, Feed, Log, LogError, Sink};
@@ -43,6 +47,7 @@ use intake::Write;
 use progress::Progress;
 use queued::QueuedBytes;
 use reader::Read;
+use receipts::Ack;
 use sink::Work;
 pub use startup::OpenedLog;
 
@@ -62,6 +67,7 @@ pub struct RouterHandle {
 struct Doors {
     writes: Sender<(Caller, Write)>,
     reads: crossbeam::channel::Sender<(Caller, Read)>,
+    acks: crossbeam::channel::Sender<Ack>,
 }
 
 /// The threads, and what goes with them.
@@ -72,6 +78,7 @@ struct Threads {
     intake: JoinHandle<()>,
     applier: JoinHandle<()>,
     readers: Vec<JoinHandle<()>>,
+    receipts: JoinHandle<()>,
 }
 
 /// How the one that applies records is brought to its end.
@@ -133,6 +140,11 @@ impl RouterHandle {
             }
             Request::Sync(sync) => self.read(caller, Read::Sync(sync)),
             Request::History(history) => self.read(caller, Read::History(history)),
+            Request::Outbox(outbox) => self.read(caller, Read::Outbox(outbox)),
+            Request::DeliverAck(ack) => {
+                self.ack(caller, ack);
+                Ok(())
+            }
             Request::ListConversations(list) => self.read(caller, Read::ListConversations(list)),
         }
     }
@@ -193,6 +205,20 @@ impl RouterHandle {
         let doors = doors.as_ref().ok_or(Busy)?;
         doors.reads.try_send((caller, read)).map_err(|_| Busy)
     }
+
+    fn ack(&self, caller: Caller, ack: proto::DeliverAck) {
+        let doors = self
+            .inner
+            .doors
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let taken = doors
+            .as_ref()
+            .is_some_and(|doors| doors.acks.try_send((caller, ack)).is_ok());
+        if !taken {
+            self.inner.counters.receipts_dropped.add(1);
+        }
+    }
 }
 
 impl Inner {
@@ -215,6 +241,7 @@ impl Inner {
             .readers
             .into_iter()
             .for_each(|reader| join("reader", reader));
+        join("receipts", threads.receipts);
         match &self.ending {
             Ending::Told(work) => {
                 if work.send(Work::Finish).is_err() {

@@ -1,9 +1,11 @@
-//! Answers Sync, History and ListConversations, and openings of conversations that exist.
+//! Answers Sync, History, Outbox and ListConversations, and openings of conversations that exist.
 //!
 //! Runs on threads of its own: the store's reads block. The invariant: an answer covers every
 //! message that anybody was acked before the request was taken up, because the reader waits until
 //! the applier has passed them. Where several processes share the log, that is so for what this one
 //! consumes; what another one does may be some moments behind.
+
+mod outbox;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +18,7 @@ use super::config::Config;
 use super::counters::Counters;
 use super::dispatch::Dispatch;
 use super::progress::Progress;
+use super::receipts::Receipts;
 use crate::admission::{Refusal, page_limit};
 use crate::api::Caller;
 use crate::store::{Bound, Store, StoreError};
@@ -25,6 +28,7 @@ use crate::store::{Bound, Store, StoreError};
 pub(crate) enum Read {
     Sync(proto::Sync),
     History(proto::History),
+    Outbox(proto::Outbox),
     ListConversations(proto::ListConversations),
     /// The caller opened a conversation that exists, and is a member of.
     Opened {
@@ -39,6 +43,7 @@ impl Read {
         match self {
             Read::Sync(sync) => sync.request_id,
             Read::History(history) => history.request_id,
+            Read::Outbox(outbox) => outbox.request_id,
             Read::ListConversations(list) => list.request_id,
             Read::Opened { request_id, .. } => *request_id,
         }
@@ -53,6 +58,7 @@ pub(crate) struct Reader {
     pub(crate) counters: Arc<Counters>,
     pub(crate) store_failed: Arc<AtomicBool>,
     pub(crate) config: Config,
+    pub(crate) receipts: Arc<Receipts>,
     /// How long what was acked may take into the store; none for one that is always there.
     pub(crate) patience: Option<Duration>,
 }
@@ -110,6 +116,7 @@ impl Reader {
         match read {
             Read::Sync(sync) => self.sync(caller, sync),
             Read::History(history) => self.history(caller, history),
+            Read::Outbox(outbox) => self.outbox(caller, outbox),
             Read::ListConversations(list) => self.list(caller, list),
             Read::Opened {
                 request_id,

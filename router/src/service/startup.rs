@@ -22,6 +22,7 @@ use super::intake::{Intake, Write, members_cache};
 use super::progress::Progress;
 use super::queued::QueuedBytes;
 use super::reader::{Read, Reader};
+use super::receipts::{Receipts, ReceiptsWriter};
 use super::recovery;
 use super::sink::{AckSink, Committed, Work};
 use super::{Doors, Ending, Inner, RouterHandle, Threads};
@@ -211,6 +212,8 @@ impl Parts {
         let (writes, to_admit) = bounded::<(Caller, Write)>(self.config.intake_queue_max);
         let (reads, to_read) =
             crossbeam::channel::bounded::<(Caller, Read)>(self.config.read_queue_max);
+        let (acks, receipts) = Receipts::new(&self.config, Arc::clone(&self.counters));
+        let writer = self.receipts_writer(&receipts);
         let intake = self.intake(position, reads.clone());
         let threads = Threads {
             lock,
@@ -219,13 +222,18 @@ impl Parts {
             intake: spawn("router-intake", move || intake.run(&to_admit))?,
             readers: (0..self.config.readers)
                 .map(|_| {
-                    let (reader, to_read) = (self.reader(), to_read.clone());
+                    let (reader, to_read) = (self.reader(&receipts), to_read.clone());
                     spawn("router-reader", move || reader.run(&to_read))
                 })
                 .collect::<Result<_, _>>()?,
+            receipts: spawn("router-receipts", move || writer.run())?,
         };
         let inner = Inner {
-            doors: RwLock::new(Some(Doors { writes, reads })),
+            doors: RwLock::new(Some(Doors {
+                writes,
+                reads,
+                acks,
+            })),
             threads: Mutex::new(Some(threads)),
             ending: applying.ending,
             dispatch: self.dispatch,
@@ -281,7 +289,17 @@ impl Parts {
         }
     }
 
-    fn reader(&self) -> Reader {
+    fn receipts_writer(&self, receipts: &Arc<Receipts>) -> ReceiptsWriter {
+        ReceiptsWriter {
+            receipts: Arc::clone(receipts),
+            store: Arc::clone(&self.store),
+            dispatch: Arc::clone(&self.dispatch),
+            counters: Arc::clone(&self.counters),
+            config: self.config.clone(),
+        }
+    }
+
+    fn reader(&self, receipts: &Arc<Receipts>) -> Reader {
         Reader {
             store: Arc::clone(&self.store),
             progress: Arc::clone(&self.progress),
@@ -289,6 +307,7 @@ impl Parts {
             counters: Arc::clone(&self.counters),
             store_failed: Arc::clone(&self.store_failed),
             config: self.config.clone(),
+            receipts: Arc::clone(receipts),
             patience: self.patience,
         }
     }
@@ -311,6 +330,9 @@ fn check_limits(config: &Config) -> Result<(), StartError> {
     }
     if config.page_messages_max == 0 || config.persist_interval.is_zero() {
         return wrong("page_messages_max and persist_interval must not be 0");
+    }
+    if config.receipts_queue_max == 0 || config.receipts_interval.is_zero() {
+        return wrong("receipts_queue_max and receipts_interval must not be 0");
     }
     Ok(())
 }

@@ -8,13 +8,16 @@ use ::fjall::compaction::filter::{
     CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
 };
 
-use super::rows;
+use super::{receipt_holds, rows};
 use crate::admission::dedup_holds;
 
 /// Dedup entries: all run out.
 pub(super) const DEDUP: &str = "dedup";
 /// Openings: those of created conversations run out, direct ones never.
 pub(super) const OPENS: &str = "opens";
+
+/// Receipts of devices: all run out.
+pub(super) const RECEIPTS: &str = "receipts";
 
 /// Which filter a table has.
 type Assigner = Arc<dyn Fn(&str) -> Option<Arc<dyn Factory>> + Send + Sync>;
@@ -23,22 +26,34 @@ type Assigner = Arc<dyn Fn(&str) -> Option<Arc<dyn Factory>> + Send + Sync>;
 pub(super) fn filters(now_ms: &Arc<AtomicU64>) -> Assigner {
     let now_ms = Arc::clone(now_ms);
     Arc::new(move |table| {
-        let all = match table {
-            DEDUP => true,
-            OPENS => false,
+        let holds: Holds = match table {
+            DEDUP => id_holds,
+            OPENS => |key, value, now_ms| {
+                key.first() != Some(&rows::OPEN_CREATED) || id_holds(key, value, now_ms)
+            },
+            RECEIPTS => |_, value, now_ms| {
+                rows::receipt(value).is_none_or(|(_, at_ms)| receipt_holds(at_ms, now_ms))
+            },
             _ => return None,
         };
         Some(Arc::new(Expiry {
             now_ms: Arc::clone(&now_ms),
-            all,
+            holds,
         }))
     })
 }
 
+/// Whether a row, by its key and value, is still kept at a time. One without its shape is: reading it
+/// says so.
+type Holds = fn(&[u8], &[u8], u64) -> bool;
+
+fn id_holds(_: &[u8], value: &[u8], now_ms: u64) -> bool {
+    rows::leading_id(value).is_none_or(|id| dedup_holds(id, now_ms))
+}
+
 struct Expiry {
     now_ms: Arc<AtomicU64>,
-    /// Every row of the table runs out, or only those of created conversations.
-    all: bool,
+    holds: Holds,
 }
 
 impl Factory for Expiry {
@@ -49,24 +64,24 @@ impl Factory for Expiry {
     fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
         Box::new(Expire {
             now_ms: self.now_ms.load(Ordering::Relaxed),
-            all: self.all,
+            holds: self.holds,
         })
     }
 }
 
 struct Expire {
     now_ms: u64,
-    all: bool,
+    holds: Holds,
 }
 
 impl CompactionFilter for Expire {
     fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
-        if !self.all && item.key().first() != Some(&rows::OPEN_CREATED) {
-            return Ok(Verdict::Keep);
-        }
-        Ok(match rows::leading_id(&item.value()?) {
-            Some(id) if !dedup_holds(id, self.now_ms) => Verdict::Remove,
-            _ => Verdict::Keep,
-        })
+        // `now_ms` is 0 until `note_time`: everything holds then.
+        Ok(
+            match (self.holds)(item.key(), &item.value()?, self.now_ms) {
+                true => Verdict::Keep,
+                false => Verdict::Remove,
+            },
+        )
     }
 }

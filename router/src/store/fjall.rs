@@ -1,9 +1,13 @@
 //! The embedded store, on `fjall`.
 //!
-//! Its write stalls sleep in the caller, so only the applier's thread writes. Its journal is not
+//! Its write stalls sleep in the caller, so only the applier's thread writes
+//! (and, receipts, the one that is for nothing else). Its journal is not
 //! synced when a memtable is flushed, so after a power loss some tables may be ahead of others:
 //! nothing here may trust a row to imply another one, but what `persist` covered.
 
+mod received;
+
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,8 +18,11 @@ use ::fjall::{
 };
 use rookery_wire::proto;
 
-use super::expiry::{self, DEDUP, OPENS};
-use super::{Batch, Bound, LAYOUT_VERSION, Position, Slice, Store, StoreError, rows};
+use super::expiry::{self, DEDUP, OPENS, RECEIPTS};
+use super::{
+    Batch, Below, Bound, InboxRow, LAYOUT_VERSION, Numbered, Position, Receipt, Received, Slice,
+    Store, StoreError, rows,
+};
 use crate::admission::Known;
 use crate::record::{self, OpenKey, Opened};
 use crate::sequencer::Head;
@@ -41,6 +48,7 @@ pub struct FjallStore {
     lists: Keyspace,
     dedup: Keyspace,
     opens: Keyspace,
+    receipts: Keyspace,
     meta: Keyspace,
     now_ms: Arc<AtomicU64>,
 }
@@ -74,6 +82,7 @@ impl FjallStore {
             lists: table("lists", SMALL_MEMTABLE_BYTES)?,
             dedup: table(DEDUP, SMALL_MEMTABLE_BYTES)?,
             opens: table(OPENS, SMALL_MEMTABLE_BYTES)?,
+            receipts: table(RECEIPTS, SMALL_MEMTABLE_BYTES)?,
             meta: table("meta", SMALL_MEMTABLE_BYTES)?,
             db,
             now_ms,
@@ -244,14 +253,33 @@ impl Store for FjallStore {
     }
 
     fn before(&self, conversation_id: u64, before: u64, bound: Bound) -> Result<Slice, StoreError> {
-        let newest = match before {
-            0 => conversation_id.to_be_bytes().to_vec(),
-            id => rows::message_key(conversation_id, id - 1).to_vec(),
-        };
-        let mut oldest = conversation_id.to_be_bytes().to_vec();
-        oldest.extend([u8::MAX; 12]);
-        let found = self.messages.range(newest..=oldest);
+        let found = self.messages.range(rows::below(conversation_id, before));
         Self::gather(conversation_id, found, bound)
+    }
+
+    fn numbers_below(&self, asked: &[Below]) -> Result<Vec<Vec<Numbered>>, StoreError> {
+        asked.iter().map(|below| self.numbers(below)).collect()
+    }
+
+    fn receive(&self, receipts: &[Receipt], now_ms: u64) -> Result<(), StoreError> {
+        self.put_receipts(receipts, now_ms)
+    }
+
+    fn receipts(
+        &self,
+        user_id: u64,
+        device_id: u32,
+        now_ms: u64,
+    ) -> Result<Vec<Received>, StoreError> {
+        self.receipts_of(user_id, device_id, now_ms)
+    }
+
+    fn unread(
+        &self,
+        user_id: u64,
+        received: &HashMap<u64, u64>,
+    ) -> Result<Vec<InboxRow>, StoreError> {
+        self.unread_of(user_id, received)
     }
 
     fn conversations(
@@ -323,6 +351,7 @@ impl Store for FjallStore {
             &self.lists,
             &self.dedup,
             &self.opens,
+            &self.receipts,
             &self.meta,
         ];
         for table in tables {

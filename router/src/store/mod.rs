@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod cql;
 mod expiry;
 pub mod fjall;
+mod received;
 mod rows;
 
 use std::collections::HashMap;
@@ -18,6 +19,8 @@ use rookery_wire::proto;
 use crate::admission::Known;
 use crate::record::{OpenKey, Opened};
 use crate::sequencer::Head;
+
+pub use received::{Below, InboxRow, Numbered, RECEIPT_TTL_MS, Receipt, Received, receipt_holds};
 
 /// The layout of the embedded store's rows.
 pub const LAYOUT_VERSION: u32 = 1;
@@ -170,6 +173,11 @@ pub trait Store: Send + Sync + 'static {
     /// A conversation's head; zeros where it has no message.
     fn head(&self, conversation_id: u64) -> Result<Head, StoreError>;
 
+    /// The same of many, in order.
+    fn heads(&self, conversation_ids: &[u64]) -> Result<Vec<Head>, StoreError> {
+        conversation_ids.iter().map(|&id| self.head(id)).collect()
+    }
+
     /// A conversation's members, ascending; `None` where there is no such conversation.
     fn members(&self, conversation_id: u64) -> Result<Option<Arc<[u64]>>, StoreError>;
 
@@ -237,6 +245,37 @@ pub trait Store: Send + Sync + 'static {
 
     /// The messages with an id below `before` (0: the newest), descending, through all buckets.
     fn before(&self, conversation_id: u64, before: u64, bound: Bound) -> Result<Slice, StoreError>;
+
+    /// The same of many conversations, in order, each within its own bound.
+    fn below(&self, asked: &[Below]) -> Result<Vec<Slice>, StoreError> {
+        let before = |it: &Below| self.before(it.conversation_id, it.message_id, it.bound);
+        asked.iter().map(before).collect()
+    }
+
+    /// Only the ids and seqs of these messages; fewer than asked for where there are no more. Of the
+    /// bound the number counts.
+    fn numbers_below(&self, asked: &[Below]) -> Result<Vec<Vec<Numbered>>, StoreError>;
+
+    /// Devices have received. Monotone: of a conversation the greatest seq stays, and any writing of
+    /// it lets it live for [`RECEIPT_TTL_MS`] from `now_ms`. Written again, it changes nothing.
+    fn receive(&self, receipts: &[Receipt], now_ms: u64) -> Result<(), StoreError>;
+
+    /// What a device has received, as far as that is still kept, in no order.
+    fn receipts(
+        &self,
+        user_id: u64,
+        device_id: u32,
+        now_ms: u64,
+    ) -> Result<Vec<Received>, StoreError>;
+
+    /// The conversations of a user that have a message above the seq in `received` (0 for those that
+    /// are not named there), in no order. What was applied within the last moments, by another
+    /// process, may be missing.
+    fn unread(
+        &self,
+        user_id: u64,
+        received: &HashMap<u64, u64>,
+    ) -> Result<Vec<InboxRow>, StoreError>;
 
     /// The conversations of a user with an id above `after`, ascending, and whether there are more.
     fn conversations(

@@ -3,7 +3,9 @@
 
 use rookery_wire::proto::Deliver;
 
-use super::Position;
+use std::ops::RangeInclusive;
+
+use super::{Position, Receipt};
 use crate::admission::Known;
 use crate::bucket;
 use crate::record::{OpenKey, take, take_u64};
@@ -17,6 +19,17 @@ pub(super) fn message_key(conversation_id: u64, message_id: u64) -> [u8; 20] {
     key[8..12].copy_from_slice(&(!bucket::of_message(message_id)).to_be_bytes());
     key[12..].copy_from_slice(&(!message_id).to_be_bytes());
     key
+}
+
+/// The keys of a conversation's messages below an id (0: all), the newest first.
+pub(super) fn below(conversation_id: u64, before: u64) -> RangeInclusive<Vec<u8>> {
+    let newest = match before {
+        0 => conversation_id.to_be_bytes().to_vec(),
+        id => message_key(conversation_id, id - 1).to_vec(),
+    };
+    let mut oldest = conversation_id.to_be_bytes().to_vec();
+    oldest.extend([u8::MAX; 12]);
+    newest..=oldest
 }
 
 /// The message id of a message key.
@@ -142,7 +155,29 @@ pub(super) fn position(value: &[u8]) -> Option<Position> {
     })
 }
 
-/// The id that a dedup or open row begins with, which says when it runs out.
+/// What the receipts of a device begin with.
+pub(super) fn device_key(user_id: u64, device_id: u32) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..8].copy_from_slice(&user_id.to_be_bytes());
+    key[8..].copy_from_slice(&device_id.to_be_bytes());
+    key
+}
+
+/// User, device, conversation.
+pub(super) fn receipt_key(receipt: &Receipt) -> [u8; 20] {
+    let mut key = [0; 20];
+    key[..12].copy_from_slice(&device_key(receipt.user_id, receipt.device_id));
+    key[12..].copy_from_slice(&receipt.conversation_id.to_be_bytes());
+    key
+}
+
+/// The seq of a receipt, and when it was written, Unix ms.
+pub(super) fn receipt(value: &[u8]) -> Option<(u64, u64)> {
+    fields(value).map(|[seq, at_ms]| (seq, at_ms))
+}
+
+/// The first number of a row: in a dedup or open row the id, which says when it runs out; in a
+/// message the seq.
 pub(super) fn leading_id(value: &[u8]) -> Option<u64> {
     value.first_chunk().map(|id| u64::from_le_bytes(*id))
 }

@@ -9,7 +9,8 @@ use rookery_router::admission::Known;
 use rookery_router::record::{OpenKey, Opened};
 use rookery_router::sequencer::Head;
 use rookery_router::store::{
-    Batch, Bound, Claim, Claimed, Opening, Placed, Position, Slice, Store, StoreError,
+    Batch, Below, Bound, Claim, Claimed, InboxRow, Numbered, Opening, Placed, Position, Receipt,
+    Received, Slice, Store, StoreError, receipt_holds,
 };
 use rookery_wire::proto;
 
@@ -27,6 +28,7 @@ struct Tables {
     heads: HashMap<u64, Head>,
     conversations: HashMap<OpenKey, u64>,
     members: HashMap<u64, Arc<[u64]>>,
+    receipts: HashMap<(u64, u32), HashMap<u64, (u64, u64)>>,
 }
 
 /// What the services hold.
@@ -199,8 +201,65 @@ impl Store for GroupStore {
         Ok((head, Slice { messages, has_more }))
     }
 
-    fn before(&self, _: u64, _: u64, _: Bound) -> Result<Slice, StoreError> {
-        Ok(Slice::default())
+    fn before(&self, id: u64, before: u64, bound: Bound) -> Result<Slice, StoreError> {
+        let tables = self.tables()?;
+        let rows = tables.messages.get(&id).into_iter().flatten();
+        let older = rows.filter(|&(&id, _)| before == 0 || id < before);
+        let mut messages: Vec<_> = older.map(|(_, row)| row.deliver.clone()).collect();
+        messages.reverse();
+        let has_more = messages.len() > bound.messages_max;
+        messages.truncate(bound.messages_max);
+        Ok(Slice { messages, has_more })
+    }
+
+    fn numbers_below(&self, asked: &[Below]) -> Result<Vec<Vec<Numbered>>, StoreError> {
+        let number = |message: &proto::Deliver| Numbered {
+            message_id: message.message_id,
+            seq: message.seq,
+        };
+        let slices = self.below(asked)?.into_iter();
+        Ok(slices
+            .map(|slice| slice.messages.iter().map(number).collect())
+            .collect())
+    }
+
+    fn receive(&self, receipts: &[Receipt], now_ms: u64) -> Result<(), StoreError> {
+        let mut tables = self.tables()?;
+        for it in receipts {
+            let device = tables.receipts.entry((it.user_id, it.device_id));
+            let row = device.or_default().entry(it.conversation_id).or_default();
+            *row = (row.0.max(it.seq), now_ms);
+        }
+        Ok(())
+    }
+
+    fn receipts(&self, user: u64, device: u32, now: u64) -> Result<Vec<Received>, StoreError> {
+        let tables = self.tables()?;
+        let rows = tables.receipts.get(&(user, device)).into_iter().flatten();
+        let held = rows.filter(|(_, (_, at_ms))| receipt_holds(*at_ms, now));
+        Ok(held
+            .map(|(&conversation_id, &(seq, at_ms))| Received {
+                conversation_id,
+                seq,
+                age_ms: now - at_ms,
+            })
+            .collect())
+    }
+
+    fn unread(&self, user: u64, have: &HashMap<u64, u64>) -> Result<Vec<InboxRow>, StoreError> {
+        let tables = self.tables()?;
+        let mine = tables.members.iter().filter(|it| it.1.contains(&user));
+        let row = |(&id, _): (&u64, _)| {
+            let rows = tables.messages.get(&id);
+            InboxRow {
+                conversation_id: id,
+                last_seq: rows.map_or(0, |rows| rows.len() as u64),
+                last_message_id: rows
+                    .and_then(|rows| rows.last_key_value())
+                    .map_or(0, |it| *it.0),
+            }
+        };
+        Ok(mine.map(row).filter(|row| row.is_above(have)).collect())
     }
 
     fn conversations(

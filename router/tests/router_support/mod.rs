@@ -29,6 +29,7 @@ pub enum Frame {
     Deliver(proto::Deliver),
     SyncEnd(proto::SyncEnd),
     Page(proto::HistoryPage),
+    Outbox(proto::OutboxPage),
     Opened(proto::ConversationOpened),
     List(proto::Conversations),
     Error(proto::Error),
@@ -40,6 +41,7 @@ pub fn parse(frame: &[u8]) -> Frame {
         ServerFrame::Deliver(deliver) => Frame::Deliver(proto::owned(deliver)),
         ServerFrame::SyncEnd(end) => Frame::SyncEnd(proto::owned(end)),
         ServerFrame::HistoryPage(page) => Frame::Page(proto::owned(page)),
+        ServerFrame::OutboxPage(page) => Frame::Outbox(proto::owned(page)),
         ServerFrame::ConversationOpened(opened) => Frame::Opened(proto::owned(opened)),
         ServerFrame::Conversations(list) => Frame::List(proto::owned(list)),
         ServerFrame::Error(error) => Frame::Error(proto::owned(error)),
@@ -335,6 +337,44 @@ impl Client {
         })) {
             Frame::Page(page) => page,
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// The same user on another device.
+    pub fn on_device(&self, device_id: u32) -> Client {
+        let mut other = Client::new(&self.router, &self.mailbox, self.caller.user_id);
+        other.caller.device_id = device_id;
+        other
+    }
+
+    pub fn received(&self, conversation_id: u64, seq: u64) {
+        self.tell(Request::DeliverAck(proto::DeliverAck {
+            conversation_id,
+            seq,
+        }));
+    }
+
+    pub fn outbox(&self, before_message_id: u64, limit: u32) -> proto::OutboxPage {
+        let outbox = proto::Outbox {
+            request_id: 80,
+            before_message_id,
+            limit,
+        };
+        match self.ask(Request::Outbox(outbox)) {
+            Frame::Outbox(page) => page,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Everything that the outbox hands out, page by page, and whether it needs a full sync.
+    pub fn whole_outbox(&self, limit: u32) -> (Vec<proto::Deliver>, bool) {
+        let mut all: Vec<proto::Deliver> = Vec::new();
+        loop {
+            let page = self.outbox(all.last().map_or(0, |last| last.message_id), limit);
+            all.extend(page.messages);
+            if page.has_more == 0 {
+                return (all, page.needs_full_sync == 1);
+            }
         }
     }
 

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::join;
 use rookery_router::ids::{EPOCH_MS, Snowflake};
 use rookery_router::record::{OpenKey, Opened};
-use rookery_router::store::cql::{self, Caps, Cql, InboxRow, Options};
-use rookery_router::store::{Batch, Bound, Placed, Position, Store, StoreError};
+use rookery_router::store::cql::{self, Caps, Cql, Options};
+use rookery_router::store::{Batch, Bound, InboxRow, Placed, Position, Store, StoreError};
 use tokio::runtime::Runtime;
 
 use crate::cql_subject::{CqlStore, migrated, options, runtime};

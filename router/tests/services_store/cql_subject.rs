@@ -2,6 +2,7 @@
 //!
 //! All tests share one keyspace of this run and stay apart by their ids: a schema takes seconds to make.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,7 +10,10 @@ use rookery_router::admission::Known;
 use rookery_router::record::OpenKey;
 use rookery_router::sequencer::Head;
 use rookery_router::store::cql::{self, Caps, Cql, Options, Replication};
-use rookery_router::store::{Batch, Bound, Placed, Position, Slice, Store, StoreError};
+use rookery_router::store::{
+    Batch, Below, Bound, InboxRow, Numbered, Placed, Position, Receipt, Received, Slice, Store,
+    StoreError,
+};
 use rookery_wire::proto::ConversationHead;
 use tokio::runtime::Runtime;
 
@@ -143,6 +147,31 @@ impl Store for CqlStore {
     fn before(&self, conversation_id: u64, before: u64, bound: Bound) -> Result<Slice, StoreError> {
         self.runtime
             .block_on(self.cql.before(conversation_id, before, bound))
+    }
+
+    fn numbers_below(&self, asked: &[Below]) -> Result<Vec<Vec<Numbered>>, StoreError> {
+        self.runtime.block_on(self.cql.numbers_below(asked))
+    }
+
+    fn receive(&self, receipts: &[Receipt], now_ms: u64) -> Result<(), StoreError> {
+        self.runtime.block_on(self.cql.receive(receipts, now_ms))
+    }
+
+    fn receipts(
+        &self,
+        user_id: u64,
+        device_id: u32,
+        _now_ms: u64,
+    ) -> Result<Vec<Received>, StoreError> {
+        self.runtime.block_on(self.cql.receipts(user_id, device_id))
+    }
+
+    fn unread(
+        &self,
+        user_id: u64,
+        received: &HashMap<u64, u64>,
+    ) -> Result<Vec<InboxRow>, StoreError> {
+        self.runtime.block_on(self.cql.unread(user_id, received))
     }
 
     fn conversations(

@@ -15,3 +15,5 @@ mod cql_subject;
 store_support::keeps! { cql, crate::cql_subject::CqlSubject::new() }
 store_support::keeps! { cluster, crate::cluster_subject::ClusterSubject::new() }
 store_support::keeps_members! { cluster_members, crate::cluster_subject::ClusterSubject::new() }
+store_support::keeps_outbox! { cql_outbox, crate::cql_subject::CqlSubject::new() }
+store_support::keeps_outbox! { cluster_outbox, crate::cluster_subject::ClusterSubject::new() }

@@ -6,6 +6,7 @@
 pub(crate) mod messages;
 pub(crate) mod promises;
 pub(crate) mod promises_members;
+pub(crate) mod promises_outbox;
 
 use rookery_router::store::Store;
 
@@ -55,9 +56,25 @@ macro_rules! keeps_members {
     ($module:ident, $subject:expr) => {
         crate::store_support::tests! {
             $module, $subject,
-            promises_members [conversations_are_found_by_key_and_by_member]
+            promises_members [
+                conversations_are_found_by_key_and_by_member,
+                what_is_unread_is_found_by_member,
+            ]
         }
     };
 }
 
-pub(crate) use {keeps, keeps_members, tests};
+/// The tests of what is promised of receipts and of what outboxes are computed from.
+macro_rules! keeps_outbox {
+    ($module:ident, $subject:expr) => {
+        crate::store_support::tests! {
+            $module, $subject,
+            promises_outbox [
+                receipts_are_kept_by_device_and_never_go_back,
+                ids_and_seqs_are_those_of_the_messages,
+            ]
+        }
+    };
+}
+
+pub(crate) use {keeps, keeps_members, keeps_outbox, tests};

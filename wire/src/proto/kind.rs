@@ -143,6 +143,10 @@ kinds! {
         Sync(ArchivedSync) = 0x11,
         /// See [`History`].
         History(ArchivedHistory) = 0x12,
+        /// See [`DeliverAck`].
+        DeliverAck(ArchivedDeliverAck) = 0x13,
+        /// See [`Outbox`].
+        Outbox(ArchivedOutbox) = 0x14,
         /// See [`OpenDirect`].
         OpenDirect(ArchivedOpenDirect) = 0x20,
         /// See [`CreateConversation`].
@@ -169,6 +173,8 @@ kinds! {
         HistoryPage(ArchivedHistoryPage) = 0x93,
         /// See [`Lagged`].
         Lagged(ArchivedLagged) = 0x94,
+        /// See [`OutboxPage`].
+        OutboxPage(ArchivedOutboxPage) = 0x95,
         /// See [`ConversationOpened`].
         ConversationOpened(ArchivedConversationOpened) = 0xa0,
         /// See [`Conversations`].
@@ -223,10 +229,13 @@ impl Bounded for ArchivedDeliver {
 
 impl Bounded for ArchivedHistoryPage {
     fn check(&self, limits: &Limits) -> Result<(), FrameError> {
-        bound("messages", self.messages.len(), limits.page_messages_max)?;
-        self.messages
-            .iter()
-            .try_for_each(|message| message.check(limits))
+        page("messages", &self.messages, limits)
+    }
+}
+
+impl Bounded for ArchivedOutboxPage {
+    fn check(&self, limits: &Limits) -> Result<(), FrameError> {
+        page("messages", &self.messages, limits)
     }
 }
 
@@ -259,6 +268,8 @@ impl Bounded for ArchivedError {
 // No list, nothing to bound.
 impl Bounded for ArchivedSync {}
 impl Bounded for ArchivedHistory {}
+impl Bounded for ArchivedDeliverAck {}
+impl Bounded for ArchivedOutbox {}
 impl Bounded for ArchivedOpenDirect {}
 impl Bounded for ArchivedListConversations {}
 impl Bounded for ArchivedPing {}
@@ -273,4 +284,15 @@ fn bound(field: &'static str, len: usize, max: usize) -> Result<(), FrameError> 
     } else {
         Err(FrameError::TooLong { field, len, max })
     }
+}
+
+fn page(
+    field: &'static str,
+    messages: &[ArchivedDeliver],
+    limits: &Limits,
+) -> Result<(), FrameError> {
+    bound(field, messages.len(), limits.page_messages_max)?;
+    messages
+        .iter()
+        .try_for_each(|message| message.check(limits))
 }

@@ -130,6 +130,35 @@ messages! {
         /// 1 where older messages are left, else 0.
         has_more: u8,
     }
+    /// Client: this device has everything of a conversation up to a seq. Cumulative: a lower one than
+    /// before changes nothing. Not answered, unless it is refused.
+    DeliverAck {
+        /// The conversation.
+        conversation_id: u64,
+        /// The highest seq below which the device misses nothing.
+        seq: u64,
+    }
+    /// Client: a page of what this device has not acked, of all the user's conversations.
+    Outbox {
+        /// The client's.
+        request_id: u64,
+        /// Messages with a smaller message id than this; 0 for the newest.
+        before_message_id: u64,
+        /// The most messages wanted, 1 to `page_messages_max`.
+        limit: u32,
+    }
+    /// Server: the answer to Outbox.
+    OutboxPage {
+        /// From the Outbox.
+        request_id: u64,
+        /// The newest first, by message id.
+        messages: Vec<Deliver>,
+        /// 1 where the outbox has older ones, else 0.
+        has_more: u8,
+        /// 1 where the device may lack more than its outbox hands out. Final on the last page; an
+        /// earlier one says 1 only where it is known by then.
+        needs_full_sync: u8,
+    }
     /// Client: the direct conversation with another user, made where there is none.
     OpenDirect {
         /// The client's.

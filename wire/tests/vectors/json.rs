@@ -132,6 +132,9 @@ messages! {
     SyncEnd { request_id conversation_id last_seq head_seq }
     History { request_id conversation_id before_message_id limit }
     HistoryPage { request_id conversation_id messages has_more }
+    DeliverAck { conversation_id seq }
+    Outbox { request_id before_message_id limit }
+    OutboxPage { request_id messages has_more needs_full_sync }
     OpenDirect { request_id peer_user_id }
     CreateConversation { request_id member_user_ids }
     ConversationOpened { request_id conversation_id head_seq member_user_ids }
@@ -152,8 +155,9 @@ pub(crate) fn encode_json(kind: Kind, fields: &Value) -> Vec<u8> {
         };
     }
     encode_kind! {
-        Login Send Sync History OpenDirect CreateConversation ListConversations Ping Pong Welcome
-        SendAck Deliver SyncEnd HistoryPage Lagged ConversationOpened Conversations Error
+        Login Send Sync History DeliverAck Outbox OpenDirect CreateConversation ListConversations
+        Ping Pong Welcome SendAck Deliver SyncEnd HistoryPage Lagged OutboxPage ConversationOpened
+        Conversations Error
     }
 }
 
@@ -166,7 +170,8 @@ pub(crate) fn decode_json(frame: &[u8]) -> Result<(Kind, Value), FrameError> {
             ($($name:ident)*) => { match frame { $(ClientFrame::$name(it) => owned::<$name>(it).to_json(),)* } };
         }
         let fields = fields! {
-            Login Send Sync History OpenDirect CreateConversation ListConversations Ping Pong
+            Login Send Sync History DeliverAck Outbox OpenDirect CreateConversation
+            ListConversations Ping Pong
         };
         Ok((frame.kind(), fields))
     } else {
@@ -175,8 +180,8 @@ pub(crate) fn decode_json(frame: &[u8]) -> Result<(Kind, Value), FrameError> {
             ($($name:ident)*) => { match frame { $(ServerFrame::$name(it) => owned::<$name>(it).to_json(),)* } };
         }
         let fields = fields! {
-            Welcome SendAck Deliver SyncEnd HistoryPage Lagged ConversationOpened Conversations
-            Error Ping Pong
+            Welcome SendAck Deliver SyncEnd HistoryPage Lagged OutboxPage ConversationOpened
+            Conversations Error Ping Pong
         };
         Ok((frame.kind(), fields))
     }

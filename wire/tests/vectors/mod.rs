@@ -68,6 +68,15 @@ fn client_vectors() -> Vec<Vector> {
         before_message_id,
         limit,
     };
+    let received = |conversation_id, seq| DeliverAck {
+        conversation_id,
+        seq,
+    };
+    let outbox = |request_id, before_message_id, limit| Outbox {
+        request_id,
+        before_message_id,
+        limit,
+    };
     let create = |request_id, member_user_ids| CreateConversation {
         request_id,
         member_user_ids,
@@ -92,6 +101,10 @@ fn client_vectors() -> Vec<Vector> {
         vector("sync maximal", &sync(MAX, MAX, MAX, u32::MAX)),
         vector("history newest", &history(2, 4242, 0, 50)),
         vector("history maximal", &history(MAX, MAX, MAX, u32::MAX)),
+        vector("deliver ack", &received(4242, 17)),
+        vector("deliver ack maximal", &received(MAX, MAX)),
+        vector("outbox newest", &outbox(6, 0, 100)),
+        vector("outbox maximal", &outbox(MAX, MAX, u32::MAX)),
         vector(
             "open direct",
             &OpenDirect {
@@ -136,6 +149,16 @@ fn server_vectors() -> Vec<Vector> {
         conversation_id: 4242,
         messages,
         has_more,
+    };
+    let outbox = |messages, has_more, needs_full_sync| OutboxPage {
+        request_id: 6,
+        messages,
+        has_more,
+        needs_full_sync,
+    };
+    let elsewhere = Deliver {
+        conversation_id: 4243,
+        ..deliver(9, b"another conversation")
     };
     let opened = |request_id, member_user_ids| ConversationOpened {
         request_id,
@@ -210,6 +233,15 @@ fn server_vectors() -> Vec<Vector> {
             &page(vec![deliver(3, b"x"); PAGE_MESSAGES_MAX], 1),
         ),
         vector("lagged", &Lagged { skipped: 17 }),
+        vector("outbox page empty", &outbox(vec![], 0, 1)),
+        vector(
+            "outbox page typical",
+            &outbox(vec![elsewhere, deliver(1, b"hello")], 1, 0),
+        ),
+        vector(
+            "outbox page maximal",
+            &outbox(vec![deliver(3, b"x"); PAGE_MESSAGES_MAX], 1, 1),
+        ),
         vector("conversation opened", &opened(3, vec![7, 8])),
         vector("conversation opened pushed", &opened(0, vec![7, 8, 9])),
         vector(

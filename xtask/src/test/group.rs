@@ -12,11 +12,12 @@ use crate::screen::Screen;
 use crate::tools::Tool;
 
 /// The client's own tests, then the same client against the server.
-const PYTHON_FILES: [&str; 4] = [
+const PYTHON_FILES: [&str; 5] = [
     "../clients/python/test_vectors.py",
     "../clients/python/test_client.py",
     "test_python_client.py",
     "test_protocol.py",
+    "test_outbox.py",
 ];
 
 /// A group of tests, in the order in which they run: what is cheap and telling comes first.

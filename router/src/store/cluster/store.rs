@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::try_join;
 use rookery_wire::proto;
 use tokio::runtime::Handle;
 
@@ -16,9 +17,10 @@ use crate::postgres::{self, Postgres};
 use crate::record::{OpenKey, Opened};
 use crate::redis::{self, Claims};
 use crate::sequencer::Head;
-use crate::store::cql::{self, Cql};
+use crate::store::cql::{self, Cql, INBOX_MEMBERS_MAX};
 use crate::store::{
-    Batch, Bound, Claim, Claimed, Opening, Placed, Position, Slice, Store, StoreError,
+    Batch, Below, Bound, Claim, Claimed, InboxRow, Numbered, Opening, Placed, Position, Receipt,
+    Received, Slice, Store, StoreError,
 };
 
 /// What the store is opened with.
@@ -149,6 +151,10 @@ impl Store for ClusterStore {
         self.drivers.wait(self.cql.head(conversation_id))
     }
 
+    fn heads(&self, conversation_ids: &[u64]) -> Result<Vec<Head>, StoreError> {
+        self.drivers.wait(self.cql.heads(conversation_ids))
+    }
+
     fn members(&self, conversation_id: u64) -> Result<Option<Arc<[u64]>>, StoreError> {
         if let Some(members) = self.members.find(conversation_id) {
             return Ok(Some(members));
@@ -231,6 +237,45 @@ impl Store for ClusterStore {
     fn before(&self, conversation_id: u64, before: u64, bound: Bound) -> Result<Slice, StoreError> {
         self.drivers
             .wait(self.cql.before(conversation_id, before, bound))
+    }
+
+    fn below(&self, asked: &[Below]) -> Result<Vec<Slice>, StoreError> {
+        self.drivers.wait(self.cql.below(asked))
+    }
+
+    fn numbers_below(&self, asked: &[Below]) -> Result<Vec<Vec<Numbered>>, StoreError> {
+        self.drivers.wait(self.cql.numbers_below(asked))
+    }
+
+    fn receive(&self, receipts: &[Receipt], now_ms: u64) -> Result<(), StoreError> {
+        self.drivers.wait(self.cql.receive(receipts, now_ms))
+    }
+
+    fn receipts(
+        &self,
+        user_id: u64,
+        device_id: u32,
+        _now_ms: u64,
+    ) -> Result<Vec<Received>, StoreError> {
+        self.drivers.wait(self.cql.receipts(user_id, device_id))
+    }
+
+    fn unread(
+        &self,
+        user_id: u64,
+        received: &HashMap<u64, u64>,
+    ) -> Result<Vec<InboxRow>, StoreError> {
+        self.drivers.wait(async {
+            // Conversations with too many members for inbox rows are found by their members.
+            let large = self
+                .postgres
+                .large_conversations_of(user_id, INBOX_MEMBERS_MAX);
+            let unread = self.cql.unread(user_id, received);
+            let (mut rows, large) = try_join(unread, large).await?;
+            let large = self.cql.inbox_rows(&large).await?;
+            rows.extend(large.into_iter().filter(|row| row.is_above(received)));
+            Ok(rows)
+        })
     }
 
     fn conversations(

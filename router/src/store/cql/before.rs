@@ -4,12 +4,12 @@
 use rookery_wire::proto::Deliver;
 use scylla::response::PagingState;
 
-use super::messages::Scan;
+use super::messages::{self, Scan};
 use super::session::Live;
 use super::spans;
 use super::tail::Part;
 use crate::bucket;
-use crate::store::{Bound, Slice, StoreError};
+use crate::store::{Bound, Numbered, Slice, StoreError};
 
 /// `newest` is the greatest id that is wanted.
 pub(super) async fn read(
@@ -37,6 +37,39 @@ pub(super) async fn read(
         }
     }
     Ok(page.slice)
+}
+
+/// The ids and seqs of the same messages, so many or all there are.
+pub(super) async fn numbers(
+    live: &Live,
+    conversation_id: u64,
+    newest: u64,
+    rows: usize,
+) -> Result<Vec<Numbered>, StoreError> {
+    let mut found = Vec::new();
+    let bucket = bucket::of_message(newest);
+    let mut spans_left = Some(PagingState::start());
+    while let Some(state) = spans_left {
+        let (spans, next) = spans::up_to(live, conversation_id, bucket, state).await?;
+        spans_left = next;
+        let wanted = spans.iter().filter(|span| span.first_message_id <= newest);
+        for span in wanted {
+            let mut left = Some(PagingState::start());
+            while let Some(state) = left.filter(|_| found.len() < rows) {
+                let page = rows - found.len();
+                let (numbers, next) =
+                    messages::numbers(live, conversation_id, span.part, newest, page, state)
+                        .await?;
+                found.extend(numbers);
+                left = next;
+            }
+            if found.len() >= rows {
+                found.truncate(rows);
+                return Ok(found);
+            }
+        }
+    }
+    Ok(found)
 }
 
 struct Page {

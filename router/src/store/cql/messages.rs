@@ -7,7 +7,7 @@ use super::session::Live;
 use super::statements::Query;
 use super::tail::Part;
 use super::{bits, from_bits};
-use crate::store::{Placed, StoreError};
+use crate::store::{Numbered, Placed, StoreError};
 
 /// The fewest and most rows that a page asks for; the first page asks for no more than this either.
 const PAGE_ROWS: std::ops::RangeInclusive<usize> = 4..=64;
@@ -161,5 +161,27 @@ pub(super) async fn seqs(
     let page = page
         .into_iter()
         .map(|(id, seq)| (from_bits(id), from_bits(seq)));
+    Ok((page.collect(), next))
+}
+
+/// A page of a partition's ids and seqs up to an id, the newest first.
+pub(super) async fn numbers(
+    live: &Live,
+    conversation_id: u64,
+    part: Part,
+    newest: u64,
+    rows: usize,
+    state: PagingState,
+) -> Result<(Vec<Numbered>, Option<PagingState>), StoreError> {
+    let (bucket, sub) = part.columns();
+    let values = (bits(conversation_id), bucket, sub, bits(newest));
+    let query = &live.statements.numbers_down;
+    let (page, next) = live
+        .page::<(i64, i64)>(query, values, &[conversation_id], rows, state)
+        .await?;
+    let page = page.into_iter().map(|(id, seq)| Numbered {
+        message_id: from_bits(id),
+        seq: from_bits(seq),
+    });
     Ok((page.collect(), next))
 }

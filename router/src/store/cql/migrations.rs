@@ -31,11 +31,18 @@ struct Migration {
 }
 
 /// All of them, in order. Never changed once released: a change is another file.
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "0001_store",
-    text: include_str!("migrations/0001_store.cql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "0001_store",
+        text: include_str!("migrations/0001_store.cql"),
+    },
+    Migration {
+        version: 2,
+        name: "0002_receipts",
+        text: include_str!("migrations/0002_receipts.cql"),
+    },
+];
 
 /// The names of the steps that the keyspace lacks. All where the keyspace is missing.
 pub async fn pending(options: &Options) -> Result<Vec<String>, StoreError> {

@@ -17,6 +17,7 @@ mod migrations;
 mod nodes;
 mod options;
 mod plan;
+mod receipts;
 mod sends;
 mod session;
 mod since;
@@ -27,6 +28,7 @@ mod tail;
 mod tail_tests;
 mod tails;
 
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -34,32 +36,16 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 pub use check::check;
 pub use migrations::{migrate, pending};
 pub use options::{Caps, Options, Replication};
+pub(in crate::store) use tails::INBOX_MEMBERS_MAX;
 
 use self::session::{Link, Live};
 use self::tails::Tails;
-use super::{Bound, Placed, Position, Slice, StoreError};
+use super::{
+    Below, Bound, InboxRow, Numbered, Placed, Position, Receipt, Received, Slice, StoreError,
+};
 use crate::admission::Known;
 use crate::bucket;
 use crate::sequencer::Head;
-
-/// A conversation in a user's inbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InboxRow {
-    /// Which.
-    pub conversation_id: u64,
-    /// The seq of its last message, 0 for none.
-    pub last_seq: u64,
-    /// The greatest id of its messages, 0 for none.
-    pub last_message_id: u64,
-}
-
-impl InboxRow {
-    /// What inboxes are ordered by: the newest message, or the conversation itself where it has none.
-    /// Both ids begin with their time.
-    fn newest_id(&self) -> u64 {
-        self.last_message_id.max(self.conversation_id)
-    }
-}
 
 /// See the module.
 #[derive(Debug)]
@@ -72,6 +58,12 @@ pub struct Cql {
 /// An id as a column.
 fn bits(id: u64) -> i64 {
     id.cast_signed()
+}
+
+/// The greatest id below another one, 0 for all. Ids have the top bit clear, so one that has it asks for
+/// the newest as well.
+fn newest_before(before: u64) -> u64 {
+    before.wrapping_sub(1).min(i64::MAX as u64)
 }
 
 /// A column as an id.
@@ -190,9 +182,49 @@ impl Cql {
         before: u64,
         bound: Bound,
     ) -> Result<Slice, StoreError> {
-        // Ids have the top bit clear, so a greater one asks for the newest as well.
-        let newest = before.wrapping_sub(1).min(i64::MAX as u64);
+        let newest = newest_before(before);
         before::read(self.live().await?, conversation_id, newest, bound).await
+    }
+
+    /// The same of many, in their order.
+    pub async fn below(&self, asked: &[Below]) -> Result<Vec<Slice>, StoreError> {
+        stream::iter(asked)
+            .map(|it| self.before(it.conversation_id, it.message_id, it.bound))
+            .buffered(self.options.in_flight_max)
+            .try_collect()
+            .await
+    }
+
+    /// Only the ids and seqs of these messages.
+    pub async fn numbers_below(&self, asked: &[Below]) -> Result<Vec<Vec<Numbered>>, StoreError> {
+        let live = self.live().await?;
+        stream::iter(asked)
+            .map(|it| {
+                let newest = newest_before(it.message_id);
+                before::numbers(live, it.conversation_id, newest, it.bound.messages_max)
+            })
+            .buffered(self.options.in_flight_max)
+            .try_collect()
+            .await
+    }
+
+    /// Writes receipts.
+    pub async fn receive(&self, receipts: &[Receipt], now_ms: u64) -> Result<(), StoreError> {
+        let live = self.live().await?;
+        stream::iter(receipts)
+            .map(|receipt| receipts::write(live, receipt, now_ms))
+            .buffer_unordered(self.options.in_flight_max)
+            .try_collect()
+            .await
+    }
+
+    /// What a device has received.
+    pub async fn receipts(
+        &self,
+        user_id: u64,
+        device_id: u32,
+    ) -> Result<Vec<Received>, StoreError> {
+        receipts::read(self.live().await?, user_id, device_id).await
     }
 
     /// The newest `rows_max` of a user's conversations, newest first. Conversations of more than 256
@@ -203,6 +235,53 @@ impl Cql {
         rows_max: usize,
     ) -> Result<Vec<InboxRow>, StoreError> {
         inbox::read(self.live().await?, user_id, rows_max).await
+    }
+
+    /// The conversations of a user that have a message above the seq in `received`: by what is stored,
+    /// and what this process has applied and not persisted yet. Conversations of more than 256 members
+    /// are not among them.
+    pub async fn unread(
+        &self,
+        user_id: u64,
+        received: &HashMap<u64, u64>,
+    ) -> Result<Vec<InboxRow>, StoreError> {
+        // Before the stored rows: what is persisted in between is in those.
+        let unwritten = self.tails().inbox_of(user_id);
+        let mut rows = inbox::unread(self.live().await?, user_id, received).await?;
+        let places: HashMap<u64, usize> = rows
+            .iter()
+            .enumerate()
+            .map(|(place, row)| (row.conversation_id, place))
+            .collect();
+        for newer in unwritten {
+            match places.get(&newer.conversation_id) {
+                Some(&place) if rows[place].last_seq < newer.last_seq => rows[place] = newer,
+                None if newer.is_above(received) => rows.push(newer),
+                _ => {}
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The inbox rows that many conversations would have, in their order: from their heads. For
+    /// conversations that have none.
+    pub async fn inbox_rows(&self, conversation_ids: &[u64]) -> Result<Vec<InboxRow>, StoreError> {
+        stream::iter(conversation_ids.iter().copied())
+            .map(async |conversation_id| {
+                let kept = self.tails().find(conversation_id);
+                let tail = match kept {
+                    Some(tail) => tail,
+                    None => heads::read(self.live().await?, conversation_id).await?,
+                };
+                Ok(InboxRow {
+                    conversation_id,
+                    last_seq: tail.head.last_seq,
+                    last_message_id: tail.last_message_id,
+                })
+            })
+            .buffered(self.options.in_flight_max)
+            .try_collect()
+            .await
     }
 
     /// The greatest id and stamp that a node has persisted; its offset is the log's business and 0 here.

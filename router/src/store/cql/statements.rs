@@ -57,7 +57,8 @@ macro_rules! statements {
 // node had and lost would be gone though the log was told that it is stored.
 // Reads: LocalQuorum too, so that they meet every such write. A head read behind its messages would
 // give seqs twice; a send read as missing would let a duplicate in; a page without its newest message
-// would be a gap that no later page fills. `inbox` and the schema are the exceptions.
+// would be a gap that no later page fills; an outbox without a conversation would be taken for all there
+// is, and one without the ack that went before would say everything twice.
 statements! {
     put_message: "messages", "write a message", LocalQuorum,
         "INSERT INTO {ks}.messages (conversation_id, bucket, sub, message_id, seq, hlc, sender_user_id, \
@@ -79,6 +80,9 @@ statements! {
     put_inbox: "inbox", "write an inbox row", LocalQuorum,
         "INSERT INTO {ks}.inbox (user_id, conversation_id, last_seq, last_message_id) \
          VALUES (?, ?, ?, ?) USING TIMESTAMP ?";
+    put_receipt: "receipts", "write a receipt", LocalQuorum,
+        "INSERT INTO {ks}.receipts (user_id, device_id, conversation_id, seq) \
+         VALUES (?, ?, ?, ?) USING TIMESTAMP ?";
     put_node: "nodes", "write a node's row", LocalQuorum,
         "INSERT INTO {ks}.nodes (node_id, last_id, last_hlc) VALUES (?, ?, ?) USING TIMESTAMP ?";
 
@@ -90,9 +94,10 @@ statements! {
          WHERE sender_user_id = ? AND client_msg_id = ?";
     node: "nodes", "read a node's row", LocalQuorum,
         "SELECT last_id, last_hlc FROM {ks}.nodes WHERE node_id = ?";
-    // One node will do: a list that lacks a second of news is complete at its next reading.
-    inbox: "inbox", "read an inbox", LocalOne,
+    inbox: "inbox", "read an inbox", LocalQuorum,
         "SELECT conversation_id, last_seq, last_message_id FROM {ks}.inbox WHERE user_id = ?";
+    receipts: "receipts", "read the receipts of a device", LocalQuorum,
+        "SELECT conversation_id, seq, TTL(seq) FROM {ks}.receipts WHERE user_id = ? AND device_id = ?";
     marks: "marks", "read marks", LocalQuorum,
         "SELECT seq, message_id, bucket, sub FROM {ks}.marks \
          WHERE conversation_id = ? AND seq >= ? AND seq <= ? ORDER BY seq ASC";
@@ -112,6 +117,9 @@ statements! {
     messages_down: "messages", "read messages", LocalQuorum,
         "SELECT message_id, seq, hlc, sender_user_id, sender_device_id, client_msg_id, payload \
          FROM {ks}.messages WHERE conversation_id = ? AND bucket = ? AND sub = ? AND message_id <= ?";
+    numbers_down: "messages", "read ids and seqs", LocalQuorum,
+        "SELECT message_id, seq FROM {ks}.messages \
+         WHERE conversation_id = ? AND bucket = ? AND sub = ? AND message_id <= ?";
     seqs: "messages", "look for seqs", LocalQuorum,
         "SELECT message_id, seq FROM {ks}.messages WHERE conversation_id = ? AND bucket = ? AND sub = ?";
     placed: "messages", "read a message's place", LocalQuorum,

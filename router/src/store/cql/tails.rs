@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use super::tail::Tail;
 use crate::generations::Generations;
+use crate::store::InboxRow;
 
 /// Tails kept, up to twice as many: about 100 B each.
 const TAILS_MAX: usize = 100_000;
 /// Conversations of more members have no inbox rows: a message would cost one write per member.
-pub(super) const INBOX_MEMBERS_MAX: usize = 256;
+pub(in crate::store) const INBOX_MEMBERS_MAX: usize = 256;
 
 /// The rows of a conversation in its members' inboxes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +65,18 @@ impl Tails {
         if inbox.members.len() <= INBOX_MEMBERS_MAX {
             self.inboxes.insert(conversation_id, inbox);
         }
+    }
+
+    /// The inbox rows of a user that are to be written.
+    pub(super) fn inbox_of(&self, user_id: u64) -> Vec<InboxRow> {
+        let of_user = |inbox: &Inbox| inbox.members.binary_search(&user_id).is_ok();
+        let row = |(&conversation_id, inbox): (&u64, &Inbox)| InboxRow {
+            conversation_id,
+            last_seq: inbox.last_seq,
+            last_message_id: inbox.last_message_id,
+        };
+        let unwritten = self.inboxes.iter().filter(|(_, inbox)| of_user(inbox));
+        unwritten.map(row).collect()
     }
 
     pub(super) fn unwritten(&mut self) -> Unwritten {

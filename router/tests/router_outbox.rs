@@ -1,0 +1,325 @@
+//! The outbox of a device over a whole router: pages, receipts, restarts, time, and a store that is away.
+
+#![allow(clippy::unwrap_used, reason = "a test that can not go on panics")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "receipts are written by a thread, now and then"
+)]
+
+mod router_support;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rookery_router::log::Partition;
+use rookery_router::{Config, Request, RouterHandle, start, start_shared};
+use rookery_wire::proto;
+use router_support::group_log::{Brokers, GroupLog, PARTITIONS};
+use router_support::group_store::{GroupStore, Services};
+use router_support::*;
+use tempfile::TempDir;
+
+const ANN: u64 = 7;
+const NOT_MEMBER: u16 = 101;
+const UNAVAILABLE: u16 = 203;
+
+/// A router whose receipts are written in no time.
+struct Stage {
+    dir: TempDir,
+    clock: Arc<HandClock>,
+    mailbox: Arc<Mailbox>,
+    router: RouterHandle,
+}
+
+impl Stage {
+    fn new() -> Stage {
+        Stage::over(TempDir::new().unwrap(), HandClock::new(), &|_| {})
+    }
+
+    fn over(dir: TempDir, clock: Arc<HandClock>, change: &dyn Fn(&mut Config)) -> Stage {
+        let (mut config, mailbox) = (config(dir.path()), Mailbox::new());
+        config.clock = clock.clone();
+        config.receipts_interval = Duration::from_millis(20);
+        change(&mut config);
+        let router = start(config, mailbox.clone()).unwrap();
+        Stage {
+            dir,
+            clock,
+            mailbox,
+            router,
+        }
+    }
+
+    fn client(&self, user_id: u64) -> Client {
+        Client::new(&self.router, &self.mailbox, user_id)
+    }
+
+    fn restart(self) -> Stage {
+        self.router.close();
+        let Stage { dir, clock, .. } = self;
+        Stage::over(dir, clock, &|_| {})
+    }
+
+    /// Conversations of Ann with 11, 12, …; and in turns so many messages in all of them.
+    fn chats(&self, chats: u64, messages: u64) -> Vec<u64> {
+        let peers: Vec<Client> = (11..11 + chats).map(|user| self.client(user)).collect();
+        let ids: Vec<u64> = peers
+            .iter()
+            .map(|peer| peer.direct(1, ANN).conversation_id)
+            .collect();
+        for i in 0..messages {
+            let at = usize::try_from(i % chats).unwrap();
+            peers[at].acked(ids[at], i, &i.to_le_bytes());
+            self.clock.forward(3);
+        }
+        ids
+    }
+
+    fn wait_written(&self, receipts: u64) {
+        let end = Instant::now() + PATIENCE;
+        while self.router.counters().receipts.value() < receipts {
+            assert!(Instant::now() < end, "receipts are not written");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// The numbers that `chats` gave messages, in the order of a page.
+fn numbers(messages: &[proto::Deliver]) -> Vec<u64> {
+    messages.iter().map(|it| it.client_msg_id).collect()
+}
+
+fn newest_first(range: std::ops::Range<u64>) -> Vec<u64> {
+    range.rev().collect()
+}
+
+#[test]
+fn pages_go_through_all_conversations_newest_first() {
+    let stage = Stage::new();
+    let ids = stage.chats(5, 250);
+    let ann = stage.client(ANN);
+    let first = ann.outbox(0, 100);
+    assert_eq!((first.request_id, first.has_more), (80, 1));
+    assert_eq!(numbers(&first.messages), newest_first(150..250));
+    assert_eq!(first.messages[0].payload, 249_u64.to_le_bytes());
+    assert_eq!(first.needs_full_sync, 1, "it never acked anything");
+    // The first conversation is received: what follows is thinner, and nothing comes twice.
+    ann.received(ids[0], 50);
+    let second = ann.outbox(first.messages[99].message_id, 100);
+    let wanted = newest_first(0..150).into_iter().filter(|it| it % 5 != 0);
+    let wanted: Vec<u64> = wanted.collect();
+    assert_eq!(numbers(&second.messages), wanted[..100]);
+    assert_eq!((second.has_more, second.needs_full_sync), (1, 0));
+    let third = ann.outbox(second.messages[99].message_id, 100);
+    assert_eq!(numbers(&third.messages), wanted[100..]);
+    assert_eq!((third.has_more, third.needs_full_sync), (0, 0));
+    // The same cursor again gives the same page.
+    let again = ann.outbox(second.messages[99].message_id, 100);
+    assert_eq!(again, third);
+    assert_eq!(ann.outbox(0, 0).messages.len(), 1, "0 is taken as 1");
+    assert_eq!(ann.outbox(u64::MAX, u32::MAX).messages.len(), 100);
+    assert_eq!(ann.outbox(1, 100).messages, []);
+    // Another device of hers has its own outbox, a peer's is another one's, a stranger has nothing.
+    let (all, needs_full_sync) = ann.on_device(2).whole_outbox(100);
+    assert_eq!((all.len(), needs_full_sync), (250, true));
+    assert_eq!(stage.client(11).whole_outbox(100).0.len(), 50);
+    assert_eq!(stage.client(99).whole_outbox(100), (Vec::new(), true));
+    // All received: nothing is left until the next message.
+    for &id in &ids {
+        ann.received(id, 50);
+    }
+    assert_eq!(ann.whole_outbox(100), (Vec::new(), false));
+    stage.client(12).acked(ids[1], 900, b"news");
+    assert_eq!(numbers(&ann.whole_outbox(100).0), [900]);
+}
+
+#[test]
+fn receipts_survive_a_restart_and_never_go_back() {
+    let stage = Stage::new();
+    let ids = stage.chats(2, 40);
+    let ann = stage.client(ANN);
+    ann.received(ids[0], 15);
+    ann.received(ids[0], 12);
+    ann.received(ids[1], 20);
+    stage.wait_written(2);
+    ann.received(ids[0], 14);
+    // Not written yet, and written at the end.
+    ann.received(ids[0], 16);
+    let stage = stage.restart();
+    let (left, needs_full_sync) = stage.client(ANN).whole_outbox(3);
+    assert_eq!(numbers(&left), [38, 36, 34, 32]);
+    assert!(!needs_full_sync);
+    assert_eq!(stage.router.counters().receipts_dropped.value(), 0);
+}
+
+#[test]
+fn an_ack_above_the_head_is_cut_and_one_of_strangers_is_refused() {
+    let stage = Stage::new();
+    let ids = stage.chats(2, 10);
+    let (ann, stranger) = (stage.client(ANN), stage.client(99));
+    for (conversation_id, seq) in [(ids[0], 1), (ids[0], u64::MAX), (12_345, 1), (0, 0)] {
+        stranger.received(conversation_id, seq);
+    }
+    for _ in 0..3 {
+        let Frame::Error(error) = stranger.next() else {
+            panic!()
+        };
+        assert_eq!((error.code, error.request_id), (NOT_MEMBER, 0));
+    }
+    ann.received(ids[0], u64::MAX);
+    ann.received(ids[1], 0);
+    stage.wait_written(1);
+    // What comes after the head of then is not received.
+    stage.client(11).acked(ids[0], 500, b"later");
+    assert_eq!(numbers(&ann.whole_outbox(100).0), [500, 9, 7, 5, 3, 1]);
+    assert_eq!(stage.router.counters().receipts.value(), 1);
+    assert!(!stage.mailbox.has_answer(ann.caller.conn));
+}
+
+#[test]
+fn an_outbox_ends_at_a_thousand_messages_and_says_so() {
+    let stage = Stage::new();
+    let ids = stage.chats(3, 1_000);
+    let ann = stage.client(ANN);
+    ann.received(ids[0], 1);
+    let (all, needs_full_sync) = ann.whole_outbox(100);
+    assert_eq!(numbers(&all), newest_first(1..1_000));
+    assert!(!needs_full_sync);
+    for i in 0..6 {
+        stage.client(12).acked(ids[1], 5_000 + i, b"more");
+        stage.clock.forward(3);
+    }
+    let page = ann.outbox(0, 100);
+    assert_eq!(
+        page.needs_full_sync, 1,
+        "it is clear from the first page on"
+    );
+    let (all, needs_full_sync) = ann.whole_outbox(77);
+    assert_eq!((all.len(), needs_full_sync), (1_000, true));
+    assert_eq!(all.last().unwrap().client_msg_id, 6);
+    // With one conversation received there is room for all of the others.
+    ann.received(ids[0], 334);
+    let (all, needs_full_sync) = ann.whole_outbox(100);
+    assert_eq!((all.len(), needs_full_sync), (672, false));
+}
+
+#[test]
+fn thirty_days_end_messages_and_receipts() {
+    let stage = Stage::new();
+    let ids = stage.chats(2, 20);
+    let ann = stage.client(ANN);
+    ann.received(ids[0], 10);
+    ann.received(ids[1], 3);
+    stage.wait_written(2);
+    stage.clock.forward(29 * DAY_MS);
+    // To ask is to be there: the quiet conversation's receipt lives on.
+    assert_eq!(ann.whole_outbox(100).0.len(), 7);
+    stage.wait_written(4);
+    stage.client(12).acked(ids[1], 700, b"after 29 days");
+    stage.clock.forward(2 * DAY_MS);
+    let (all, needs_full_sync) = ann.whole_outbox(100);
+    assert_eq!(numbers(&all), [700]);
+    assert!(needs_full_sync, "seven are too old for the outbox");
+    // Synced by other ways, and acked.
+    ann.received(ids[1], 11);
+    assert_eq!(ann.whole_outbox(100), (Vec::new(), false));
+    stage.wait_written(5);
+    // Away for too long: nobody knows what it has.
+    stage.clock.forward(31 * DAY_MS);
+    stage.client(11).acked(ids[0], 800, b"after two months");
+    let (all, needs_full_sync) = ann.whole_outbox(100);
+    assert_eq!(numbers(&all), [800]);
+    assert!(needs_full_sync);
+    let stage = stage.restart();
+    assert!(stage.client(ANN).whole_outbox(100).1);
+}
+
+#[test]
+fn pages_keep_to_their_bytes() {
+    let small = |config: &mut Config| config.page_bytes_max = 10_000;
+    let stage = Stage::over(TempDir::new().unwrap(), HandClock::new(), &small);
+    let ids = stage.chats(2, 2);
+    for i in 0..20 {
+        let at = i % 2;
+        let peer = stage.client(11 + at);
+        peer.acked(ids[usize::try_from(at).unwrap()], 100 + i, &vec![1; 3_000]);
+        stage.clock.forward(3);
+    }
+    stage.client(12).acked(ids[1], 200, &vec![2; 30_000]);
+    let ann = stage.client(ANN);
+    let page = ann.outbox(0, 100);
+    assert_eq!((numbers(&page.messages), page.has_more), (vec![200], 1));
+    let page = ann.outbox(page.messages[0].message_id, 100);
+    assert_eq!(numbers(&page.messages), newest_first(117..120));
+    let (all, _) = ann.whole_outbox(100);
+    let mut wanted = vec![200];
+    wanted.extend(newest_first(100..120));
+    wanted.extend([1, 0]);
+    assert_eq!(numbers(&all), wanted);
+}
+
+/// One conversation more than a round looks into, twice.
+#[test]
+fn many_conversations_with_one_message_each() {
+    let stage = Stage::new();
+    stage.chats(65, 130);
+    let (all, _) = stage.client(ANN).whole_outbox(50);
+    assert_eq!(numbers(&all), newest_first(0..130));
+}
+
+#[test]
+fn a_store_that_is_away_keeps_acks_waiting_and_drops_what_has_no_room() {
+    let (brokers, services) = (Brokers::new(), Services::new());
+    let (dir, mailbox) = (TempDir::new().unwrap(), Mailbox::new());
+    let mut config = config(dir.path());
+    config.receipts_interval = Duration::from_millis(20);
+    config.receipts_max = 2;
+    config.close_grace = Duration::from_secs(5);
+    let store = GroupStore::new(&services);
+    let mut log = None;
+    let router = start_shared(config, mailbox.clone(), store, |acks, feed| {
+        Ok(log.insert(GroupLog::open(&brokers, acks, feed)).clone())
+    })
+    .unwrap();
+    let partitions: Vec<Partition> = (0..PARTITIONS).map(Partition).collect();
+    log.unwrap().assign(&partitions);
+    let (ann, bob) = (
+        Client::new(&router, &mailbox, ANN),
+        Client::new(&router, &mailbox, 8),
+    );
+    let id = bob.direct(1, ANN).conversation_id;
+    for i in 0..10 {
+        bob.acked(id, i, b"hello");
+    }
+    assert_eq!(numbers(&ann.whole_outbox(4).0), newest_first(0..10));
+    services.store_away.store(true, Ordering::SeqCst);
+    for seq in [3, 6, 4] {
+        ann.received(id, seq);
+    }
+    let refused = ann.refused(Request::Outbox(proto::Outbox {
+        request_id: 80,
+        before_message_id: 0,
+        limit: 1,
+    }));
+    assert_eq!((refused.code, refused.request_id), (UNAVAILABLE, 80));
+    assert!(refused.retry_after_ms > 0);
+    // Two entries have room: a third device's is dropped.
+    for device_id in [2, 3] {
+        bob.on_device(device_id).received(id, 1);
+    }
+    let end = Instant::now() + PATIENCE;
+    while router.counters().receipts_dropped.value() == 0 {
+        assert!(Instant::now() < end, "nothing is dropped");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    services.store_away.store(false, Ordering::SeqCst);
+    assert_eq!(numbers(&ann.whole_outbox(100).0), newest_first(6..10));
+    while router.counters().receipts.value() < 2 {
+        assert!(Instant::now() < end, "receipts are not written");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(router.counters().receipts_dropped.value(), 1);
+    assert_eq!(numbers(&ann.whole_outbox(100).0), newest_first(6..10));
+    router.close();
+}
