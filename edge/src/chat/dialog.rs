@@ -140,9 +140,7 @@ impl Dialog {
                 nonce: ping.nonce.to_native(),
             })),
             ServerFrame::Error(error) => self.on_error(&proto::owned(error), out),
-            ServerFrame::Pong(_)
-            | ServerFrame::Conversations(_)
-            | ServerFrame::OutboxPage(_) => {}
+            ServerFrame::Pong(_) | ServerFrame::Conversations(_) | ServerFrame::OutboxPage(_) => {}
         }
     }
 
