@@ -141,9 +141,10 @@ impl<'a> Bench<'a> {
     }
 
     fn all(&self, connections: u32, began: Instant) -> Result<Performance> {
-        let producer = self.producer()?;
         let distributed = self.form(Form::Distributed)?;
         let many = self.many(connections)?;
+        // After them, when the brokers are as warm as they were for the server.
+        let producer = self.producer()?;
         let embedded = self.form(Form::Embedded)?;
         Ok(Performance {
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
