@@ -8,6 +8,9 @@ use rdkafka::ClientConfig;
 
 use crate::log::LogError;
 
+/// The greatest value of librdkafka's own bounds.
+const LIMIT: usize = i32::MAX as usize;
+
 /// How the log is reached and how it behaves. The defaults suit brokers in the same region.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Options {
@@ -224,13 +227,20 @@ impl Options {
                 "message.max.bytes",
                 self.message_bytes_max().max(1_000_000).to_string(),
             )
+            // The bounds are ours (`Held`). librdkafka counts a record until its report is thrown away, which
+            // is after we have answered it and sent another: so it may count twice as many.
             .set(
                 "queue.buffering.max.messages",
-                self.queue_records_max.to_string(),
+                self.queue_records_max
+                    .saturating_mul(2)
+                    .min(LIMIT)
+                    .to_string(),
             )
             .set(
                 "queue.buffering.max.kbytes",
-                (self.queue_bytes_max / 1024 + 1).to_string(),
+                (self.queue_bytes_max.saturating_mul(2) / 1024 + 1)
+                    .min(LIMIT)
+                    .to_string(),
             );
         config
     }
