@@ -56,6 +56,26 @@ pub(super) fn open_commit_log(config: &Config, sink: Box<dyn Sink>) -> Result<Op
     Ok((Arc::new(log), recovered))
 }
 
+/// What the log's answers need, which come from the moment it is open.
+struct Answering {
+    pending: Arc<Mutex<Pending>>,
+    progress: Arc<Progress>,
+    dispatch: Arc<Dispatch>,
+    counters: Arc<Counters>,
+}
+
+impl Answering {
+    fn new(outlet: Arc<dyn Outlet>) -> Self {
+        let counters = Arc::new(Counters::default());
+        Self {
+            pending: Arc::default(),
+            progress: Arc::default(),
+            dispatch: Arc::new(Dispatch::new(outlet, Arc::clone(&counters))),
+            counters,
+        }
+    }
+}
+
 /// Everything that the threads share.
 struct Parts {
     config: Config,
@@ -79,17 +99,14 @@ pub(super) fn start(
 ) -> Result<RouterHandle, StartError> {
     check(&config)?;
     let lock = lock(&config.data_dir)?;
-    let counters = Arc::new(Counters::default());
-    let pending = Arc::new(Mutex::new(Pending::default()));
-    let progress = Arc::new(Progress::default());
-    let dispatch = Arc::new(Dispatch::new(outlet, Arc::clone(&counters)));
+    let answering = Answering::new(outlet);
     // Each commit has a record that is in flight, so this queue is never full.
     let (work, to_apply) = bounded(config.in_flight_max + 2);
     let sink = AckSink {
-        pending: Arc::clone(&pending),
-        progress: Arc::clone(&progress),
-        dispatch: Arc::clone(&dispatch),
-        counters: Arc::clone(&counters),
+        pending: Arc::clone(&answering.pending),
+        progress: Arc::clone(&answering.progress),
+        dispatch: Arc::clone(&answering.dispatch),
+        counters: Arc::clone(&answering.counters),
         work: work.clone(),
         gathered: Committed::default(),
         tickets: Vec::new(),
@@ -102,19 +119,7 @@ pub(super) fn start(
     );
     store.note_time(config.clock.now_ms());
     let position = recovery::recover(log.as_ref(), &recovered, &store, &store_dir)?;
-    let parts = Parts {
-        queued: Arc::new(QueuedBytes::new(config.intake_bytes_max)),
-        store_failed: Arc::default(),
-        space_low: Arc::default(),
-        patience: None,
-        config,
-        store,
-        log,
-        pending,
-        progress,
-        dispatch,
-        counters,
-    };
+    let parts = Parts::new(config, store, log, answering, None);
     let applier = parts.applier(position, to_apply);
     let applying = Applying {
         run: Box::new(move || applier.run()),
@@ -138,15 +143,12 @@ pub(super) fn start_shared(
 ) -> Result<RouterHandle, StartError> {
     check_limits(&config)?;
     let lock = lock(&config.data_dir)?;
-    let counters = Arc::new(Counters::default());
-    let pending = Arc::new(Mutex::new(Pending::default()));
-    let progress = Arc::new(Progress::default());
-    let dispatch = Arc::new(Dispatch::new(outlet, Arc::clone(&counters)));
+    let answering = Answering::new(outlet);
     let acker = Acker {
-        pending: Arc::clone(&pending),
-        progress: Arc::clone(&progress),
-        dispatch: Arc::clone(&dispatch),
-        counters: Arc::clone(&counters),
+        pending: Arc::clone(&answering.pending),
+        progress: Arc::clone(&answering.progress),
+        dispatch: Arc::clone(&answering.dispatch),
+        counters: Arc::clone(&answering.counters),
         tickets: Vec::new(),
         late: VecDeque::new(),
         answered: (0, 0),
@@ -155,19 +157,7 @@ pub(super) fn start_shared(
     let position = store.position().map_err(service)?;
     let (feed, fed) = crossbeam::channel::bounded(FED_MAX);
     let log = open_log(Box::new(acker), Box::new(Feeder(feed))).map_err(recovery::log_error)?;
-    let parts = Parts {
-        queued: Arc::new(QueuedBytes::new(config.intake_bytes_max)),
-        store_failed: Arc::default(),
-        space_low: Arc::default(),
-        patience: Some(READ_PATIENCE),
-        config,
-        store,
-        log,
-        pending,
-        progress,
-        dispatch,
-        counters,
-    };
+    let parts = Parts::new(config, store, log, answering, Some(READ_PATIENCE));
     let closing = Arc::new(AtomicBool::new(false));
     let commits = Arc::new(Commits::new(
         Arc::clone(&parts.store),
@@ -203,6 +193,28 @@ pub(super) fn start_shared(
 }
 
 impl Parts {
+    fn new(
+        config: Config,
+        store: Arc<dyn Store>,
+        log: Arc<dyn Log>,
+        answering: Answering,
+        patience: Option<Duration>,
+    ) -> Self {
+        Self {
+            queued: Arc::new(QueuedBytes::new(config.intake_bytes_max)),
+            store_failed: Arc::default(),
+            space_low: Arc::default(),
+            patience,
+            config,
+            store,
+            log,
+            pending: answering.pending,
+            progress: answering.progress,
+            dispatch: answering.dispatch,
+            counters: answering.counters,
+        }
+    }
+
     fn serve(
         self,
         position: Position,
