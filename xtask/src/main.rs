@@ -18,6 +18,7 @@ mod performance;
 mod process;
 mod screen;
 mod services;
+mod serving;
 mod test;
 mod tidy;
 mod tools;
