@@ -3,17 +3,23 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// The terminal, or a log file: then nothing moves and only headings and results are printed.
 pub(crate) struct Screen {
-    moving: bool,
+    /// A line for each step that runs.
+    steps: MultiProgress,
 }
 
 impl Screen {
     pub(crate) fn new() -> Self {
+        let target = if std::io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         Self {
-            moving: std::io::stderr().is_terminal(),
+            steps: MultiProgress::with_draw_target(target),
         }
     }
 
@@ -29,11 +35,7 @@ impl Screen {
 
     /// A step that takes a while. Its line shows the last thing that the step said.
     pub(crate) fn step(&self, name: &str) -> Step {
-        let bar = if self.moving {
-            ProgressBar::new_spinner()
-        } else {
-            ProgressBar::hidden()
-        };
+        let bar = self.steps.add(ProgressBar::new_spinner());
         if let Ok(style) =
             ProgressStyle::with_template("   {spinner} {prefix} {elapsed} {wide_msg}")
         {

@@ -1,13 +1,15 @@
-//! The group `fuzz`: each libFuzzer target of `fuzz/` for a minute, from its committed corpus.
+//! The group `fuzz`: each libFuzzer target of `fuzz/` for a minute, from its committed corpus; as many at once
+//! as there are cores.
 //!
 //! The targets are those of `cargo fuzz`, built without its sanitizers: the code under test has no
 //! `unsafe`, so that panics and broken assertions are what is looked for, and the pinned stable
 //! compiler is enough. The flags below are the ones that `cargo fuzz build --sanitizer none` gives.
 
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use super::tally::Tally;
 use crate::checkout::Checkout;
@@ -34,11 +36,26 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \
 pub(super) fn run(checkout: &Checkout, screen: &Screen) -> Result<Tally> {
     let targets = targets(checkout)?;
     build(checkout, screen)?;
+    let cores = thread::available_parallelism().map_or(1, usize::from);
     let mut tally = Tally::default();
-    for target in targets {
-        tally.add(one(checkout, screen, &target)?);
+    for at_once in targets.chunks(cores) {
+        for ran in side_by_side(checkout, screen, at_once) {
+            tally.add(ran?);
+        }
     }
     Ok(tally.with_verdict(true, ""))
+}
+
+fn side_by_side(checkout: &Checkout, screen: &Screen, targets: &[String]) -> Vec<Result<Tally>> {
+    thread::scope(|scope| {
+        let start = |target| scope.spawn(move || one(checkout, screen, target));
+        let running: Vec<_> = targets.iter().map(start).collect();
+        let died = |_| Err(anyhow!("the thread that watches a target died"));
+        let ended = running.into_iter();
+        ended
+            .map(|running| running.join().unwrap_or_else(died))
+            .collect()
+    })
 }
 
 /// The names of the files in `fuzz/fuzz_targets`, which are the names of the binaries.
