@@ -21,11 +21,17 @@ const TEST: [&str; 5] = [
     "--no-fail-fast",
 ];
 
-/// Everything but the targets that need services, whose manifests say `test = false`.
+/// Everything but the targets that need services, whose manifests say `test = false`. Examples are not built:
+/// there is no test in them, and clippy has checked them.
 pub(super) fn run(checkout: &Checkout, screen: &Screen) -> Result<Tally> {
     let mut command = checkout.cargo();
-    command.args(TEST);
-    counted(checkout, screen, Group::Rust, &mut command)
+    command.args(TEST).args(["--lib", "--bins", "--tests"]);
+    let mut tally = counted(checkout, screen, Group::Rust, "cargo", &mut command)?;
+    // Cargo runs what stands in documentation by itself only.
+    let mut command = checkout.cargo();
+    command.args(TEST).arg("--doc");
+    tally.add(counted(checkout, screen, Group::Rust, "doc", &mut command)?);
+    Ok(tally.with_verdict(true, ""))
 }
 
 /// The targets that need services, and no others.
@@ -39,27 +45,30 @@ pub(super) fn run_with_services(
         .args(TEST)
         .args(["--test", SERVICES])
         .envs(environment.iter().copied());
-    counted(checkout, screen, Group::Cluster, &mut command)
+    let tally = counted(checkout, screen, Group::Cluster, "cargo", &mut command)?;
+    Ok(tally.with_verdict(true, ""))
 }
 
+/// What the command's tests came to, with its output in the log `GROUP-LOG.log`.
 fn counted(
     checkout: &Checkout,
     screen: &Screen,
     group: Group,
+    log: &str,
     command: &mut Command,
 ) -> Result<Tally> {
     let step = screen.step("cargo test");
-    let log = checkout.logs().join(format!("{}-cargo.log", group.name()));
-    let ended = process::run(command, &log, group.limit(), &step);
+    let log = format!("{}-{log}.log", group.name());
+    let ended = process::run(command, &checkout.logs().join(log), group.limit(), &step);
     step.end();
     let ended = ended?;
     let mut tally = count(&ended.lines);
-    if tally.failed > 0 {
-        tally
-            .notes
-            .push(format!("full output in {}", ended.log.display()));
+    if !ended.success {
+        tally = tally.with_verdict(false, &ended.tail(60));
+        let log = ended.log.display();
+        tally.notes.push(format!("full output in {log}"));
     }
-    Ok(tally.with_verdict(ended.success, &ended.tail(60)))
+    Ok(tally)
 }
 
 /// Sums the lines "test result: ok. 12 passed; 0 failed; 0 ignored; …" and names what failed. An ignored
