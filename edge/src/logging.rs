@@ -3,7 +3,10 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{fmt, registry};
 
 use crate::config::{Log, LogFormat};
 
@@ -12,7 +15,7 @@ use crate::config::{Log, LogFormat};
 pub enum LoggingError {
     /// `log.filter` is none.
     #[error("log.filter is no filter: {0}")]
-    Filter(#[from] tracing_subscriber::filter::ParseError),
+    Filter(#[from] ParseError),
     /// It was set up before, in this process.
     #[error("logging is set up twice")]
     Twice,
@@ -20,17 +23,17 @@ pub enum LoggingError {
 
 /// Sets up logging for the whole process.
 pub fn init(log: &Log) -> Result<(), LoggingError> {
-    let filter = EnvFilter::builder().parse(&log.filter)?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let lines = registry().with(log.filter.parse::<Targets>()?);
+    let text = fmt::layer().with_writer(std::io::stderr);
     let set = match log.format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => lines
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .try_init(),
+        LogFormat::Text => {
+            let text = text.with_ansi(std::io::stderr().is_terminal());
+            lines.with(text).try_init()
+        }
+        LogFormat::Json => {
+            let json = text.json().flatten_event(true).with_current_span(false);
+            lines.with(json).try_init()
+        }
     };
     set.map_err(|_| LoggingError::Twice)
 }

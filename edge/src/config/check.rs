@@ -277,7 +277,11 @@ fn rest(config: &Config, found: &mut Vec<(Key, String)>) {
         );
         found.push((("router", "store_cache_bytes"), message));
     }
-    if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&config.log.filter) {
+    if let Err(error) = config
+        .log
+        .filter
+        .parse::<tracing_subscriber::filter::Targets>()
+    {
         found.push((("log", "filter"), format!("is no filter: {error}")));
     }
 }

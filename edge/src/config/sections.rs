@@ -195,7 +195,7 @@ pub struct Log {
     pub kind: LogKind,
     /// For people or for machines.
     pub format: LogFormat,
-    /// Levels by module, as `tracing_subscriber::EnvFilter` has them.
+    /// Levels by module, as `tracing_subscriber::filter::Targets` has them.
     pub filter: String,
 }
 

@@ -1,6 +1,6 @@
 //! What TLS costs: bytes of heap per idle session by a counting allocator, nanoseconds of CPU per
 //! record, handshakes per second of CPU.
-//! `cargo run --release -p rookery-wire --example tls_cost`
+//! `cargo run --release --manifest-path benches/peers/Cargo.toml --bin tls-cost`
 //!
 //! Both ends of a handshake run on one thread, so a handshake here is a server's and a client's.
 
