@@ -91,13 +91,34 @@ fn not_here<T>() -> Result<T, StoreError> {
     })
 }
 
+/// What the store answers as [`Cql`] does.
+macro_rules! as_cql {
+    ($(fn $name:ident($($argument:ident: $form:ty),*) -> $answer:ty;)*) => {$(
+        fn $name(&self, $($argument: $form),*) -> Result<$answer, StoreError> {
+            self.runtime.block_on(self.cql.$name($($argument),*))
+        }
+    )*};
+}
+
 impl Store for CqlStore {
+    as_cql! {
+        fn head(conversation_id: u64) -> Head;
+        fn known(sender: u64, client_msg_id: u64) -> Option<Known>;
+        fn placed(conversation_id: u64, message_id: u64) -> Option<Placed>;
+        fn placed_by_sender(sender: u64, client_msg_id: u64) -> Option<Placed>;
+        fn since(conversation_id: u64, have_seq: u64, bound: Bound) -> (Head, Slice);
+        fn before(conversation_id: u64, before: u64, bound: Bound) -> Slice;
+        fn numbers_below(asked: &[Below]) -> Vec<Vec<Numbered>>;
+        fn receive(receipts: &[Receipt], now_ms: u64) -> ();
+        fn unread(user_id: u64, received: &HashMap<u64, u64>) -> Vec<InboxRow>;
+    }
+
     fn position(&self) -> Result<Position, StoreError> {
         self.runtime.block_on(self.cql.position(NODE))
     }
 
-    fn head(&self, conversation_id: u64) -> Result<Head, StoreError> {
-        self.runtime.block_on(self.cql.head(conversation_id))
+    fn receipts(&self, user: u64, device: u32, _now_ms: u64) -> Result<Vec<Received>, StoreError> {
+        self.runtime.block_on(self.cql.receipts(user, device))
     }
 
     fn members(&self, _conversation_id: u64) -> Result<Option<Arc<[u64]>>, StoreError> {
@@ -108,70 +129,12 @@ impl Store for CqlStore {
         not_here()
     }
 
-    fn known(&self, sender: u64, client_msg_id: u64) -> Result<Option<Known>, StoreError> {
-        self.runtime.block_on(self.cql.known(sender, client_msg_id))
-    }
-
     fn opened(&self, _key: OpenKey) -> Result<Option<u64>, StoreError> {
         not_here()
     }
 
-    fn placed(&self, conversation_id: u64, message_id: u64) -> Result<Option<Placed>, StoreError> {
-        self.runtime
-            .block_on(self.cql.placed(conversation_id, message_id))
-    }
-
-    fn placed_by_sender(
-        &self,
-        sender: u64,
-        client_msg_id: u64,
-    ) -> Result<Option<Placed>, StoreError> {
-        self.runtime
-            .block_on(self.cql.placed_by_sender(sender, client_msg_id))
-    }
-
     fn forget(&self) {
         self.cql.forget();
-    }
-
-    fn since(
-        &self,
-        conversation_id: u64,
-        have_seq: u64,
-        bound: Bound,
-    ) -> Result<(Head, Slice), StoreError> {
-        self.runtime
-            .block_on(self.cql.since(conversation_id, have_seq, bound))
-    }
-
-    fn before(&self, conversation_id: u64, before: u64, bound: Bound) -> Result<Slice, StoreError> {
-        self.runtime
-            .block_on(self.cql.before(conversation_id, before, bound))
-    }
-
-    fn numbers_below(&self, asked: &[Below]) -> Result<Vec<Vec<Numbered>>, StoreError> {
-        self.runtime.block_on(self.cql.numbers_below(asked))
-    }
-
-    fn receive(&self, receipts: &[Receipt], now_ms: u64) -> Result<(), StoreError> {
-        self.runtime.block_on(self.cql.receive(receipts, now_ms))
-    }
-
-    fn receipts(
-        &self,
-        user_id: u64,
-        device_id: u32,
-        _now_ms: u64,
-    ) -> Result<Vec<Received>, StoreError> {
-        self.runtime.block_on(self.cql.receipts(user_id, device_id))
-    }
-
-    fn unread(
-        &self,
-        user_id: u64,
-        received: &HashMap<u64, u64>,
-    ) -> Result<Vec<InboxRow>, StoreError> {
-        self.runtime.block_on(self.cql.unread(user_id, received))
     }
 
     fn conversations(
