@@ -48,8 +48,10 @@ pub(super) fn run(checkout: &Checkout, screen: &Screen) -> Result<Tally> {
 
 fn side_by_side(checkout: &Checkout, screen: &Screen, targets: &[String]) -> Vec<Result<Tally>> {
     thread::scope(|scope| {
-        let start = |target| scope.spawn(move || one(checkout, screen, target));
-        let running: Vec<_> = targets.iter().map(start).collect();
+        let running: Vec<_> = targets
+            .iter()
+            .map(|target| scope.spawn(move || one(checkout, screen, target)))
+            .collect();
         let died = |_| Err(anyhow!("the thread that watches a target died"));
         let ended = running.into_iter();
         ended
