@@ -13,3 +13,31 @@ pub struct Problem {
     /// What to do about it, in one sentence.
     pub advice: String,
 }
+
+impl Problem {
+    /// One with which the router cannot work.
+    pub(crate) fn fatal(
+        service: &'static str,
+        what: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self {
+            service,
+            fatal: true,
+            what: what.into(),
+            advice: advice.into(),
+        }
+    }
+
+    /// One with which it works.
+    pub(crate) fn warning(
+        service: &'static str,
+        what: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self {
+            fatal: false,
+            ..Self::fatal(service, what, advice)
+        }
+    }
+}

@@ -140,18 +140,9 @@ fn address(config: &tokio_postgres::Config) -> String {
 }
 
 fn fatal(what: String, advice: &str) -> Problem {
-    problem(true, what, advice)
+    Problem::fatal(SERVICE, what, advice)
 }
 
 fn warning(what: String, advice: &str) -> Problem {
-    problem(false, what, advice)
-}
-
-fn problem(fatal: bool, what: String, advice: &str) -> Problem {
-    Problem {
-        service: SERVICE,
-        fatal,
-        what,
-        advice: advice.to_owned(),
-    }
+    Problem::warning(SERVICE, what, advice)
 }

@@ -107,20 +107,11 @@ fn problem_of(address: &str, error: &RedisError) -> Problem {
 }
 
 fn fatal(what: String, advice: &str) -> Problem {
-    problem(true, what, advice)
+    Problem::fatal(SERVICE, what, advice)
 }
 
 fn warning(what: String, advice: &str) -> Problem {
-    problem(false, what, advice)
-}
-
-fn problem(fatal: bool, what: String, advice: &str) -> Problem {
-    Problem {
-        service: SERVICE,
-        fatal,
-        what,
-        advice: advice.to_owned(),
-    }
+    Problem::warning(SERVICE, what, advice)
 }
 
 #[cfg(test)]

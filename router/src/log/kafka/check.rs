@@ -25,7 +25,7 @@ const RETENTION_MS_MIN: i64 = 7 * 24 * 3600 * 1000;
 #[must_use]
 pub fn check(options: &Options) -> Vec<Problem> {
     if let Err(LogError::Options(what)) = options.check() {
-        return vec![problem(true, what, "Correct it in [kafka].")];
+        return vec![fatal(what, "Correct it in [kafka].")];
     }
     let mut problems = silent(&options.brokers);
     if problems.len() == options.brokers.len() {
@@ -34,7 +34,7 @@ pub fn check(options: &Options) -> Vec<Problem> {
     }
     let topic = options.messages();
     match metadata(options, &topic) {
-        Err((trouble, what)) => problems.push(problem(true, what, trouble.advice())),
+        Err((trouble, what)) => problems.push(fatal(what, trouble.advice())),
         Ok(found) => {
             problems.extend(advertised(options, &found));
             check_topics(options, &found, &mut problems);
@@ -43,13 +43,12 @@ pub fn check(options: &Options) -> Vec<Problem> {
     problems
 }
 
-fn problem(fatal: bool, what: impl Into<String>, advice: impl Into<String>) -> Problem {
-    Problem {
-        service: SERVICE,
-        fatal,
-        what: what.into(),
-        advice: advice.into(),
-    }
+fn fatal(what: impl Into<String>, advice: impl Into<String>) -> Problem {
+    Problem::fatal(SERVICE, what, advice)
+}
+
+fn warning(what: impl Into<String>, advice: impl Into<String>) -> Problem {
+    Problem::warning(SERVICE, what, advice)
 }
 
 /// The brokers of the list that take no connection.
@@ -57,8 +56,7 @@ fn silent(brokers: &[String]) -> Vec<Problem> {
     let unreachable = brokers.iter().filter_map(|broker| {
         let why = connect(broker).err()?;
         let what = format!("the broker {broker} cannot be reached: {why}");
-        Some(problem(
-            false,
+        Some(warning(
             what,
             "Start it, open the way to it, or correct brokers in [kafka].",
         ))
@@ -105,10 +103,10 @@ fn check_topics(options: &Options, found: &Metadata, problems: &mut Vec<Problem>
     if let Ok(found) = metadata(options, &letters)
         && let Some((trouble, what)) = refusal(&found, &letters)
     {
-        problems.push(problem(true, what, trouble.advice()));
+        problems.push(fatal(what, trouble.advice()));
     }
     if let Some((trouble, what)) = refusal(found, &messages) {
-        problems.push(problem(true, what, trouble.advice()));
+        problems.push(fatal(what, trouble.advice()));
         return;
     }
     let Some(topic) = found.topics().iter().find(|topic| topic.name() == messages) else {
@@ -120,8 +118,7 @@ fn check_topics(options: &Options, found: &Metadata, problems: &mut Vec<Problem>
             let setting = |name: &str| settings.get(name).and_then(|entry| entry.value.clone());
             check_settings(options, replication, setting, problems);
         }
-        Err(why) => problems.push(problem(
-            false,
+        Err(why) => problems.push(warning(
             format!("the settings of {messages} cannot be read: {why}"),
             "Allow this user DescribeConfigs on the topic, or check them by hand.",
         )),
@@ -145,11 +142,10 @@ fn check_partitions(topic: &MetadataTopic, problems: &mut Vec<Problem>) -> usize
             "{orphans} of {} partitions of {name} have no leader",
             partitions.len()
         );
-        problems.push(problem(true, what, "Start the brokers that hold them."));
+        problems.push(fatal(what, "Start the brokers that hold them."));
     }
     if partitions.len() < PARTITIONS_MIN {
-        problems.push(problem(
-            false,
+        problems.push(warning(
             format!(
                 "{name} has {} partitions; at most so many processes consume",
                 partitions.len()
@@ -161,9 +157,7 @@ fn check_partitions(topic: &MetadataTopic, problems: &mut Vec<Problem>) -> usize
         ));
     }
     if copies < REPLICATION as usize {
-        problems.push(problem(
-            false,
-            format!("{name} has a replication factor of {copies}; acked messages are lost with the disks of {copies} brokers"),
+        problems.push(warning(format!("{name} has a replication factor of {copies}; acked messages are lost with the disks of {copies} brokers"),
             "Give it a factor of 3 on three brokers or more (kafka-reassign-partitions.sh).",
         ));
     }
@@ -196,42 +190,36 @@ fn check_settings(
     let copies = copies as i64;
     match number("min.insync.replicas") {
         // Since Kafka 4 the smaller number counts; before, nothing could be written.
-        Some(min) if min > copies => problems.push(problem(
-            false,
+        Some(min) if min > copies => problems.push(warning(
             format!(
                 "{name} wants {min} replicas in sync and has {copies}: older brokers take nothing"
             ),
             "Give it a factor of 3 on three brokers or more (kafka-reassign-partitions.sh).",
         )),
-        Some(min) if min == copies && copies > 1 => problems.push(problem(
-            false,
+        Some(min) if min == copies && copies > 1 => problems.push(warning(
             format!("{name} wants all {copies} replicas in sync: no broker may be away"),
             alter("min.insync.replicas=2"),
         )),
-        Some(min) if min < 2 && copies > 1 => problems.push(problem(
-            false,
+        Some(min) if min < 2 && copies > 1 => problems.push(warning(
             format!("{name} acks with {min} replica in sync: its loss loses acked messages"),
             alter("min.insync.replicas=2"),
         )),
         _ => {}
     }
     if setting("unclean.leader.election.enable").as_deref() == Some("true") {
-        problems.push(problem(
-            false,
+        problems.push(warning(
             format!("{name} may be led by a broker that has not all acked messages"),
             alter("unclean.leader.election.enable=false"),
         ));
     }
     if setting("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
-        problems.push(problem(
-            true,
+        problems.push(fatal(
             format!("{name} is compacted: it would keep one message of each conversation"),
             alter("cleanup.policy=delete"),
         ));
     }
     if let Some(kept) = number("retention.ms").filter(|kept| (0..RETENTION_MS_MIN).contains(kept)) {
-        problems.push(problem(
-            false,
+        problems.push(warning(
             format!(
                 "{name} keeps records for {} hours, applied or not",
                 kept / 3_600_000
@@ -241,8 +229,7 @@ fn check_settings(
     }
     let bytes = options.message_bytes_max() as i64;
     if let Some(taken) = number("max.message.bytes").filter(|taken| *taken < bytes) {
-        problems.push(problem(
-            true,
+        problems.push(fatal(
             format!("{name} takes records of {taken} bytes; the longest of ours have {bytes}"),
             alter(&format!("max.message.bytes={bytes}")),
         ));

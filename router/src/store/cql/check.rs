@@ -18,24 +18,19 @@ const COPIES_MIN: u32 = 3;
 const CASSANDRA_MIN: (u32, u32) = (4, 0);
 const SCYLLA_MIN: (u32, u32) = (6, 0);
 
-fn problem(fatal: bool, what: String, advice: impl Into<String>) -> Problem {
-    Problem {
-        service: fault::SERVICE,
-        fatal,
-        what,
-        advice: advice.into(),
-    }
+fn fatal(what: impl Into<String>, advice: impl Into<String>) -> Problem {
+    Problem::fatal(fault::SERVICE, what, advice)
+}
+
+fn warning(what: impl Into<String>, advice: impl Into<String>) -> Problem {
+    Problem::warning(fault::SERVICE, what, advice)
 }
 
 /// Connects and looks: nodes, credentials, the servers' version, the keyspace with its copies, and the
 /// schema. Changes nothing.
 pub async fn check(options: &Options) -> Vec<Problem> {
     if let Err(error) = options.check() {
-        return vec![problem(
-            true,
-            error.to_string(),
-            "Change the [cql] section.",
-        )];
+        return vec![fatal(error.to_string(), "Change the [cql] section.")];
     }
     let session = match session::open(options).await {
         Ok(session) => session,
@@ -45,8 +40,7 @@ pub async fn check(options: &Options) -> Vec<Problem> {
                 options.nodes.join(", "),
                 options.username
             );
-            return vec![problem(
-                true,
+            return vec![fatal(
                 what,
                 "Check username and password, and that the role may log in.",
             )];
@@ -55,13 +49,12 @@ pub async fn check(options: &Options) -> Vec<Problem> {
             let what = format!("cannot reach {}: {error}", options.nodes.join(", "));
             let advice = "Check that the nodes run, that the addresses are those of their native transport \
                           (port 9042 unless configured), and that nothing between blocks it.";
-            return vec![problem(true, what, advice)];
+            return vec![fatal(what, advice)];
         }
     };
     match look(&session, options).await {
         Ok(problems) => problems,
-        Err(error) => vec![problem(
-            true,
+        Err(error) => vec![fatal(
             error.to_string(),
             "Check that the role may read `system` and `system_schema`.",
         )],
@@ -81,7 +74,7 @@ async fn look(session: &Session, options: &Options) -> Result<Vec<Problem>, Stor
             let what = format!("the keyspace `{}` is missing", options.keyspace);
             let advice = "Run `rookery migrate`, which creates it with the configured replication, or create \
                           it by hand and then run it.";
-            problems.push(problem(true, what, advice));
+            problems.push(fatal(what, advice));
             return Ok(problems);
         }
         Some(found) => problems.extend(found),
@@ -94,7 +87,7 @@ async fn look(session: &Session, options: &Options) -> Result<Vec<Problem>, Stor
             count(pending.len(), "migration"),
             pending.join(", ")
         );
-        problems.push(problem(true, what, "Run `rookery migrate`."));
+        problems.push(fatal(what, "Run `rookery migrate`."));
     }
     Ok(problems)
 }
@@ -123,7 +116,7 @@ async fn version(session: &Session) -> Result<Option<Problem>, StoreError> {
     Ok(old.then(|| {
         let what = format!("the servers run {name} {version}");
         let advice = format!("Use {name} {}.{} or newer.", least.0, least.1);
-        problem(false, what, advice)
+        warning(what, advice)
     }))
 }
 
@@ -145,8 +138,7 @@ fn nobody_in(session: &Session, datacenter: &str) -> Option<Problem> {
     there.dedup();
     (!there.contains(&datacenter)).then(|| {
         let what = format!("no node is in the datacenter `{datacenter}`");
-        problem(
-            true,
+        fatal(
             what,
             format!("The cluster's datacenters: {}.", there.join(", ")),
         )
@@ -169,7 +161,7 @@ async fn keyspace(
     if !durable {
         let what = format!("the keyspace `{}` has durable_writes off", options.keyspace);
         let advice = "ALTER KEYSPACE … WITH durable_writes = true: offsets are committed on the strength of its writes.";
-        problems.push(problem(true, what, advice));
+        problems.push(fatal(what, advice));
     }
     let factor = |(name, value): (&String, &String)| match name.as_str() {
         "class" => None,
@@ -189,7 +181,7 @@ async fn keyspace(
             "With fewer than {COPIES_MIN} the loss of one node stops writes or loses rows; ALTER KEYSPACE and \
              repair, unless this is a test."
         );
-        problems.push(problem(false, what, advice));
+        problems.push(warning(what, advice));
     }
     Ok(Some(problems))
 }
