@@ -17,6 +17,7 @@ use super::dead_letters::{DeadLetters, Letter};
 use super::health::{Trouble, code_of};
 use super::rebalance::Group;
 use super::stuck;
+use super::timer::now;
 use crate::log::{Fed, Offset, Partition, Record};
 
 /// A batch's records and bytes at most, over all partitions.
@@ -252,13 +253,4 @@ fn record_of(message: &BorrowedMessage<'_>) -> Option<Record> {
         key: u64::from_be_bytes(message.key()?.try_into().ok()?),
         body: message.payload().unwrap_or_default().to_vec(),
     })
-}
-
-/// For when to do what, never for what is written.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the consumer's thread has timers of its own"
-)]
-pub(super) fn now() -> Instant {
-    Instant::now()
 }

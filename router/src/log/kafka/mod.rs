@@ -19,6 +19,7 @@ mod placement;
 mod producer;
 mod rebalance;
 mod stuck;
+mod timer;
 mod topics;
 
 use std::fmt;

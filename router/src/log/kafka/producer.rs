@@ -14,11 +14,11 @@ use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
 
 use super::answers::{Answer, Answers};
-use super::consumer::now;
 use super::health::{Health, Trouble, code_of, log_line};
 use super::held::Held;
 use super::lanes::{Lanes, Pending};
 use super::options::Options;
+use super::timer::now;
 use crate::log::{Acks, AppendError, LogError, Offset, Partition, Ticket};
 
 /// How long a poll may last; only the end of the log waits for it.

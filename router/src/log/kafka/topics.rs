@@ -12,10 +12,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::Metadata;
 
-use super::consumer::now;
 use super::health::{Trouble, code_of, log_line};
 use super::options::Options;
 use super::producer::service_error;
+use super::timer::now;
 use crate::log::LogError;
 
 /// Partitions of a new topic of messages. Each is consumed by one process, and their number cannot be
