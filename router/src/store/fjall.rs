@@ -5,7 +5,7 @@
 //! synced when a memtable is flushed, so after a power loss some tables may be ahead of others:
 //! nothing here may trust a row to imply another one, but what `persist` covered.
 
-mod received;
+mod receipts;
 
 use std::collections::HashMap;
 use std::path::Path;

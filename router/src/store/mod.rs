@@ -8,7 +8,7 @@ pub mod cluster;
 pub mod cql;
 mod expiry;
 pub mod fjall;
-mod received;
+mod receipts;
 mod rows;
 
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ use crate::admission::Known;
 use crate::record::{OpenKey, Opened};
 use crate::sequencer::Head;
 
-pub use received::{Below, InboxRow, Numbered, RECEIPT_TTL_MS, Receipt, Received, receipt_holds};
+pub use receipts::{Below, InboxRow, Numbered, RECEIPT_TTL_MS, Receipt, Received, receipt_holds};
 
 /// The layout of the embedded store's rows.
 pub const LAYOUT_VERSION: u32 = 1;
