@@ -4,54 +4,13 @@
 
 mod router_support;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rookery_router::log::WriterKind;
-use rookery_router::{Request, RouterHandle, start};
+use rookery_router::{Request, start};
 use rookery_wire::proto::{self, ErrorCode};
 use router_support::*;
 use tempfile::TempDir;
-
-struct Stage {
-    dir: TempDir,
-    clock: Arc<HandClock>,
-    mailbox: Arc<Mailbox>,
-    router: RouterHandle,
-}
-
-impl Stage {
-    fn new() -> Stage {
-        let (dir, clock, mailbox) = (TempDir::new().unwrap(), HandClock::new(), Mailbox::new());
-        let mut config = config(dir.path());
-        config.clock = clock.clone();
-        let router = start(config, mailbox.clone()).unwrap();
-        Stage {
-            dir,
-            clock,
-            mailbox,
-            router,
-        }
-    }
-
-    fn client(&self, user_id: u64) -> Client {
-        Client::new(&self.router, &self.mailbox, user_id)
-    }
-
-    fn restart(self) -> Stage {
-        self.router.close();
-        let Stage { dir, clock, .. } = self;
-        let (mut config, mailbox) = (config(dir.path()), Mailbox::new());
-        config.clock = clock.clone();
-        let router = start(config, mailbox.clone()).unwrap();
-        Stage {
-            dir,
-            clock,
-            mailbox,
-            router,
-        }
-    }
-}
 
 fn a_chat(writer: WriterKind) {
     let (dir, mailbox) = (TempDir::new().unwrap(), Mailbox::new());

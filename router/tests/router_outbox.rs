@@ -8,12 +8,11 @@
 
 mod router_support;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rookery_router::log::Partition;
-use rookery_router::{Config, Request, RouterHandle, start, start_shared};
+use rookery_router::{Config, Request, start_shared};
 use rookery_wire::proto;
 use router_support::group_log::{Brokers, GroupLog, PARTITIONS};
 use router_support::group_store::{GroupStore, Services};
@@ -24,43 +23,7 @@ const ANN: u64 = 7;
 const NOT_MEMBER: u16 = 101;
 const UNAVAILABLE: u16 = 203;
 
-/// A router whose receipts are written in no time.
-struct Stage {
-    dir: TempDir,
-    clock: Arc<HandClock>,
-    mailbox: Arc<Mailbox>,
-    router: RouterHandle,
-}
-
 impl Stage {
-    fn new() -> Stage {
-        Stage::over(TempDir::new().unwrap(), HandClock::new(), &|_| {})
-    }
-
-    fn over(dir: TempDir, clock: Arc<HandClock>, change: &dyn Fn(&mut Config)) -> Stage {
-        let (mut config, mailbox) = (config(dir.path()), Mailbox::new());
-        config.clock = clock.clone();
-        config.receipts_interval = Duration::from_millis(20);
-        change(&mut config);
-        let router = start(config, mailbox.clone()).unwrap();
-        Stage {
-            dir,
-            clock,
-            mailbox,
-            router,
-        }
-    }
-
-    fn client(&self, user_id: u64) -> Client {
-        Client::new(&self.router, &self.mailbox, user_id)
-    }
-
-    fn restart(self) -> Stage {
-        self.router.close();
-        let Stage { dir, clock, .. } = self;
-        Stage::over(dir, clock, &|_| {})
-    }
-
     /// Conversations of Ann with 11, 12, …; and in turns so many messages in all of them.
     fn chats(&self, chats: u64, messages: u64) -> Vec<u64> {
         let peers: Vec<Client> = (11..11 + chats).map(|user| self.client(user)).collect();

@@ -16,11 +16,52 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use rookery_router::{Caller, Clock, Config, Event, Outlet, Request, RouterHandle, Space};
+use rookery_router::{Caller, Clock, Config, Event, Outlet, Request, RouterHandle, Space, start};
 use rookery_wire::proto::{self, Limits, ServerFrame};
+use tempfile::TempDir;
 
 /// Long enough for a starved machine; what takes longer is stuck.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A router on a directory of its own, with a clock to turn.
+pub struct Stage {
+    pub dir: TempDir,
+    pub clock: Arc<HandClock>,
+    pub mailbox: Arc<Mailbox>,
+    pub router: RouterHandle,
+}
+
+impl Stage {
+    pub fn new() -> Stage {
+        Stage::over(TempDir::new().unwrap(), HandClock::new(), &|_| {})
+    }
+
+    /// Receipts are written in no time.
+    pub fn over(dir: TempDir, clock: Arc<HandClock>, change: &dyn Fn(&mut Config)) -> Stage {
+        let (mut config, mailbox) = (config(dir.path()), Mailbox::new());
+        config.clock = clock.clone();
+        config.receipts_interval = Duration::from_millis(20);
+        change(&mut config);
+        let router = start(config, mailbox.clone()).unwrap();
+        Stage {
+            dir,
+            clock,
+            mailbox,
+            router,
+        }
+    }
+
+    pub fn client(&self, user_id: u64) -> Client {
+        Client::new(&self.router, &self.mailbox, user_id)
+    }
+
+    /// The same directory and clock, and a new mailbox.
+    pub fn restart(self) -> Stage {
+        self.router.close();
+        let Stage { dir, clock, .. } = self;
+        Stage::over(dir, clock, &|_| {})
+    }
+}
 
 /// A frame that a client was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -237,14 +237,6 @@ fn inboxes_are_newest_first_and_a_late_write_does_not_turn_them_back() {
     apply(&store, &busy.whole());
     // What a deposed process has still in hand.
     apply(&reader, &busy.batch(1..=2));
-    let row = |talk: &Talk| {
-        let last = &talk.messages.last().expect("some").deliver;
-        InboxRow {
-            conversation_id: talk.id,
-            last_seq: last.seq,
-            last_message_id: last.message_id,
-        }
-    };
     let silent = InboxRow {
         conversation_id: silent.conversation_id,
         last_seq: 0,
@@ -256,7 +248,7 @@ fn inboxes_are_newest_first_and_a_late_write_does_not_turn_them_back() {
             .block_on(reader.cql.inbox_of(user, rows_max))
             .unwrap()
     };
-    let mut wanted = vec![silent, row(&busy), row(&quiet)];
+    let mut wanted = vec![silent, busy.inbox_row(), quiet.inbox_row()];
     wanted.sort_by_key(|row| std::cmp::Reverse(row.last_message_id.max(row.conversation_id)));
     assert_eq!(inbox(user, 10), wanted);
     assert_eq!(inbox(user, 1), wanted[..1]);

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rookery_router::admission::{Known, payload_hash};
 use rookery_router::ids::{EPOCH_MS, Snowflake};
 use rookery_router::sequencer::Head;
-use rookery_router::store::{Batch, Bound, StoredMessage};
+use rookery_router::store::{Batch, Bound, InboxRow, StoredMessage};
 use rookery_wire::proto::Deliver;
 
 /// No bound that matters.
@@ -52,6 +52,16 @@ impl Talk {
             messages: Vec::new(),
             ids: Snowflake::new(7, 0),
             now_ms: EPOCH_MS + BUCKET_MS / 2,
+        }
+    }
+
+    /// Its row in a member's inbox. It has a message.
+    pub(crate) fn inbox_row(&self) -> InboxRow {
+        let last = &self.messages.last().expect("some").deliver;
+        InboxRow {
+            conversation_id: self.id,
+            last_seq: last.seq,
+            last_message_id: last.message_id,
         }
     }
 

@@ -2,19 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use rookery_router::store::{Bound, Store};
+use rookery_router::store::{Bound, Slice, Store};
 use rookery_wire::proto::Deliver;
 
 use super::Subject;
 use super::messages::{ALL, BUCKET_MS, Talk, fresh_id, known};
 
-/// Everything, by pages from the first seq on.
-pub(crate) fn up(store: &dyn Store, talk: &Talk, bound: Bound) -> Vec<Deliver> {
+/// Everything, page after page. `next` is asked for what comes after the last message so far.
+fn pages(bound: Bound, next: impl Fn(Option<&Deliver>) -> Slice) -> Vec<Deliver> {
     let mut all: Vec<Deliver> = Vec::new();
     loop {
-        let have_seq = all.last().map_or(0, |message| message.seq);
-        let (head, slice) = store.since(talk.id, have_seq, bound).unwrap();
-        assert_eq!(head.last_seq, talk.head().last_seq);
+        let slice = next(all.last());
         assert!(slice.messages.len() <= bound.messages_max);
         let more = slice.has_more;
         assert!(
@@ -28,23 +26,22 @@ pub(crate) fn up(store: &dyn Store, talk: &Talk, bound: Bound) -> Vec<Deliver> {
     }
 }
 
+/// Everything, by pages from the first seq on.
+pub(crate) fn up(store: &dyn Store, talk: &Talk, bound: Bound) -> Vec<Deliver> {
+    pages(bound, |last| {
+        let have_seq = last.map_or(0, |message| message.seq);
+        let (head, slice) = store.since(talk.id, have_seq, bound).unwrap();
+        assert_eq!(head.last_seq, talk.head().last_seq);
+        slice
+    })
+}
+
 /// Everything, by pages from the newest message on.
 pub(crate) fn down(store: &dyn Store, talk: &Talk, bound: Bound) -> Vec<Deliver> {
-    let mut all: Vec<Deliver> = Vec::new();
-    loop {
-        let before = all.last().map_or(0, |message| message.message_id);
-        let slice = store.before(talk.id, before, bound).unwrap();
-        assert!(slice.messages.len() <= bound.messages_max);
-        let more = slice.has_more;
-        assert!(
-            !more || !slice.messages.is_empty(),
-            "a page without progress"
-        );
-        all.extend(slice.messages);
-        if !more {
-            return all;
-        }
-    }
+    pages(bound, |last| {
+        let before = last.map_or(0, |message| message.message_id);
+        store.before(talk.id, before, bound).unwrap()
+    })
 }
 
 /// The conversation as it was made, both ways.

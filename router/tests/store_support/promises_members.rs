@@ -110,14 +110,6 @@ pub(crate) fn what_is_unread_is_found_by_member(subject: &mut dyn Subject) {
     };
     open(store, &opened(large.id, key(1), &crowd));
     open(store, &opened(silent.id, key(2), &[user, other]));
-    let row = |talk: &Talk| {
-        let last = &talk.messages.last().expect("some").deliver;
-        InboxRow {
-            conversation_id: talk.id,
-            last_seq: last.seq,
-            last_message_id: last.message_id,
-        }
-    };
     let sorted = |mut rows: Vec<InboxRow>| {
         rows.sort_by_key(|row| row.conversation_id);
         rows
@@ -130,24 +122,27 @@ pub(crate) fn what_is_unread_is_found_by_member(subject: &mut dyn Subject) {
     store.apply(&pair.whole()).unwrap();
     store.apply(&large.whole()).unwrap();
     // Visible once it is applied, and after a persist and a restart.
-    let both = sorted(vec![row(&pair), row(&large)]);
+    let both = sorted(vec![pair.inbox_row(), large.inbox_row()]);
     assert_eq!(unread(store, user, &[]), both);
     store.persist().unwrap();
     subject.restart();
     let store = subject.store();
     assert_eq!(unread(store, user, &[]), both);
-    assert_eq!(unread(store, user, &[(pair.id, 3), (1, 9)]), [row(&large)]);
+    assert_eq!(
+        unread(store, user, &[(pair.id, 3), (1, 9)]),
+        [large.inbox_row()]
+    );
     assert_eq!(
         unread(store, other, &[(pair.id, 2), (large.id, 5)]),
-        [row(&pair)]
+        [pair.inbox_row()]
     );
-    assert_eq!(unread(store, base + 299, &[]), [row(&large)]);
+    assert_eq!(unread(store, base + 299, &[]), [large.inbox_row()]);
     assert_eq!(unread(store, base + 300, &[]), []);
     // What is newer than the stored rows counts too.
     pair.say(1_000, b"one more");
     large.say(1_000, b"and here");
     store.apply(&pair.batch(4..=4)).unwrap();
     store.apply(&large.batch(3..=3)).unwrap();
-    let both = sorted(vec![row(&pair), row(&large)]);
+    let both = sorted(vec![pair.inbox_row(), large.inbox_row()]);
     assert_eq!(unread(store, user, &[(pair.id, 3)]), both);
 }
