@@ -1,5 +1,6 @@
 //! A handler whose behaviour the peer chooses by the first byte, and what the ring tests share.
 
+use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -307,5 +308,16 @@ impl Server {
     pub(crate) fn stop(self) -> Result<(), JoinError> {
         self.stopper.stop();
         self.running.join()
+    }
+}
+
+/// Some bytes. A read with a time limit is not taken up again by the kernel when something interrupts it
+/// (signal(7)), and other tests' rings come and go in this process.
+pub(crate) fn read_some(stream: &mut TcpStream, buffer: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
     }
 }
