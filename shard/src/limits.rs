@@ -99,11 +99,9 @@ pub const BACKLOG: u32 = 65_535;
 /// a backlog. At some 15 us each, a shard in a storm spends a millisecond on them.
 pub const ACCEPTS_MAX: u32 = 64;
 
-/// A listener moves on to the ring with the most room after this many connections.
-pub const ACCEPT_ROTATE: u32 = 256;
-
-/// Slots of a ring that accepts leave free for moves and for accepts already on their way.
-pub const ACCEPT_RESERVE_MAX: u32 = 64;
+/// Slots of a ring that are left free for connections already on their way to it: what other shards
+/// know of its room is a turn old.
+pub const RING_RESERVE_MAX: u32 = 64;
 
 /// Rings that are tried for one move.
 pub const MOVE_TRIES_MAX: u8 = 4;

@@ -301,8 +301,7 @@ impl<H: Handler> Shard<H> {
     pub fn connect(&mut self, addr: SocketAddr, token: u64) {
         let ring = (0u16..)
             .zip(&self.rings)
-            .max_by_key(|(ring, state)| (state.free(), std::cmp::Reverse(*ring)))
-            .filter(|(_, state)| state.free() > 0)
+            .find(|(_, state)| state.free() > 0)
             .map(|(ring, _)| ring);
         let (Some(ring), false) = (ring, self.stopping) else {
             let errno = if self.stopping {
