@@ -121,7 +121,10 @@ fn rings_fill_one_after_the_other() {
     clients.extend((0..300).map(|_| server.client()));
     server.wait("all open", |s| s.sum(|c| c.live) == 900);
     let now = free(&server)[1];
-    assert!(now + ACCEPTS_MAX >= second, "{second} free before, {now} now");
+    assert!(
+        now + ACCEPTS_MAX >= second,
+        "{second} free before, {now} now"
+    );
     drop(clients);
     server.wait("all closed", |s| {
         s.running.fabric().free_slots() == [[1_024; 2]]
