@@ -82,6 +82,11 @@ impl Config {
         }
     }
 
+    /// Slots of a ring that accepts leave free, and that moves from other shards do not count on.
+    pub(crate) fn ring_reserve(&self) -> u32 {
+        (self.ring_slots / 8).min(limits::RING_RESERVE_MAX)
+    }
+
     /// The connections for which there are slots.
     pub fn capacity(&self) -> u64 {
         u64::from(self.shards) * u64::from(self.rings_per_shard) * u64::from(self.ring_slots)

@@ -175,6 +175,7 @@ impl<D: Driver, H: Handler> Engine<D, H> {
             || !shard.failures.is_empty()
             || !shard.idle.is_empty()
             || !shard.wanted.is_empty()
+            || shard.leavers_wait
         {
             return 0;
         }

@@ -36,6 +36,7 @@ struct Port<P> {
 #[derive(Debug)]
 pub struct Fabric<P> {
     ports: Vec<Port<P>>,
+    ring_reserve: u32,
     stop: AtomicBool,
 }
 
@@ -52,6 +53,7 @@ impl<P> Fabric<P> {
         });
         Arc::new(Fabric {
             ports: ports.collect(),
+            ring_reserve: config.ring_reserve(),
             stop: AtomicBool::new(false),
         })
     }
@@ -104,7 +106,8 @@ impl<P> Fabric<P> {
         self.ports[usize::from(shard)].free[usize::from(ring)].store(free, Ordering::Relaxed);
     }
 
-    /// The `nth` (from 0) of a shard's rings by free slots; `None` where the rest are full.
+    /// The `nth` (from 0) of a shard's rings in the order in which they are to be tried: rings fill one
+    /// after the other, and those with little room come last. `None` where the rest are full.
     pub(crate) fn ring_with_room(&self, shard: u16, nth: u8) -> Option<u16> {
         let port = self.ports.get(usize::from(shard))?;
         let mut rings: Vec<(u32, u16)> = (0u16..)
@@ -112,7 +115,8 @@ impl<P> Fabric<P> {
             .map(|(ring, free)| (free.load(Ordering::Relaxed), ring))
             .filter(|(free, _)| *free > 0)
             .collect();
-        rings.sort_by_key(|(free, ring)| (std::cmp::Reverse(*free), *ring));
+        let enough = self.ring_reserve + 1;
+        rings.sort_by_key(|(free, ring)| (std::cmp::Reverse(*free.min(&enough)), *ring));
         rings.get(usize::from(nth)).map(|(_, ring)| *ring)
     }
 

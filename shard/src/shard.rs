@@ -76,6 +76,8 @@ pub struct Shard<H: Handler> {
     pub(crate) rings: Vec<RingState>,
     /// What the driver is to be given at the end of the turn.
     pub(crate) ops: Vec<(Tag, Op)>,
+    /// Peers that have hung up wait for the next turn.
+    pub(crate) leavers_wait: bool,
     /// Connections with something to send, or to look at.
     pub(crate) dirty: VecDeque<ConnId>,
     /// Closing connections with nothing in flight.
@@ -129,6 +131,7 @@ impl<H: Handler> Shard<H> {
             slots_per_ring,
             wheel: Wheel::new(now.mono_ns),
             rings: (0..rings).map(|_| ring()).collect(),
+            leavers_wait: false,
             ops: Vec::new(),
             dirty: VecDeque::new(),
             idle: Vec::new(),
@@ -301,8 +304,7 @@ impl<H: Handler> Shard<H> {
     pub fn connect(&mut self, addr: SocketAddr, token: u64) {
         let ring = (0u16..)
             .zip(&self.rings)
-            .max_by_key(|(ring, state)| (state.free(), std::cmp::Reverse(*ring)))
-            .filter(|(_, state)| state.free() > 0)
+            .find(|(_, state)| state.free() > 0)
             .map(|(ring, _)| ring);
         let (Some(ring), false) = (ring, self.stopping) else {
             let errno = if self.stopping {

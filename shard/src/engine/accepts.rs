@@ -3,14 +3,13 @@
 //! A one-shot accept tells where its connection comes from (a multishot one cannot: all of its results
 //! would share one address), and the number that is armed is a bound: the handler sets it
 //! ([`Shard::set_accept_budget`]), and who comes above it waits in the listener's backlog. An armed
-//! accept has a slot of its ring set aside. The kernel wakes the accepts of a listener in the order in
-//! which they were armed, each for one connection, so that rings may be armed side by side; a listener
-//! stays on one ring for a few hundred connections all the same, since fewer busy rings mean fewer
-//! system calls.
+//! accept has a slot of its ring set aside. Rings fill one after the other, since a shard enters every
+//! ring that is busy. The kernel wakes the accepts of a listener in the order in which they were armed,
+//! each for one connection, so that the next ring is armed beside the one that is nearly full.
 
 use super::Engine;
 use crate::driver::{Completion, Driver, Op, Tag};
-use crate::limits::{ACCEPT_RESERVE_MAX, ACCEPT_ROTATE, SLEEP_NS_MAX};
+use crate::limits::SLEEP_NS_MAX;
 use crate::slot::state::Event;
 use crate::tag::{self, Kind};
 use crate::{Cause, Close, Config, Handler, Origin, Shard};
@@ -36,9 +35,6 @@ struct Armed {
 #[derive(Clone, Debug, Default)]
 struct Listening {
     armed: Vec<Armed>,
-    /// The ring on which the next accepts are armed, and how many were.
-    ring: Option<u16>,
-    taken: u32,
     not_before_ns: u64,
 }
 
@@ -59,7 +55,7 @@ impl Accepts {
         Accepts {
             listeners: vec![Listening::default(); config.listeners.len()],
             by_ring: vec![0; usize::from(config.rings_per_shard)],
-            reserve: (config.ring_slots / 8).min(ACCEPT_RESERVE_MAX),
+            reserve: config.ring_reserve(),
             serial: 0,
             shut_since_ns: None,
         }
@@ -103,34 +99,17 @@ impl Accepts {
             .map_or(0, |ring| ring.free().saturating_sub(taken))
     }
 
-    /// The listener's ring while it has room and its run is not over; else the one with the most room.
-    fn ring_for<H: Handler>(&mut self, shard: &Shard<H>, listener: usize) -> Option<u16> {
-        let listening = &self.listeners[listener];
-        let is_first = listening.armed.is_empty();
-        if let Some(ring) = listening.ring
-            && listening.taken < ACCEPT_ROTATE
-            && self.room(shard, ring, is_first) > 0
-        {
-            return Some(ring);
-        }
-        let roomiest = (0..shard.rings.len() as u16)
-            .map(|ring| (self.room(shard, ring, is_first), std::cmp::Reverse(ring)))
-            .max()
-            .filter(|(room, _)| *room > 0)
-            .map(|(_, ring)| ring.0);
-        let listening = &mut self.listeners[listener];
-        listening.ring = roomiest;
-        listening.taken = 0;
-        roomiest
+    /// The first ring with room.
+    fn ring_for<H: Handler>(&self, shard: &Shard<H>, listener: usize) -> Option<u16> {
+        let is_first = self.listeners[listener].armed.is_empty();
+        (0..shard.rings.len() as u16).find(|ring| self.room(shard, *ring, is_first) > 0)
     }
 
     fn arm<H: Handler>(&mut self, shard: &mut Shard<H>, listener: usize, ring: u16) {
         self.serial = self.serial.wrapping_add(1);
         let number = listener as u16;
         let tag = tag::of_accept(Kind::Accept, self.serial, ring, number);
-        let listening = &mut self.listeners[listener];
-        listening.taken += 1;
-        listening.armed.push(Armed {
+        self.listeners[listener].armed.push(Armed {
             tag,
             ring,
             cancelling: false,

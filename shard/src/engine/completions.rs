@@ -8,6 +8,9 @@ use crate::slot::{self, InFlight, State};
 use crate::tag::{self, Kind};
 use crate::{Cause, ConnId, Handler, Origin};
 
+/// What a poll says of a peer that has closed its side, or both, or reset the connection.
+const HANG_UP: i32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as i32;
+
 impl<D: Driver, H: Handler> Engine<D, H> {
     pub(super) fn handle_completion(&mut self, completion: Completion) {
         let conn = tag::conn(completion.tag);
@@ -140,6 +143,12 @@ impl<D: Driver, H: Handler> Engine<D, H> {
 
     fn handle_poll_read(&mut self, conn: ConnId, result: i32) {
         self.shard.landed(conn, InFlight::POLL_READ);
+        if let Some(slot) = self.shard.slots.find(conn) {
+            slot.flags &= !slot::HUNG_UP;
+            if result > 0 && result & HANG_UP != 0 {
+                slot.flags |= slot::HUNG_UP;
+            }
+        }
         if result < 0 && result != -libc::ECANCELED {
             self.shard.fail(conn, Cause::Errno(-result));
         } else {

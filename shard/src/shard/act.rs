@@ -122,7 +122,12 @@ impl<H: Handler> Shard<H> {
             && !slot.has(slot::IN_LINE)
         {
             slot.flags |= slot::IN_LINE;
-            self.rings[ring].line.push_back(conn);
+            let ring = &mut self.rings[ring];
+            if slot.has(slot::HUNG_UP) {
+                ring.leavers.push_back(conn);
+            } else {
+                ring.line.push_back(conn);
+            }
         }
     }
 

@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::ring::RingState;
 use super::{Connecting, Failure, Shard};
 use crate::driver::Op;
-use crate::limits::{OPS_KEPT_MAX, TURN_CONNECTS_MAX, TURN_SENDS_MAX};
+use crate::limits::{OPS_KEPT_MAX, TURN_CONNECTS_MAX, TURN_LEAVERS_MAX, TURN_SENDS_MAX};
 use crate::slot::state::Event;
 use crate::slot::{self, InFlight, State};
 use crate::tag::{self, Kind};
@@ -112,32 +113,57 @@ impl<H: Handler> Shard<H> {
         }
     }
 
-    /// Receives for those who stand in line, as far as there are buffers.
+    /// Receives for those who stand in line, as far as there are buffers. Of the peers that have hung up
+    /// some are read in each turn; while others wait, they get half of the buffers at most.
     pub(crate) fn grant_buffers(&mut self) {
+        let leavers_max = (TURN_LEAVERS_MAX / self.rings.len().max(1)).max(1);
+        self.leavers_wait = false;
         for ring in 0..self.rings.len() {
-            let mut waiting = self.rings[ring].line.len();
-            while waiting > 0 && self.rings[ring].buffers > 0 {
-                waiting -= 1;
-                let Some(conn) = self.rings[ring].line.pop_front() else {
-                    break;
-                };
-                self.grant(ring, conn);
-            }
-            let line = &mut self.rings[ring].line;
-            if line.is_empty() && line.capacity() > OPS_KEPT_MAX {
-                *line = VecDeque::new();
-            }
+            let state = &self.rings[ring];
+            let buffers = usize::from(state.buffers);
+            let (waiting, leavers) = (state.line.len(), state.leavers.len());
+            let share = if waiting == 0 { buffers } else { buffers / 2 };
+            self.grant_each(ring, leavers.min(leavers_max).min(share), |it| {
+                &mut it.leavers
+            });
+            self.grant_each(ring, waiting, |it| &mut it.line);
+            self.leavers_wait |= !self.rings[ring].leavers.is_empty();
         }
     }
 
-    fn grant(&mut self, ring: usize, conn: ConnId) {
+    /// Grants the first `most` of a line a buffer, while there are any.
+    fn grant_each(
+        &mut self,
+        ring: usize,
+        most: usize,
+        line: impl Fn(&mut RingState) -> &mut VecDeque<ConnId>,
+    ) {
+        for _ in 0..most {
+            let state = &mut self.rings[ring];
+            if state.buffers == 0 {
+                break;
+            }
+            let Some(conn) = line(state).pop_front() else {
+                break;
+            };
+            if !self.grant(ring, conn) {
+                line(&mut self.rings[ring]).push_back(conn);
+            }
+        }
+        let line = line(&mut self.rings[ring]);
+        if line.is_empty() && line.capacity() > OPS_KEPT_MAX {
+            *line = VecDeque::new();
+        }
+    }
+
+    /// False where it has to stand in line again: a pause and a resume while a receive was under way,
+    /// whose end comes first.
+    fn grant(&mut self, ring: usize, conn: ConnId) -> bool {
         let Some(slot) = self.slots.find(conn) else {
-            return;
+            return true;
         };
         if slot.in_flight.has(InFlight::RECV) {
-            // A pause and a resume while a receive was under way: its end comes first.
-            self.rings[ring].line.push_back(conn);
-            return;
+            return false;
         }
         slot.flags &= !slot::IN_LINE;
         self.apply(conn, Event::Granted);
@@ -148,5 +174,6 @@ impl<H: Handler> Shard<H> {
         if receives {
             self.rings[ring].buffers -= 1;
         }
+        true
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct RingState {
     pub(crate) buffers: u16,
     /// Readable connections that wait for a buffer, oldest first.
     pub(crate) line: VecDeque<ConnId>,
+    /// The same, of peers that have hung up.
+    pub(crate) leavers: VecDeque<ConnId>,
 }
 
 impl RingState {
@@ -23,6 +25,7 @@ impl RingState {
             used: 0,
             buffers,
             line: VecDeque::new(),
+            leavers: VecDeque::new(),
         }
     }
 

@@ -51,6 +51,8 @@ pub(crate) const IN_LINE: u8 = 1 << 2;
 pub(crate) const CLOSE_AFTER_MOVE: u8 = 1 << 3;
 /// The handler has been told of it (`on_open` or `on_arrive`).
 pub(crate) const TOLD: u8 = 1 << 4;
+/// The last poll said that the peer has closed its side, or is gone.
+pub(crate) const HUNG_UP: u8 = 1 << 5;
 
 /// One entry of the slot table.
 #[derive(Debug)]

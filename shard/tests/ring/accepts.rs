@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::kit::{ECHO, Mail, WHENCE, config, serve};
 use rookery_shard::Config;
+use rookery_shard::limits::{ACCEPTS_MAX, RING_RESERVE_MAX};
 
 #[test]
 fn a_full_table_makes_clients_wait_and_recovers() {
@@ -101,12 +102,29 @@ fn who_comes_above_the_accept_budget_waits_in_the_backlog() {
 }
 
 #[test]
-fn accepts_spread_over_the_rings() {
+fn rings_fill_one_after_the_other() {
     let server = serve(config(1));
-    let clients: Vec<_> = (0..900).map(|_| server.client()).collect();
+    let free = |s: &super::kit::Server| s.running.fabric().free_slots().remove(0);
+    let mut clients: Vec<_> = (0..800).map(|_| server.client()).collect();
+    server.wait("all open", |s| s.sum(|c| c.live) == 800);
+    assert_eq!(free(&server), [224, 1_024]);
+    clients.extend((0..300).map(|_| server.client()));
+    server.wait("all open", |s| s.sum(|c| c.live) == 1_100);
+    let [first, second] = free(&server)[..] else {
+        panic!("two rings")
+    };
+    assert_eq!(first + second, 2 * 1_024 - 1_100);
+    assert!(first <= RING_RESERVE_MAX, "{first} free in the first ring");
+    // Whoever goes makes room where the next are to be.
+    drop(clients.drain(..500));
+    server.wait("some closed", |s| s.sum(|c| c.live) == 600);
+    clients.extend((0..300).map(|_| server.client()));
     server.wait("all open", |s| s.sum(|c| c.live) == 900);
-    let free = server.running.fabric().free_slots();
-    assert!(free[0].iter().all(|free| *free < 1_024 - 250), "{free:?}");
+    let now = free(&server)[1];
+    assert!(
+        now + ACCEPTS_MAX >= second,
+        "{second} free before, {now} now"
+    );
     drop(clients);
     server.wait("all closed", |s| {
         s.running.fabric().free_slots() == [[1_024; 2]]

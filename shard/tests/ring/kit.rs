@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,8 @@ pub(crate) const WANDER: u8 = b'w';
 pub(crate) const GOODBYE: u8 = b'g';
 /// Answers the address that the engine says it comes from.
 pub(crate) const WHENCE: u8 = b'a';
+/// Answers how many connections have closed until now, 8 bytes little-endian, for each batch of bytes.
+pub(crate) const TALLY: u8 = b't';
 /// Panics.
 pub(crate) const PANIC: u8 = b'p';
 /// Says "late" after 50 ms.
@@ -62,6 +65,8 @@ pub(crate) enum Mail {
     Accepts(u32),
     /// Only count it.
     Count,
+    /// Count it, and do nothing until the other end is gone.
+    Hold(Receiver<()>),
 }
 
 pub(crate) struct Peer {
@@ -132,6 +137,10 @@ impl Peer {
                 let text = from.map(|from| from.to_string()).unwrap_or_default();
                 shard.send(conn, text.into_bytes()).unwrap();
                 shard.close(conn, Close::Flush);
+            }
+            TALLY => {
+                let closed = self.seen.closed.lock().unwrap().len() as u64;
+                shard.send(conn, closed.to_le_bytes().to_vec()).unwrap();
             }
             PANIC => panic!("asked to panic"),
             other => panic!("no such mode: {other}"),
@@ -209,6 +218,10 @@ impl Handler for Peer {
                 shard.set_accept_budget(accepts);
             }
             Mail::Count => count(&self.seen.mails),
+            Mail::Hold(until) => {
+                count(&self.seen.mails);
+                let _ = until.recv();
+            }
         }
     }
 

@@ -13,7 +13,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use kit::{
-    ECHO, FLOOD, GOODBYE, HOLD, LATER, Mail, OVERFLOW, PANIC, WANDER, config, read_some, serve,
+    ECHO, FLOOD, GOODBYE, HOLD, LATER, Mail, OVERFLOW, PANIC, TALLY, WANDER, config, read_some,
+    serve,
 };
 use rookery_shard::{Cause, Config, StartError, mailbox, start};
 
@@ -172,6 +173,33 @@ fn half_close_gets_its_answer_and_reset_its_errno() {
 }
 
 /// Closes with a RST.
+#[test]
+fn who_stays_is_served_between_many_that_go() {
+    const LEAVERS: usize = 900;
+    let server = serve(config(1));
+    let leavers: Vec<_> = (0..LEAVERS).map(|_| server.client()).collect();
+    let mut stays = server.client();
+    let mut answer = [0; 8];
+    stays.write_all(&[TALLY]).unwrap();
+    stays.read_exact(&mut answer).unwrap();
+    // All go while the shard sees nothing, and the one that stays speaks after them.
+    let (go_on, until) = std::sync::mpsc::channel();
+    assert!(server.post.post(0, Mail::Hold(until)).is_ok());
+    server.wait("held", |s| s.seen.mails.load(SeqCst) == 1);
+    drop(leavers);
+    stays.write_all(&[TALLY]).unwrap();
+    drop(go_on);
+    stays.read_exact(&mut answer).unwrap();
+    let before = u64::from_le_bytes(answer);
+    println!("{before} of {LEAVERS} were closed before it");
+    assert!(
+        before < LEAVERS as u64 / 2,
+        "{before} were closed before it"
+    );
+    server.wait("all others closed", |s| s.sum(|c| c.live) == 1);
+    server.stop().unwrap();
+}
+
 fn reset(stream: TcpStream) {
     let linger = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
     linger.unwrap();
