@@ -117,7 +117,7 @@ impl Default for Kafka {
             topic_prefix: "rookery".to_owned(),
             partitions: 12,
             replication: 3,
-            linger_ms: 1,
+            linger_ms: 5,
             delivery_timeout_ms: 10_000,
             session_timeout_ms: 10_000,
         }
