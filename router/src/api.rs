@@ -50,6 +50,8 @@ pub enum Event {
         to: Caller,
         /// The frames.
         frames: Vec<Vec<u8>>,
+        /// It is the whole answer to one read (Sync, History, Outbox, ListConversations).
+        is_read: bool,
     },
     /// One frame for every live device of these users, all owned by the shard.
     Fanout {

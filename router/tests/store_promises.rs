@@ -43,3 +43,4 @@ impl Subject for FjallSubject {
 store_support::keeps! { fjall, crate::FjallSubject::new() }
 store_support::keeps_members! { fjall_members, crate::FjallSubject::new() }
 store_support::keeps_outbox! { fjall_outbox, crate::FjallSubject::new() }
+store_support::keeps_time! { fjall_time, crate::FjallSubject::new() }

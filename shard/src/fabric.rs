@@ -115,7 +115,8 @@ impl<P> Fabric<P> {
             .map(|(ring, free)| (free.load(Ordering::Relaxed), ring))
             .filter(|(free, _)| *free > 0)
             .collect();
-        let enough = self.ring_reserve + 1;
+        // The reserve, and as much for the accepts that are armed there.
+        let enough = 2 * self.ring_reserve + 1;
         rings.sort_by_key(|(free, ring)| (std::cmp::Reverse(*free.min(&enough)), *ring));
         rings.get(usize::from(nth)).map(|(_, ring)| *ring)
     }

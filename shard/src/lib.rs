@@ -1,6 +1,6 @@
 //! The engine: one thread, a few io_uring rings and one slot table per shard.
 //!
-//! Bytes travel one way: completion, slot, [`Handler`], op outbox, submission. The engine knows no
+//! Bytes travel one way: completion, slot, [`Handler`], send queue, submission. The engine knows no
 //! protocol; it holds connections for a few bytes each, hands bytes and events to the handler that
 //! stands above it, and queues what the handler asks for. Nothing on a shard's thread blocks or waits
 //! for another thread; every queue is bounded.

@@ -46,8 +46,7 @@ pub const CQ_ENTRIES: u32 = 4_096;
 /// Completions taken in one turn. The rest stay in the rings: a turn is bounded.
 pub const TURN_COMPLETIONS_MAX: usize = 1_024;
 
-/// Connections of peers that have hung up that are read in one turn, on all rings; one on each ring at
-/// least. To close one costs some 16 us: when a hundred thousand go at once, the others are served between
+/// Connections of peers that have hung up that are read in one turn, on all rings together. To close one costs some 16 us: when a hundred thousand go at once, the others are served between
 /// them, within a millisecond.
 pub const TURN_LEAVERS_MAX: usize = 64;
 

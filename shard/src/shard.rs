@@ -62,6 +62,7 @@ pub(crate) struct Bounds {
     pub(crate) send_queue_bytes_max: usize,
     pub(crate) linger_ns: u64,
     pub(crate) connect_timeout_ns: u64,
+    pub(crate) ring_reserve: u32,
 }
 
 /// One shard, as its handler sees it.
@@ -125,6 +126,7 @@ impl<H: Handler> Shard<H> {
                 send_queue_bytes_max: config.send_queue_bytes_max,
                 linger_ns: config.linger_ms.saturating_mul(1_000_000),
                 connect_timeout_ns: config.connect_timeout_ms.saturating_mul(1_000_000),
+                ring_reserve: config.ring_reserve(),
             },
             counters: Counters::default(),
             slots: Table::new(slots_per_ring * u32::from(rings)),
@@ -302,9 +304,11 @@ impl<H: Handler> Shard<H> {
     /// Connects to `addr`: `on_open` with [`crate::Origin::Connected`], or `on_connect_failed` (ENFILE
     /// where this shard has no free slot, ECANCELED where it is stopping), never before this returns.
     pub fn connect(&mut self, addr: SocketAddr, token: u64) {
+        let enough = self.bounds.ring_reserve + 1;
         let ring = (0u16..)
             .zip(&self.rings)
-            .find(|(_, state)| state.free() > 0)
+            .max_by_key(|(ring, state)| (state.free().min(enough), std::cmp::Reverse(*ring)))
+            .filter(|(_, state)| state.free() > 0)
             .map(|(ring, _)| ring);
         let (Some(ring), false) = (ring, self.stopping) else {
             let errno = if self.stopping {

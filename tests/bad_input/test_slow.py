@@ -115,3 +115,32 @@ def test_a_client_that_asks_and_never_reads(server, chatter):
         # Answers on their way when the limit was met are dropped; the allocator takes ten seconds.
         grown = min(server.rss_bytes_over(seconds=15)) - rss
         assert grown < MEMORY_SLACK, f"{grown} bytes for one client that does not read"
+
+
+def test_many_pages_asked_for_at_once_all_come(server, chatter, cases):
+    """A client may ask for all that it lacks in one go. It gets as much as it reads, takes no more of the
+    server meanwhile than one that asks page by page, and is not closed for being slower than the store."""
+    pages, messages = 64, 50
+
+    async def fill() -> int:
+        async with await Peer.login(server, 4404) as sender:
+            conversation = await sender.open_direct(4405)
+            await asyncio.gather(*(sender.send(conversation, bytes(BYTES)) for _ in range(messages)))
+            return conversation
+
+    conversation = asyncio.run(fill())
+    with Deaf(server, 4405, 1) as slow:
+        for number in range(1, pages + 1):
+            slow.ask("History", request_id=number, conversation_id=conversation, before_message_id=0, limit=100)
+        slow.ask("Ping", nonce=1)
+        chatter.check()
+        read = 0
+        heard = set()
+        while len(heard) < pages:
+            fields = slow.hear_kind("HistoryPage")
+            heard.add(fields["request_id"])
+            read += sum(len(message["payload"]) for message in fields["messages"])
+        assert heard == set(range(1, pages + 1))
+        slow.hear_kind("Pong")
+    cases.note(f"{pages} pages asked for at once, {read >> 20} MiB: all came")
+    assert read > 2 << 20, "they would have fitted into a send queue"

@@ -7,11 +7,11 @@ use jsonwebtoken::errors::ErrorKind;
 use serde::Deserialize;
 use serde_json::Value;
 
+pub use rookery_wire::proto::TOKEN_BYTES_MAX;
+
 use super::AuthError;
 use crate::config::Algorithm;
 
-/// A longer token is refused before anything in it is read.
-pub const TOKEN_BYTES_MAX: usize = 4_096;
 /// User ids are 1 to this.
 pub const USER_ID_MAX: u64 = i64::MAX as u64;
 
@@ -85,6 +85,7 @@ impl Verifier {
 
     /// Verifies a token in compact form (RFC 7519) at the given time, Unix ms.
     pub fn verify(&self, token: &[u8], now_unix_ms: u64) -> Result<Login, AuthError> {
+        // Before anything in it is read.
         if token.len() > TOKEN_BYTES_MAX {
             return Err(AuthError::Malformed);
         }

@@ -120,9 +120,9 @@ fn login(args: &Args) -> Result<String, Failure> {
     if let Some(token) = given {
         let token = token.trim().to_owned();
         if token.is_empty() || token.len() > TOKEN_BYTES_MAX {
-            return Err(Failure::usage(
-                "the given token is empty or longer than 4096 bytes: it is no login token",
-            ));
+            return Err(Failure::usage(format!(
+                "the given token is empty or longer than {TOKEN_BYTES_MAX} bytes: it is no login token"
+            )));
         }
         return Ok(token);
     }

@@ -6,7 +6,7 @@ use super::load::Key;
 use super::{Config, check_services};
 use crate::admission;
 
-/// The widest node id: message ids have 10 bits for node and shard, the lower ones the shard's.
+/// The widest node id: message ids have 10 bits for it.
 const NODE_ID_MAX: u16 = 1_023;
 /// A shard's number travels in 16 bits; more shards than this no host has cores for.
 const SHARDS_MAX: u16 = 1_024;
@@ -249,7 +249,8 @@ fn rest(config: &Config, found: &mut Vec<(Key, String)>) {
             format!("is {}; it may be 0 to {NODE_ID_MAX}", router.node_id),
         ));
     }
-    let (min, max) = (1 << 20, 4 << 30);
+    // A segment holds its header and two batches of a MiB; places in it are told in 32 bits.
+    let (min, max) = ((2 << 20) + 4_096, (4 << 30) - 4_096);
     if router.log_segment_bytes < min
         || router.log_segment_bytes > max
         || !router.log_segment_bytes.is_multiple_of(4_096)
@@ -264,10 +265,10 @@ fn rest(config: &Config, found: &mut Vec<(Key, String)>) {
         let message = format!("is {}; it may be 4 to 65536", router.log_segments_max);
         found.push((("router", "log_segments_max"), message));
     }
-    if router.readers == 0 || router.readers > 256 {
+    if router.readers == 0 || router.readers > 64 {
         found.push((
             ("router", "readers"),
-            format!("is {}; it may be 1 to 256", router.readers),
+            format!("is {}; it may be 1 to 64", router.readers),
         ));
     }
     if router.store_cache_bytes < 1 << 20 {

@@ -55,14 +55,40 @@ pub struct Conn {
     pub(crate) work: Place,
     /// The user's device, from login on.
     pub(crate) device_id: u32,
-    /// When something came last, seconds of the shard's monotonic clock.
-    pub(crate) heard_s: u32,
+    /// When something came last, seconds of the shard's monotonic clock; and whether it was asked to say
+    /// something since, in the highest bit.
+    heard_s: u32,
     /// When the token expires, Unix seconds (until 2106).
     pub(crate) expires_s: u32,
     /// How far it has come.
     pub(crate) phase: Phase,
     /// Where it is counted.
     pub(crate) seat: Seat,
+}
+
+/// In [`Conn::heard_s`]; the other bits are 68 years.
+const ASKED: u32 = 1 << 31;
+
+impl Conn {
+    /// Something came.
+    pub(crate) fn hear(&mut self, now_s: u32) {
+        self.heard_s = now_s & !ASKED;
+    }
+
+    /// How long nothing has come, seconds.
+    pub(crate) fn silent_s(&self, now_s: u32) -> u32 {
+        now_s.saturating_sub(self.heard_s & !ASKED)
+    }
+
+    /// It was asked to say something.
+    pub(crate) fn ask(&mut self) {
+        self.heard_s |= ASKED;
+    }
+
+    /// Whether it was asked and has said nothing since.
+    pub(crate) fn was_asked(&self) -> bool {
+        self.heard_s & ASKED != 0
+    }
 }
 
 // Two million of them make 80 MB.

@@ -61,17 +61,19 @@ impl Sessions {
         if state.expires_s != 0 && now.unix_ms >= u64::from(state.expires_s) * 1_000 {
             return self.close(shard, conn, CloseCode::TOKEN_EXPIRED);
         }
-        let silent_ms = u64::from(seconds(now.mono_ns).saturating_sub(state.heard_s)) * 1_000;
+        let silent_ms = u64::from(state.silent_s(seconds(now.mono_ns))) * 1_000;
         let heartbeat = self.settings.heartbeat.stretched(shard.live());
         let heartbeat_ms = u64::from(heartbeat.interval_ms);
         let idle_ms = u64::from(heartbeat.idle_timeout_ms);
-        if silent_ms >= idle_ms {
+        // Both times shrink when many others go: one that was not asked yet has done nothing wrong.
+        if silent_ms >= idle_ms && state.was_asked() {
             return self.close(shard, conn, CloseCode::HEARTBEAT_MISSED);
         }
         self.tell(Note::Here(state.user_id));
         let next_ms = if silent_ms + 1_000 >= heartbeat_ms {
             self.ping(shard, conn, state);
-            idle_ms - silent_ms
+            let answer_ms = idle_ms.saturating_sub(heartbeat_ms);
+            idle_ms.saturating_sub(silent_ms).max(answer_ms)
         } else {
             heartbeat_ms - silent_ms
         };
@@ -80,6 +82,9 @@ impl Sessions {
 
     /// A client that says nothing is asked, unless it does not read anyway.
     fn ping(&mut self, shard: &mut Shard<Self>, conn: ConnId, state: &Conn) {
+        if let Some(state) = shard.conn(conn) {
+            state.ask();
+        }
         if shard.queue_bytes(conn) > 0 {
             return;
         }

@@ -70,7 +70,7 @@ impl Sessions {
         };
         if let Some(state) = shard.conn(conn) {
             state.seat = seat;
-            state.heard_s = super::deadlines::seconds(now_ns);
+            state.hear(super::deadlines::seconds(now_ns));
         }
         self.make_room_for_handshake(shard, conn);
         let listeners = &self.settings.listeners;

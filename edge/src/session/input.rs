@@ -13,6 +13,8 @@ use super::{Place, Sessions, Work};
 pub(super) enum Next {
     /// It goes on.
     Stay,
+    /// It has to wait for the router before more of it is looked at.
+    Wait,
     /// Its last words are written.
     End,
     /// Its user belongs to that shard.
@@ -46,18 +48,24 @@ impl Sessions {
         if state.phase == Phase::Ended {
             return;
         }
-        state.heard_s = now_s;
+        state.hear(now_s);
         let state = *state;
         let mut held = self.hold(&state);
+        if state.phase == Phase::Moving || held.work.waits {
+            // Of a receive that was under way when it left, or stopped: it goes along, or waits.
+            held.work.link.keep(bytes);
+            return self.put_back(shard, conn, held);
+        }
         let mut out = shard.spare_buffer();
         let config = self.link_config(&held.work, conn);
+        let Work { link, reads, .. } = &mut *held.work;
         let mut upper = Upper {
             sessions: self,
             shard,
             conn,
+            reads,
             next: Next::Stay,
         };
-        let link = &mut held.work.link;
         let fed = link.feed(&config, &mut held.tls, None, &mut out, &mut upper, bytes);
         let next = match fed {
             Ok(_) => upper.next,
@@ -95,7 +103,12 @@ impl Sessions {
         if refused {
             tracing::debug!(conn = conn.as_u64(), "answers over the send queue's limit");
         }
-        let stays = matches!(next, Next::Stay) && !refused;
+        let waits = matches!(next, Next::Wait);
+        let stays = (waits || matches!(next, Next::Stay)) && !refused;
+        if stays && waits {
+            held.work.waits = true;
+            shard.pause(conn);
+        }
         if stays && !held.work.paused && shard.queue_bytes(conn) > self.settings.queue_bytes_pause()
         {
             held.work.paused = true;
@@ -104,7 +117,7 @@ impl Sessions {
         self.put_back(shard, conn, held);
         match next {
             _ if refused => self.end(shard, conn, Close::Now),
-            Next::Stay => {}
+            Next::Stay | Next::Wait => {}
             Next::End => self.end(shard, conn, Close::Flush),
             Next::Move(to) => shard.move_to(conn, to),
         }
@@ -143,6 +156,8 @@ struct Upper<'a> {
     sessions: &'a mut Sessions,
     shard: &'a mut Shard<Sessions>,
     conn: ConnId,
+    /// Of its work: reads that are not answered yet.
+    reads: &'a mut u8,
     next: Next,
 }
 
@@ -152,7 +167,7 @@ impl Upper<'_> {
         self.next = next;
         match self.next {
             Next::Stay => Flow::Continue,
-            Next::End | Next::Move(_) => Flow::Stop,
+            Next::Wait | Next::End | Next::Move(_) => Flow::Stop,
         }
     }
 
@@ -168,7 +183,10 @@ impl Upper<'_> {
 
     fn chat(&mut self, writer: &mut Writer<'_>, event: ws::Event<'_>) -> Next {
         match event {
-            ws::Event::Binary(frame) => self.sessions.frame(self.shard, self.conn, writer, &frame),
+            ws::Event::Binary(frame) => {
+                let (sessions, shard) = (&mut *self.sessions, &mut *self.shard);
+                sessions.frame(shard, self.conn, writer, &frame, self.reads)
+            }
             ws::Event::Text(_) => say_and_end(writer, CloseCode::UNSUPPORTED_DATA, "text"),
             ws::Event::Ping(_) | ws::Event::Pong(_) => Next::Stay,
             ws::Event::Close { code, .. } => close_back(writer, code),

@@ -58,6 +58,10 @@ pub(crate) struct Work {
     skipped: u64,
     /// Nothing is read until the queue is empty.
     paused: bool,
+    /// Reads that the router has not answered yet.
+    reads: u8,
+    /// Nothing more is looked at until one of them is answered; the link keeps what came.
+    waits: bool,
     /// Until the login is over.
     opening: Option<Box<Opening>>,
 }
@@ -68,6 +72,8 @@ impl Work {
             link,
             skipped: 0,
             paused: false,
+            reads: 0,
+            waits: false,
             opening: None,
         })
     }
@@ -78,7 +84,12 @@ impl Work {
     }
 
     fn is_at_rest(&self) -> bool {
-        self.link.is_at_rest() && self.skipped == 0 && !self.paused && self.opening.is_none()
+        self.link.is_at_rest()
+            && self.skipped == 0
+            && !self.paused
+            && self.reads == 0
+            && !self.waits
+            && self.opening.is_none()
     }
 }
 
@@ -197,7 +208,7 @@ impl Handler for Sessions {
     fn on_mail(&mut self, shard: &mut Shard<Self>, mail: Mail) {
         match mail {
             Mail::Router(event) => self.router_event(shard, event),
-            Mail::RouterAnew(router) => self.router = router,
+            Mail::RouterAnew(router) => self.change_router(shard, router),
             Mail::Certificate(certificate) => self.certificate = certificate,
         }
     }

@@ -48,9 +48,11 @@ impl Sessions {
         framed.clear();
         ws::encode_message(ws::Opcode::Binary, frame, None, &mut framed);
         for &user_id in users {
-            let mut device = 0;
-            while let Some(&conn) = self.users.connections(user_id).get(device) {
-                device += 1;
+            // From the last to the first: one that turns out to be gone leaves the list under way.
+            for device in (0..self.users.connections(user_id).len()).rev() {
+                let Some(&conn) = self.users.connections(user_id).get(device) else {
+                    continue;
+                };
                 if let Some(state) = self.room(shard, conn, bytes_on_the_wire(framed.len())) {
                     self.write(shard, conn, &state, |writer| writer.raw(&[&framed]));
                 }
@@ -107,8 +109,11 @@ impl Sessions {
         };
         let skipped = std::mem::take(&mut work.skipped);
         let paused = std::mem::take(&mut work.paused);
+        let waits = work.waits;
         self.put_back(shard, conn, super::input::Held { tls: None, work });
-        if paused {
+        if waits {
+            self.look_on(shard, conn);
+        } else if paused {
             shard.resume(conn);
         }
         if skipped > 0 {

@@ -1,6 +1,6 @@
 //! Frames: a login first, then requests for the router, and what the router answers.
 
-use rookery_router::{Caller, Event, Health, Request};
+use rookery_router::{Caller, Event, Health, Request, RouterHandle};
 use rookery_shard::{ConnId, Shard};
 use rookery_wire::link::Writer;
 use rookery_wire::proto::{self, ClientFrame, CloseCode, ErrorCode};
@@ -8,7 +8,12 @@ use rookery_wire::ws;
 
 use super::Sessions;
 use super::conn::Phase;
-use super::input::{Next, say_and_end};
+use super::input::{Held, Next, say_and_end};
+
+/// Reads of one connection that the router has at one time. What it asks beyond them stays in its socket: a
+/// client may ask for all of its conversations at once, and takes no more of the readers than others. Their
+/// pages fit into its send queue.
+const READS_MAX: u8 = 4;
 
 /// What a client is told to wait when the router's queue is full: longer than the queue takes.
 const BUSY_RETRY_MS: u32 = 1_000;
@@ -21,6 +26,7 @@ impl Sessions {
         conn: ConnId,
         writer: &mut Writer<'_>,
         frame: &[u8],
+        reads: &mut u8,
     ) -> Next {
         let frame = match ClientFrame::parse(frame, &self.settings.frames) {
             Ok(frame) => frame,
@@ -61,21 +67,26 @@ impl Sessions {
             }
             (Some(Phase::Live), ClientFrame::Pong(_)) => Next::Stay,
             (Some(Phase::Live), frame) => {
-                self.request(shard, conn, writer, &frame);
-                Next::Stay
+                let is_taken = self.request(shard, conn, writer, &frame);
+                *reads += u8::from(is_taken && is_read(&frame));
+                if *reads < READS_MAX {
+                    Next::Stay
+                } else {
+                    Next::Wait
+                }
             }
             _ => Next::End,
         }
     }
 
-    /// Hands a request to the router, or says that it is busy.
+    /// Hands a request to the router, or says that it is busy. Whether the router took it.
     fn request(
         &mut self,
         shard: &mut Shard<Self>,
         conn: ConnId,
         writer: &mut Writer<'_>,
         frame: &ClientFrame<'_>,
-    ) {
+    ) -> bool {
         let (request_id, request) = match frame {
             ClientFrame::Send(it) => (
                 it.client_msg_id.to_native(),
@@ -103,11 +114,11 @@ impl Sessions {
                 it.request_id.to_native(),
                 Request::ListConversations(proto::owned(*it)),
             ),
-            ClientFrame::Login(_) | ClientFrame::Ping(_) | ClientFrame::Pong(_) => return,
+            ClientFrame::Login(_) | ClientFrame::Ping(_) | ClientFrame::Pong(_) => return false,
         };
         let shard_id = shard.id();
         let Some(state) = shard.conn(conn) else {
-            return;
+            return false;
         };
         let caller = Caller {
             user_id: state.user_id,
@@ -115,7 +126,8 @@ impl Sessions {
             shard: shard_id,
             conn: conn.as_u64(),
         };
-        if self.router.submit(caller, request).is_err() {
+        let is_taken = self.router.submit(caller, request).is_ok();
+        if !is_taken {
             let (code, why) = match self.router.health() {
                 Health::StoreFailed => (ErrorCode::Unavailable, "the store is opened again"),
                 _ => (ErrorCode::Overloaded, "the router's queue is full"),
@@ -123,21 +135,88 @@ impl Sessions {
             let busy = code.message(request_id, BUSY_RETRY_MS, why);
             writer.message(ws::Opcode::Binary, &proto::encode(&busy));
         }
+        is_taken
     }
 
     /// What the router has for this shard.
     pub(super) fn router_event(&mut self, shard: &mut Shard<Self>, event: Event) {
         match event {
-            Event::Answer { to, frames } => {
+            Event::Answer {
+                to,
+                frames,
+                is_read,
+            } => {
                 let conn = ConnId::from_u64(to.conn);
                 let still_theirs = shard
                     .conn(conn)
                     .is_some_and(|state| state.user_id == to.user_id);
                 if still_theirs {
                     self.answer(shard, conn, &frames);
+                    if is_read {
+                        self.read_is_answered(shard, conn);
+                    }
                 }
             }
             Event::Fanout { frame, users } => self.fan_out(shard, &frame, &users),
         }
     }
+
+    /// One of the reads of a connection is over.
+    fn read_is_answered(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
+        let Some(&mut state) = shard.conn(conn) else {
+            return;
+        };
+        if let Some(mut work) = state.work.index().and_then(|at| self.work.lend(at)) {
+            work.reads = work.reads.saturating_sub(1);
+            self.put_back(shard, conn, Held { tls: None, work });
+            self.look_on(shard, conn);
+        }
+    }
+
+    /// Looks at what was kept of a connection that had to wait, where nothing is in its way any more.
+    pub(super) fn look_on(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
+        let Some(&mut state) = shard.conn(conn) else {
+            return;
+        };
+        let Some(mut work) = state.work.index().and_then(|at| self.work.lend(at)) else {
+            return;
+        };
+        let goes_on = work.waits && work.reads < READS_MAX && {
+            // Else it goes on once the queue is empty.
+            work.paused |= shard.queue_bytes(conn) > self.settings.queue_bytes_pause();
+            !work.paused
+        };
+        work.waits &= !goes_on;
+        self.put_back(shard, conn, Held { tls: None, work });
+        if goes_on {
+            shard.resume(conn);
+            self.look_at(shard, conn, &mut []);
+        }
+    }
+
+    /// Takes another router. What the one before has not answered it never will.
+    pub(super) fn change_router(&mut self, shard: &mut Shard<Self>, router: RouterHandle) {
+        self.router = router;
+        for conn in shard.connections() {
+            let Some(&mut state) = shard.conn(conn) else {
+                continue;
+            };
+            if let Some(mut work) = state.work.index().and_then(|at| self.work.lend(at)) {
+                work.reads = 0;
+                self.put_back(shard, conn, Held { tls: None, work });
+                self.look_on(shard, conn);
+            }
+        }
+    }
+}
+
+/// Whether the router's readers answer it.
+fn is_read(frame: &ClientFrame<'_>) -> bool {
+    matches!(
+        frame,
+        ClientFrame::Sync(_)
+            | ClientFrame::History(_)
+            | ClientFrame::Outbox(_)
+            | ClientFrame::ListConversations(_)
+    )
 }

@@ -84,7 +84,7 @@ impl Acker {
         for (to, frames) in answers.0 {
             self.counters.acked.add(frames.len() as u64);
             self.late
-                .push_back((to.shard, Event::Answer { to, frames }));
+                .push_back((to.shard, Event::Answer { to, frames, is_read: false }));
         }
     }
 }

@@ -98,7 +98,11 @@ impl Reader {
                 }
             };
             self.counters.reads.add(1);
-            self.dispatch.answer(caller, frames);
+            match read {
+                // The end of a write.
+                Read::Opened { .. } => self.dispatch.answer(caller, frames),
+                _ => self.dispatch.answer_read(caller, frames),
+            }
         }
     }
 

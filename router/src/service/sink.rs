@@ -86,7 +86,7 @@ impl Sink for AckSink {
             self.counters.acked.add(frames.len() as u64);
             if let Err(event) = self
                 .dispatch
-                .try_post(to.shard, Event::Answer { to, frames })
+                .try_post(to.shard, Event::Answer { to, frames, is_read: false })
             {
                 self.gathered.late.push((to.shard, event));
             }

@@ -171,7 +171,7 @@ impl Outlet for Mailbox {
             return Err(event);
         }
         match event {
-            Event::Answer { to, frames } => {
+            Event::Answer { to, frames, .. } => {
                 let frames = frames.iter().map(|frame| parse(frame));
                 self.answers
                     .lock()

@@ -116,16 +116,19 @@ impl<H: Handler> Shard<H> {
     /// Receives for those who stand in line, as far as there are buffers. Of the peers that have hung up
     /// some are read in each turn; while others wait, they get half of the buffers at most.
     pub(crate) fn grant_buffers(&mut self) {
-        let leavers_max = (TURN_LEAVERS_MAX / self.rings.len().max(1)).max(1);
+        let rings = self.rings.len();
+        let mut leavers_left = TURN_LEAVERS_MAX;
         self.leavers_wait = false;
-        for ring in 0..self.rings.len() {
+        for nth in 0..rings {
+            // Each turn another ring's come first.
+            let ring = (self.counters.turns as usize).wrapping_add(nth) % rings;
             let state = &self.rings[ring];
             let buffers = usize::from(state.buffers);
             let (waiting, leavers) = (state.line.len(), state.leavers.len());
             let share = if waiting == 0 { buffers } else { buffers / 2 };
-            self.grant_each(ring, leavers.min(leavers_max).min(share), |it| {
-                &mut it.leavers
-            });
+            let leavers = leavers.min(leavers_left).min(share);
+            leavers_left -= leavers;
+            self.grant_each(ring, leavers, |it| &mut it.leavers);
             self.grant_each(ring, waiting, |it| &mut it.line);
             self.leavers_wait |= !self.rings[ring].leavers.is_empty();
         }

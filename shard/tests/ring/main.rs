@@ -172,7 +172,6 @@ fn half_close_gets_its_answer_and_reset_its_errno() {
     server.stop().unwrap();
 }
 
-/// Closes with a RST.
 #[test]
 fn who_stays_is_served_between_many_that_go() {
     const LEAVERS: usize = 900;
@@ -200,6 +199,7 @@ fn who_stays_is_served_between_many_that_go() {
     server.stop().unwrap();
 }
 
+/// Closes with a RST.
 fn reset(stream: TcpStream) {
     let linger = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
     linger.unwrap();

@@ -128,6 +128,11 @@ impl Link {
         matches!(self.stage, Stage::Open)
     }
 
+    /// Keeps what was received for the next [`feed`](Self::feed), without a look at it.
+    pub fn keep(&mut self, bytes: &[u8]) {
+        self.cipher.extend_from_slice(bytes);
+    }
+
     /// Takes what was received and hands up what it holds. Whatever is to be sent is appended to the
     /// writer's buffer, also where the result is an error: then it ends with the last words (an alert,
     /// an HTTP answer, a close frame), after which the connection is to be closed.

@@ -29,7 +29,7 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask density                          50,000 connections, some two minutes
   cargo xtask density --connections 200000     under 8 minutes
-  cargo xtask density --connections 2000000    about an hour; 24 GiB of memory
+  cargo xtask density --connections 2000000    some 35 minutes; 24 GiB of memory
   cargo xtask density --connections 100000 --plain --out target/plain
 
 Needs root for the kernel parameters of sysctl/90-rookery-density.conf, which are put back at the end, and
@@ -46,7 +46,7 @@ pub(crate) struct Options {
     /// 1000000 that are below]
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     pub(crate) stages: Vec<u32>,
-    /// How long messages flow at the full size [default: by size, 10m from 1,000,000 on]
+    /// How long messages flow at the full size [default: by size, 10m from 500,000 on]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) hold: Option<Duration>,
     /// The short form, which is the default up to 50,000: one smaller size, one rate, seconds each
