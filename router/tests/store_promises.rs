@@ -43,4 +43,8 @@ impl Subject for FjallSubject {
 store_support::keeps! { fjall, crate::FjallSubject::new() }
 store_support::keeps_members! { fjall_members, crate::FjallSubject::new() }
 store_support::keeps_outbox! { fjall_outbox, crate::FjallSubject::new() }
-store_support::keeps_time! { fjall_time, crate::FjallSubject::new() }
+// The others have the services' time.
+store_support::tests! {
+    fjall_time, crate::FjallSubject::new(),
+    promises_outbox [receipts_run_out_after_thirty_days,]
+}

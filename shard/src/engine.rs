@@ -17,8 +17,8 @@ use crate::limits::{
     TURN_PARCELS_MAX,
 };
 use crate::shard::Failure;
-use crate::slot::State;
 use crate::slot::state::Event;
+use crate::slot::{self, State};
 use crate::{Cause, Config, Fabric, Handler, Inbox, Shard};
 use accepts::Accepts;
 use stop::Stop;
@@ -242,15 +242,18 @@ impl<D: Driver, H: Handler> Engine<D, H> {
         let Some(conn) = shard.conn_at(index) else {
             return true;
         };
-        match shard.slots.find(conn).map(|slot| slot.state) {
-            Some(State::Connecting) => {
+        let slot = shard.slots.find(conn);
+        match slot.map(|slot| (slot.state, slot.has(slot::CLOSE_AFTER_MOVE))) {
+            Some((State::Connecting, _)) => {
                 shard.fail(conn, Cause::Errno(libc::ETIMEDOUT));
             }
             // The bound of a graceful close: the cause was set when it began.
-            Some(State::Flushing | State::Lingering) => shard.apply(conn, Event::Failed),
+            Some((State::Flushing | State::Lingering, _)) => shard.apply(conn, Event::Failed),
             // For the handler, which cannot act on it now: it comes up again when the move is over.
-            Some(State::Moving) => shard.set_wheel(conn, Some(now)),
-            Some(state) if state.is_open() => {
+            Some((State::Moving, _)) => shard.set_wheel(conn, Some(now)),
+            // The handler has closed it; its move has failed, and the close is about to be made up for.
+            Some((_, true)) => {}
+            Some((state, false)) if state.is_open() => {
                 shard.counters.deadlines += 1;
                 self.handler.on_deadline(shard, conn);
             }

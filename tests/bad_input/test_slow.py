@@ -129,7 +129,7 @@ def test_many_pages_asked_for_at_once_all_come(server, chatter, cases):
             return conversation
 
     conversation = asyncio.run(fill())
-    with Deaf(server, 4405, 1) as slow:
+    with RawSession(server, 4405, tls=False) as slow:
         for number in range(1, pages + 1):
             slow.ask("History", request_id=number, conversation_id=conversation, before_message_id=0, limit=100)
         slow.ask("Ping", nonce=1)

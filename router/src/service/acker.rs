@@ -83,8 +83,14 @@ impl Acker {
         self.answered.1 += bytes;
         for (to, frames) in answers.0 {
             self.counters.acked.add(frames.len() as u64);
-            self.late
-                .push_back((to.shard, Event::Answer { to, frames, is_read: false }));
+            self.late.push_back((
+                to.shard,
+                Event::Answer {
+                    to,
+                    frames,
+                    is_read: false,
+                },
+            ));
         }
     }
 }

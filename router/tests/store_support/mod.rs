@@ -77,16 +77,4 @@ macro_rules! keeps_outbox {
     };
 }
 
-/// The tests of what is promised of a store that is told the time, rather than having the services'.
-macro_rules! keeps_time {
-    ($module:ident, $subject:expr) => {
-        crate::store_support::tests! {
-            $module, $subject,
-            promises_outbox [
-                receipts_run_out_after_thirty_days,
-            ]
-        }
-    };
-}
-
-pub(crate) use {keeps, keeps_members, keeps_outbox, keeps_time, tests};
+pub(crate) use {keeps, keeps_members, keeps_outbox, tests};

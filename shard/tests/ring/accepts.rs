@@ -106,7 +106,9 @@ fn rings_fill_one_after_the_other() {
     let server = serve(config(1));
     let free = |s: &super::kit::Server| s.running.fabric().free_slots().remove(0);
     let mut clients: Vec<_> = (0..800).map(|_| server.client()).collect();
-    server.wait("all open", |s| s.sum(|c| c.live) == 800 && free(s) == [224, 1_024]);
+    server.wait("all open", |s| {
+        s.sum(|c| c.live) == 800 && free(s) == [224, 1_024]
+    });
     clients.extend((0..300).map(|_| server.client()));
     let all_in = |s: &super::kit::Server| free(s).iter().sum::<u32>() == 2 * 1_024 - 1_100;
     server.wait("all open", |s| s.sum(|c| c.live) == 1_100 && all_in(s));

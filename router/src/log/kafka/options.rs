@@ -63,7 +63,7 @@ impl Default for Options {
             ca_file: None,
             topic_prefix: "rookery".into(),
             group_instance: None,
-            linger_ms: 1,
+            linger_ms: 5,
             delivery_timeout_ms: 10_000,
             record_bytes_max: 256 << 10,
             queue_records_max: 64 << 10,
