@@ -35,8 +35,9 @@ impl<K: Eq + Hash + Copy, V> Generations<K, V> {
         self.young.get_mut(&key).map(|(value, _)| value)
     }
 
-    /// Puts into the young generation.
+    /// Puts into the young generation; an older value of the key goes.
     pub(crate) fn insert(&mut self, key: K, value: V, weight: usize) {
+        self.old.remove(&key);
         self.weight += weight;
         if let Some((_, replaced)) = self.young.insert(key, (value, weight)) {
             self.weight -= replaced;
@@ -79,5 +80,16 @@ mod tests {
             assert!(cache.young.len() + cache.old.len() <= 8);
         }
         assert!(cache.hit(1).is_some() && cache.hit(100).is_none());
+    }
+
+    #[test]
+    fn a_newer_value_stands_though_an_older_one_has_aged() {
+        let mut cache = Generations::new(1);
+        cache.insert(1, "old", 1);
+        cache.turn();
+        cache.insert(1, "new", 1);
+        assert_eq!(cache.hit(1), Some(&mut "new"));
+        cache.turn();
+        assert_eq!(cache.hit(1), Some(&mut "new"));
     }
 }

@@ -82,6 +82,11 @@ pub trait Acks: Send {
     fn failed(&mut self, ticket: Ticket, error: &AppendError);
     /// No more outcomes for the moment: the time to hand on what was gathered.
     fn end_of_batch(&mut self) {}
+    /// Something could not be handed on yet: [`end_of_batch`](Self::end_of_batch) is to be called again soon,
+    /// also without another outcome.
+    fn has_late(&self) -> bool {
+        false
+    }
 }
 
 /// What the consumer of a distributed log is given, in order, from one thread.

@@ -52,6 +52,10 @@ impl Acks for Acker {
             self.progress.resolve(records, bytes);
         }
     }
+
+    fn has_late(&self) -> bool {
+        !self.late.is_empty()
+    }
 }
 
 impl Acker {

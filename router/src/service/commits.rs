@@ -46,10 +46,20 @@ impl Commits {
 
     /// Stores and commits every `interval` until whoever holds the other end lets go of it.
     pub(super) fn run(&self, ended: &Receiver<()>, interval: Duration) {
+        let mut fails = false;
         while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-            if let Err(error) = self.persist() {
-                // The next time tries again.
-                tracing::debug!(%error, "what was applied is not stored yet");
+            // After an error the next time tries again.
+            match self.persist() {
+                Err(error) if !fails => {
+                    tracing::warn!(%error, "heads are not stored and offsets not committed; trying on");
+                    fails = true;
+                }
+                Err(error) => tracing::debug!(%error, "what was applied is not stored yet"),
+                Ok(()) => {
+                    if std::mem::take(&mut fails) {
+                        tracing::info!("heads are stored and offsets committed again");
+                    }
+                }
             }
         }
     }

@@ -17,6 +17,8 @@ use crate::log::{Acks, AppendError, Offset, Partition, Ticket};
 const ROUND: usize = 1024;
 /// How often the end is looked for once no more is taken.
 const CLOSING_LOOK: Duration = Duration::from_millis(20);
+/// How soon what a full mailbox did not take is offered again.
+const LATE_LOOK: Duration = Duration::from_millis(1);
 
 /// The outcome of an append.
 #[derive(Debug)]
@@ -92,14 +94,19 @@ impl Answers {
                 self.tell(acks, answer);
                 round += 1;
             }
-            if round > 0 {
+            if round > 0 || acks.has_late() {
                 acks.end_of_batch();
+            }
+            if round > 0 {
                 continue;
             }
             if self.held.drained() {
                 return;
             }
-            let look = self.held.is_closed().then_some(CLOSING_LOOK);
+            let look = match acks.has_late() {
+                true => Some(LATE_LOOK),
+                false => self.held.is_closed().then_some(CLOSING_LOOK),
+            };
             self.bell
                 .sleep(look, || !self.queue.is_empty() || self.held.drained());
         }
@@ -178,5 +185,42 @@ mod tests {
                 .is_some_and(|why| why.contains("a defect of the receiver"))
         );
         assert_eq!(answers.held.take(1), Err(closed));
+    }
+
+    /// Hands on what it was told at the third attempt only.
+    struct Late(u32, mpsc::Sender<u32>);
+
+    impl Acks for Late {
+        fn acked(&mut self, _: Ticket, _: Partition, _: Offset) {
+            self.0 = 3;
+        }
+        fn failed(&mut self, _: Ticket, _: &AppendError) {}
+        fn end_of_batch(&mut self) {
+            self.0 -= 1;
+            if self.0 == 0 {
+                drop(self.1.send(0));
+            }
+        }
+        fn has_late(&self) -> bool {
+            self.0 > 0
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_handed_on_is_tried_again_without_another_answer() {
+        let answers = Arc::new(Answers::new(Held::new(10, 1000)));
+        let (tell, told) = mpsc::channel();
+        let own = Arc::clone(&answers);
+        let thread = std::thread::spawn(move || own.run(Box::new(Late(0, tell)), &|_| {}));
+        answers.held.take(9).unwrap();
+        answers.push(Answer {
+            ticket: 1,
+            key: 0,
+            body: 9,
+            outcome: Ok((Partition(0), Offset(0))),
+        });
+        assert_eq!(told.recv_timeout(Duration::from_secs(60)), Ok(0));
+        answers.close();
+        thread.join().unwrap();
     }
 }

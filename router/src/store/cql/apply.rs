@@ -125,23 +125,24 @@ impl Cql {
         }
     }
 
-    /// Writes what [`apply`](Self::apply) has remembered: heads and inbox rows, and when all of them are
-    /// there, the node's greatest id and stamp. After that the log's offsets may be committed.
+    /// Writes what [`apply`](Self::apply) has remembered: inbox rows, then heads (a message that a head counts
+    /// is not applied again after a crash, so nothing of it may be missing), and when all of them are there,
+    /// the node's greatest id and stamp. After that the log's offsets may be committed.
     pub async fn persist(&self, node_id: u16, position: &Position) -> Result<(), StoreError> {
         let live = self.live().await?;
         let unwritten = self.tails().unwritten();
         let limit = self.options.in_flight_max;
-        stream::iter(&unwritten.tails)
-            .map(|(id, tail)| heads::write(live, *id, tail))
-            .buffer_unordered(limit)
-            .try_collect::<()>()
-            .await?;
         let rows = unwritten
             .inboxes
             .iter()
             .flat_map(|(id, row)| row.members.iter().map(move |user| (*user, *id, row)));
         stream::iter(rows)
             .map(|(user_id, id, row)| inbox::write(live, user_id, id, row))
+            .buffer_unordered(limit)
+            .try_collect::<()>()
+            .await?;
+        stream::iter(&unwritten.tails)
+            .map(|(id, tail)| heads::write(live, *id, tail))
             .buffer_unordered(limit)
             .try_collect::<()>()
             .await?;

@@ -60,9 +60,11 @@ impl Tails {
         self.dirty.insert(conversation_id);
     }
 
-    /// The inbox rows of a conversation are to become these.
+    /// The inbox rows of a conversation are to become these, unless later ones are to be written.
     pub(super) fn deliver(&mut self, conversation_id: u64, inbox: Inbox) {
-        if inbox.members.len() <= INBOX_MEMBERS_MAX {
+        let later = self.inboxes.get(&conversation_id);
+        let is_late = later.is_some_and(|later| later.timestamp > inbox.timestamp);
+        if inbox.members.len() <= INBOX_MEMBERS_MAX && !is_late {
             self.inboxes.insert(conversation_id, inbox);
         }
     }
