@@ -198,7 +198,7 @@ mod tests {
         fn end_of_batch(&mut self) {
             self.0 -= 1;
             if self.0 == 0 {
-                drop(self.1.send(0));
+                let _ = self.1.send(0);
             }
         }
         fn has_late(&self) -> bool {
