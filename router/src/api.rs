@@ -62,6 +62,16 @@ pub enum Event {
     },
 }
 
+impl Event {
+    pub(crate) fn answer(to: Caller, frames: Vec<Vec<u8>>, is_read: bool) -> Self {
+        Event::Answer {
+            to,
+            frames,
+            is_read,
+        }
+    }
+}
+
 /// The way back to the shards. Called on the router's threads only.
 pub trait Outlet: Send + Sync + 'static {
     /// The number of shards.

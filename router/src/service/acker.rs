@@ -87,14 +87,8 @@ impl Acker {
         self.answered.1 += bytes;
         for (to, frames) in answers.0 {
             self.counters.acked.add(frames.len() as u64);
-            self.late.push_back((
-                to.shard,
-                Event::Answer {
-                    to,
-                    frames,
-                    is_read: false,
-                },
-            ));
+            self.late
+                .push_back((to.shard, Event::answer(to, frames, false)));
         }
     }
 }

@@ -48,28 +48,12 @@ impl Dispatch {
 
     /// Answers a caller.
     pub(crate) fn answer(&self, to: Caller, frames: Vec<Vec<u8>>) {
-        let is_read = false;
-        self.post(
-            to.shard,
-            Event::Answer {
-                to,
-                frames,
-                is_read,
-            },
-        );
+        self.post(to.shard, Event::answer(to, frames, false));
     }
 
     /// Answers a caller's read.
     pub(crate) fn answer_read(&self, to: Caller, frames: Vec<Vec<u8>>) {
-        let is_read = true;
-        self.post(
-            to.shard,
-            Event::Answer {
-                to,
-                frames,
-                is_read,
-            },
-        );
+        self.post(to.shard, Event::answer(to, frames, true));
     }
 
     /// Posts without waiting.

@@ -84,14 +84,10 @@ impl Sink for AckSink {
         }
         for (to, frames) in answers.0 {
             self.counters.acked.add(frames.len() as u64);
-            if let Err(event) = self.dispatch.try_post(
-                to.shard,
-                Event::Answer {
-                    to,
-                    frames,
-                    is_read: false,
-                },
-            ) {
+            if let Err(event) = self
+                .dispatch
+                .try_post(to.shard, Event::answer(to, frames, false))
+            {
                 self.gathered.late.push((to.shard, event));
             }
         }
