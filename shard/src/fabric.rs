@@ -1,6 +1,7 @@
 //! What the shards of one process share: parcels of moving connections, room per ring, counters, and
 //! the order to stop. Atomics and bounded queues only; no shard waits for another.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -9,6 +10,12 @@ use crossbeam::queue::ArrayQueue;
 use crate::config::Config;
 use crate::counters::{Counters, Published};
 use crate::mailbox::{Inbox, Waker};
+
+/// Where a ring stands among those that are to be filled, the least first: one after the other, and those with
+/// less than enough room last.
+pub(crate) fn filling_order(free: u32, enough: u32, ring: u16) -> impl Ord {
+    (Reverse(free.min(enough)), ring)
+}
 
 /// What travels beside a connection that moves: the file goes from ring to ring, this through memory.
 #[derive(Debug)]
@@ -117,7 +124,7 @@ impl<P> Fabric<P> {
             .collect();
         // The reserve, and as much for the accepts that are armed there.
         let enough = 2 * self.ring_reserve + 1;
-        rings.sort_by_key(|(free, ring)| (std::cmp::Reverse(*free.min(&enough)), *ring));
+        rings.sort_by_key(|(free, ring)| filling_order(*free, enough, *ring));
         rings.get(usize::from(nth)).map(|(_, ring)| *ring)
     }
 

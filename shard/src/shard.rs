@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::driver::{Now, Op, Tag};
-use crate::fabric::{Envelope, Fabric};
+use crate::fabric::{Envelope, Fabric, filling_order};
 use crate::limits::ACCEPTS_MAX;
 use crate::mailbox::Postboxes;
 use crate::outgoing::{Outgoing, Spare};
@@ -307,8 +307,8 @@ impl<H: Handler> Shard<H> {
         let enough = self.bounds.ring_reserve + 1;
         let ring = (0u16..)
             .zip(&self.rings)
-            .max_by_key(|(ring, state)| (state.free().min(enough), std::cmp::Reverse(*ring)))
             .filter(|(_, state)| state.free() > 0)
+            .min_by_key(|(ring, state)| filling_order(state.free(), enough, *ring))
             .map(|(ring, _)| ring);
         let (Some(ring), false) = (ring, self.stopping) else {
             let errno = if self.stopping {

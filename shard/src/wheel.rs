@@ -2,8 +2,8 @@
 //!
 //! One level of 4,096 buckets of 16.8 ms each, as doubly linked lists whose links stand in the slots
 //! themselves. A deadline further away than one revolution (69 s) stays in its bucket and is passed
-//! over once per revolution. A deadline never fires early, and less than
-//! two ticks late: one by rounding up, one where its bucket is being looked at.
+//! over once per revolution. A deadline never fires early, and less than two ticks
+//! late: one by rounding up, one where its bucket is being looked at.
 
 use crate::limits::TICK_SHIFT;
 

@@ -66,7 +66,7 @@ pub(crate) enum Mail {
     /// Only count it.
     Count,
     /// Count it, and do nothing until the other end is gone.
-    Hold(Receiver<()>),
+    Block(Receiver<()>),
 }
 
 pub(crate) struct Peer {
@@ -218,7 +218,7 @@ impl Handler for Peer {
                 shard.set_accept_budget(accepts);
             }
             Mail::Count => count(&self.seen.mails),
-            Mail::Hold(until) => {
+            Mail::Block(until) => {
                 count(&self.seen.mails);
                 let _ = until.recv();
             }

@@ -183,8 +183,8 @@ fn who_stays_is_served_between_many_that_go() {
     stays.read_exact(&mut answer).unwrap();
     // All go while the shard sees nothing, and the one that stays speaks after them.
     let (go_on, until) = std::sync::mpsc::channel();
-    assert!(server.post.post(0, Mail::Hold(until)).is_ok());
-    server.wait("held", |s| s.seen.mails.load(SeqCst) == 1);
+    assert!(server.post.post(0, Mail::Block(until)).is_ok());
+    server.wait("blocked", |s| s.seen.mails.load(SeqCst) == 1);
     drop(leavers);
     stays.write_all(&[TALLY]).unwrap();
     drop(go_on);
