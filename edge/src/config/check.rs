@@ -1,13 +1,13 @@
 //! What makes values of the right types wrong, each with its reason.
 
+use rookery_router::ids::NODE_MAX;
+use rookery_router::{READERS_MAX, log};
 use rookery_wire::proto;
 
 use super::load::Key;
 use super::{Config, check_services};
 use crate::admission;
 
-/// The widest node id: message ids have 10 bits for it.
-const NODE_ID_MAX: u16 = 1_023;
 /// A shard's number travels in 16 bits; more shards than this no host has cores for.
 const SHARDS_MAX: u16 = 1_024;
 
@@ -243,21 +243,22 @@ fn rest(config: &Config, found: &mut Vec<(Key, String)>) {
         ));
     }
     let router = &config.router;
-    if router.node_id > NODE_ID_MAX {
+    if router.node_id > NODE_MAX {
         found.push((
             ("router", "node_id"),
-            format!("is {}; it may be 0 to {NODE_ID_MAX}", router.node_id),
+            format!("is {}; it may be 0 to {NODE_MAX}", router.node_id),
         ));
     }
-    // A segment holds its header and two batches of a MiB; places in it are told in 32 bits.
-    let (min, max) = ((2 << 20) + 4_096, (4 << 30) - 4_096);
-    if router.log_segment_bytes < min
-        || router.log_segment_bytes > max
-        || !router.log_segment_bytes.is_multiple_of(4_096)
+    let bounds = log::Options::default().segment_bytes_bounds();
+    let block = log::BLOCK_BYTES as u64;
+    if !bounds.contains(&router.log_segment_bytes)
+        || !router.log_segment_bytes.is_multiple_of(block)
     {
         let message = format!(
-            "is {}; it may be {min} to {max} and is a multiple of 4096, the unit of direct writes",
-            router.log_segment_bytes
+            "is {}; it may be {} to {} and is a multiple of {block}, the unit of direct writes",
+            router.log_segment_bytes,
+            bounds.start(),
+            bounds.end()
         );
         found.push((("router", "log_segment_bytes"), message));
     }
@@ -265,10 +266,10 @@ fn rest(config: &Config, found: &mut Vec<(Key, String)>) {
         let message = format!("is {}; it may be 4 to 65536", router.log_segments_max);
         found.push((("router", "log_segments_max"), message));
     }
-    if router.readers == 0 || router.readers > 64 {
+    if router.readers == 0 || usize::from(router.readers) > READERS_MAX {
         found.push((
             ("router", "readers"),
-            format!("is {}; it may be 1 to 64", router.readers),
+            format!("is {}; it may be 1 to {READERS_MAX}", router.readers),
         ));
     }
     if router.store_cache_bytes < 1 << 20 {

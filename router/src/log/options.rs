@@ -1,5 +1,6 @@
 //! What an operator may choose about the embedded commit log, with its defaults and their bounds.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::api::LogError;
@@ -60,12 +61,22 @@ impl Default for Options {
 }
 
 impl Options {
+    /// How long a segment may be, bytes: its header and two batches fit in, and places in it are told in 32
+    /// bits. A multiple of [`BLOCK_BYTES`] besides.
+    pub fn segment_bytes_bounds(&self) -> RangeInclusive<u64> {
+        let block = BLOCK_BYTES as u64;
+        let max = u64::from(u32::MAX);
+        block + 2 * self.batch_bytes_max as u64..=max - max % block
+    }
+
     /// Refuses options under which some record could never be written into segments of so many
     /// bytes.
     pub(crate) fn check(&self, segment_bytes: u64) -> Result<(), LogError> {
         let block = BLOCK_BYTES as u64;
         let wrong = |what: String| Err(LogError::Options(what));
-        if !segment_bytes.is_multiple_of(block) || segment_bytes > u64::from(u32::MAX) {
+        if !segment_bytes.is_multiple_of(block)
+            || segment_bytes > *self.segment_bytes_bounds().end()
+        {
             return wrong(format!(
                 "segment_bytes is {}; it must be a multiple of {block} below 4 GiB",
                 segment_bytes
@@ -77,7 +88,7 @@ impl Options {
                 self.batch_bytes_max
             ));
         }
-        if segment_bytes < block + 2 * self.batch_bytes_max as u64 {
+        if segment_bytes < *self.segment_bytes_bounds().start() {
             return wrong(format!(
                 "segment_bytes is {}; a header and two batches of {} need more",
                 segment_bytes, self.batch_bytes_max

@@ -8,6 +8,9 @@ use super::clock::{Clock, SystemClock};
 use super::space::{DiskSpace, Space};
 use crate::log;
 
+/// Threads that read, at most: each waits for the store, and more of them only wait together.
+pub const READERS_MAX: usize = 64;
+
 /// The router's options; [`Config::new`] gives defaults for all but the directory.
 #[derive(Clone)]
 pub struct Config {
@@ -28,7 +31,7 @@ pub struct Config {
     pub in_flight_max: usize,
     /// The same in bytes of records.
     pub in_flight_bytes_max: u64,
-    /// Threads that serve Sync, History, Outbox and List.
+    /// Threads that serve Sync, History, Outbox and List: 1 to [`READERS_MAX`].
     pub readers: usize,
     /// The most bytes of a payload.
     pub payload_bytes_max: usize,

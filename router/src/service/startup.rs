@@ -13,7 +13,7 @@ use super::applier::ApplierThread;
 use super::apply::Applier;
 use super::channel::{Receiver, bounded};
 use super::commits::Commits;
-use super::config::Config;
+use super::config::{Config, READERS_MAX};
 use super::consumer::{Consumer, FED_MAX, Feeder};
 use super::counters::Counters;
 use super::dispatch::Dispatch;
@@ -337,8 +337,8 @@ fn check_limits(config: &Config) -> Result<(), StartError> {
     if config.intake_queue_max == 0 || config.read_queue_max == 0 || config.in_flight_max == 0 {
         return wrong("intake_queue_max, read_queue_max and in_flight_max must be at least 1");
     }
-    if config.readers == 0 || config.readers > 64 {
-        return wrong("readers must be 1 to 64");
+    if config.readers == 0 || config.readers > READERS_MAX {
+        return wrong(&format!("readers must be 1 to {READERS_MAX}"));
     }
     if config.page_messages_max == 0 || config.persist_interval.is_zero() {
         return wrong("page_messages_max and persist_interval must not be 0");
