@@ -103,9 +103,8 @@ impl Sessions {
         if refused {
             tracing::debug!(conn = conn.as_u64(), "answers over the send queue's limit");
         }
-        let waits = matches!(next, Next::Wait);
-        let stays = (waits || matches!(next, Next::Stay)) && !refused;
-        if stays && waits {
+        let stays = matches!(next, Next::Stay | Next::Wait) && !refused;
+        if stays && matches!(next, Next::Wait) {
             held.work.waits = true;
             shard.pause(conn);
         }
