@@ -23,7 +23,7 @@ class Refused(Exception):
     """The server answered a request with an Error."""
 
     def __init__(self, error: dict) -> None:
-        super().__init__(f"code {error['code']}: {error['reason']!r}")
+        super().__init__(f"code {error['code']}: {error['reason'].decode(errors='replace')}")
         self.code = error["code"]
         self.retry_after_ms = error["retry_after_ms"]
 
