@@ -22,16 +22,19 @@ pub(crate) fn sysctls() -> BTreeMap<&'static str, String> {
     SYSCTLS.into_iter().filter_map(value).collect()
 }
 
-/// The commit that is measured, and whether files differ from it.
+/// The commit that is measured, and whether files differ from it. Documents do not count: reports are
+/// among them.
 pub(crate) fn commit(checkout: &Checkout) -> String {
     let git = |arguments: &[&str]| {
         let output = checkout.command("git").args(arguments).output().ok()?;
-        String::from_utf8(output.stdout)
-            .ok()
-            .map(|text| text.trim().to_owned())
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned())
     };
-    let commit = git(&["rev-parse", "--short", "HEAD"]).unwrap_or_default();
-    match git(&["status", "--porcelain", "--untracked-files=no"]) {
+    let Some(commit) = git(&["rev-parse", "--short", "HEAD"]) else {
+        return "unknown".to_owned();
+    };
+    let changes = git(&["status", "--porcelain", "--", ".", ":!docs"]);
+    match changes {
         Some(changes) if changes.is_empty() => commit,
         _ => format!("{commit} with changes"),
     }
@@ -43,13 +46,17 @@ pub(crate) fn kernel() -> String {
     release.unwrap_or_default().trim().to_owned()
 }
 
-/// The processor's name.
+/// The processor's name, from the first that is told.
 pub(crate) fn processor() -> String {
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with("model name"));
-    let name = line.and_then(|line| line.split_once(':'));
-    name.map(|(_, name)| name.trim().to_owned())
-        .unwrap_or_default()
+    processor_in(&std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
+}
+
+fn processor_in(cpuinfo: &str) -> String {
+    let name = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    name.map_or("unknown processor", |(_, name)| name.trim())
+        .to_owned()
 }
 
 /// This program's command line, as a person types it.
@@ -60,4 +67,14 @@ pub(crate) fn command() -> Vec<String> {
         .into_iter()
         .chain(arguments)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_processor_has_a_name() {
+        let text = "processor\t: 0\nmodel\t\t: 17\nmodel name\t: Some CPU 9\nprocessor\t: 1\n";
+        assert_eq!(super::processor_in(text), "Some CPU 9");
+        assert_eq!(super::processor_in(""), "unknown processor");
+    }
 }

@@ -7,17 +7,17 @@
 use std::sync::Arc;
 
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self as provider, cipher_suite, kx_group};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, InconsistentKeys, RootCertStore, SignatureScheme};
+use rustls::{InconsistentKeys, RootCertStore};
 
 use super::certificate;
 use super::secrets::Listener;
+use super::trust::TrustAnybody;
 
 const ALPN: &[u8] = b"http/1.1";
 
@@ -249,7 +249,7 @@ impl ClientConfig {
             Verify::Roots(pem) => builder.with_root_certificates(roots(pem)?),
             Verify::Insecure => builder
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(TrustAnybody(algorithms))),
+                .with_custom_certificate_verifier(Arc::new(TrustAnybody::new(algorithms))),
         }
         .with_no_client_auth();
         config.alpn_protocols = vec![ALPN.to_vec()];
@@ -353,43 +353,4 @@ fn bad_pem(error: pem::Error) -> ConfigError {
 
 fn library(error: rustls::Error) -> ConfigError {
     ConfigError::Library(error.to_string())
-}
-
-/// Accepts every certificate; signatures are still checked, so the peer holds the key that it shows.
-#[derive(Debug)]
-struct TrustAnybody(rustls::crypto::WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for TrustAnybody {
-    fn verify_server_cert(
-        &self,
-        _leaf: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, signed, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, signed, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
 }

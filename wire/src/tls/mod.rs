@@ -26,6 +26,7 @@ mod rustls_conn;
 mod secrets;
 mod session;
 mod suite;
+mod trust;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ pub use parked::IDLE_RECORDS_MAX;
 pub use record::FRAGMENT_MAX;
 pub use session::{Kind, Opened, Session};
 pub use suite::Suite;
+pub use trust::TrustAnybody;
 
 /// Which end of a connection we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

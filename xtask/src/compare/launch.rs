@@ -1,7 +1,6 @@
 //! The command line of each peer, and its configuration made from the file in `benches/peers/servers`.
 
 use std::ffi::OsString;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,6 +9,7 @@ use anyhow::{Context, Result};
 use super::install;
 use super::peers::{Peer, Program};
 use crate::checkout::Checkout;
+use crate::serving::free_port;
 
 /// How clients reach a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,12 +222,6 @@ fn configured(
     let file = place.folder.join(name);
     std::fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
     Ok(file)
-}
-
-/// A port on which nobody listens.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind("0.0.0.0:0").context("find a free port")?;
-    Ok(listener.local_addr()?.port())
 }
 
 /// What a program calls itself: the first line of its answer that says anything.

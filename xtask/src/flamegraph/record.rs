@@ -1,6 +1,5 @@
 //! A server, its load, and `perf record` on the server while the load is what the scenario says.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use super::running::Running;
 use super::scenario::{Sampled, Scenario};
 use crate::checkout::Checkout;
 use crate::screen::Screen;
+use crate::serving::free_port;
 
 /// Samples per second of CPU; a prime number of them, so that no period of the server's falls in step.
 const HERTZ: u32 = 1_999;
@@ -127,10 +127,4 @@ fn perf(checkout: &Checkout, server: &Running, profile: &Path, folder: &Path) ->
     // It says nothing when it has begun.
     thread::sleep(Duration::from_millis(300));
     Ok(perf)
-}
-
-/// A port that nobody listens on.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
-    Ok(listener.local_addr()?.port())
 }
