@@ -34,13 +34,24 @@ struct Edge {
 
 impl Edge {
     fn start(node_id: u16, brokers: &Arc<Brokers>, services: &Arc<Services>) -> Edge {
+        Edge::start_at(HandClock::new(), node_id, brokers, services)
+    }
+
+    fn start_at(
+        clock: Arc<HandClock>,
+        node_id: u16,
+        brokers: &Arc<Brokers>,
+        services: &Arc<Services>,
+    ) -> Edge {
         let dir = tempfile::tempdir().unwrap();
         let mut config = config(dir.path());
         config.node_id = node_id;
+        config.clock = clock;
+        config.persist_interval = Duration::from_millis(20);
         // What is refused while the store is away should be so soon.
         config.close_grace = Duration::from_secs(5);
         let mailbox = Mailbox::new();
-        let store: Arc<dyn Store> = GroupStore::new(services);
+        let store: Arc<dyn Store> = GroupStore::new(services, node_id);
         let mut log = None;
         let router = start_shared(config, mailbox.clone(), store, |acks, feed| {
             Ok(log.insert(GroupLog::open(brokers, acks, feed)).clone())
@@ -244,6 +255,37 @@ fn what_was_not_committed_is_read_again_and_has_the_seqs_that_it_had() {
     }
     assert_eq!(seen.len(), 6 * 200);
     assert_eq!(services.messages(id), seen);
+}
+
+/// All that an edge admits is consumed by another one, and the clock stands still, then falls back: what
+/// it gave is known from its own stored position only, which lacks what a crash cut off.
+#[test]
+fn no_id_is_given_twice_though_others_consume_and_the_clock_falls_back() {
+    let (brokers, services) = (Brokers::new(), Services::new());
+    let consumer = Edge::start(1, &brokers, &services);
+    consumer.log.assign(&all());
+    let clock = HandClock::new();
+    let mut acked: Vec<u64> = Vec::new();
+    let mut id = 0;
+    for round in 0..3 {
+        let edge = Edge::start_at(clock.clone(), 2, &brokers, &services);
+        let ann = edge.client(1);
+        id = ann.direct(1, 2).conversation_id;
+        acked.extend((0..50).map(|n| ann.acked(id, 100 * round + n, b"text").message_id));
+        let last = *acked.last().unwrap();
+        while services.stored_id(2) < last {
+            std::thread::yield_now();
+        }
+        // From here on nothing is stored, as if the process had died at this moment.
+        services.store_away.store(true, Ordering::SeqCst);
+        acked.extend((50..100).map(|n| ann.acked(id, 100 * round + n, b"text").message_id));
+        edge.router.close();
+        services.store_away.store(false, Ordering::SeqCst);
+        clock.back(round * 3_600_000);
+    }
+    assert!(acked.windows(2).all(|pair| pair[0] < pair[1]), "ids grow");
+    wait_stored(&services, &[id], acked.len());
+    assert_seqs_dense(&services.messages(id));
 }
 
 /// Moves partitions between two edges while their users send, some of the moves behind the back of the

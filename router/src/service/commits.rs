@@ -11,8 +11,9 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 
 use super::clock::Clock;
+use super::stamps::Given;
 use crate::log::{Log, Offset, Partition, Record};
-use crate::store::{Store, StoreError};
+use crate::store::{Batch, Store, StoreError};
 
 /// How far a partition is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,6 +27,7 @@ pub(super) struct Commits {
     store: Arc<dyn Store>,
     log: Arc<dyn Log>,
     clock: Arc<dyn Clock>,
+    given: Arc<Given>,
     /// The partitions that are consumed here.
     reached: Mutex<BTreeMap<Partition, Reached>>,
     /// Held while the store writes and offsets are committed: one at a time, and none while partitions
@@ -34,11 +36,17 @@ pub(super) struct Commits {
 }
 
 impl Commits {
-    pub(super) fn new(store: Arc<dyn Store>, log: Arc<dyn Log>, clock: Arc<dyn Clock>) -> Commits {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        log: Arc<dyn Log>,
+        clock: Arc<dyn Clock>,
+        given: Arc<Given>,
+    ) -> Commits {
         Commits {
             store,
             log,
             clock,
+            given,
             reached: Mutex::default(),
             storing: Mutex::default(),
         }
@@ -101,6 +109,11 @@ impl Commits {
         let _storing = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.reached().clone();
         self.store.note_time(self.clock.now_ms());
+        // Others may consume what was given here, so it does not come with what is applied.
+        self.store.apply(&Batch {
+            position: self.given.position(),
+            ..Batch::default()
+        })?;
         self.store.persist()?;
         let mut reached = self.reached();
         for (partition, then) in before {

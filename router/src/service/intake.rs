@@ -22,11 +22,10 @@ use super::dispatch::Dispatch;
 use super::progress::Progress;
 use super::queued::QueuedBytes;
 use super::reader::Read;
+use super::stamps::Stamps;
 use crate::admission::{Pending, Refusal};
 use crate::api::Caller;
 use crate::generations::Generations;
-use crate::hlc::Hlc;
-use crate::ids::Snowflake;
 use crate::log::{AppendError, Log, Ticket};
 use crate::store::{Store, StoreError};
 
@@ -78,8 +77,7 @@ pub(crate) struct Intake {
     pub(crate) space_low: Arc<AtomicBool>,
     pub(crate) queued: Arc<QueuedBytes>,
     pub(crate) config: Config,
-    pub(crate) ids: Snowflake,
-    pub(crate) hlc: Hlc,
+    pub(super) stamps: Stamps,
     pub(crate) members: Generations<u64, Arc<[u64]>>,
     pub(crate) ticket: Ticket,
 }

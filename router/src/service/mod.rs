@@ -26,6 +26,7 @@ mod receipts;
 mod recovery;
 mod sink;
 pub mod space;
+mod stamps;
 mod startup;
 
 use std::fs::File;

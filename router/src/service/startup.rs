@@ -25,11 +25,11 @@ use super::reader::{Read, Reader};
 use super::receipts::{Receipts, ReceiptsWriter};
 use super::recovery;
 use super::sink::{AckSink, Committed, Work};
+use super::stamps::{self, Stamps};
 use super::{Doors, Ending, Inner, RouterHandle, Threads};
 use crate::admission::Pending;
 use crate::api::{Caller, Outlet};
-use crate::hlc::Hlc;
-use crate::ids::{NODE_MAX, Snowflake};
+use crate::ids::NODE_MAX;
 use crate::log::{self, Acks, Feed, Log, LogError, Recovered, Replayed, Sink};
 use crate::store::fjall::FjallStore;
 use crate::store::{Position, Store, StoreError};
@@ -125,7 +125,8 @@ pub(super) fn start(
         run: Box::new(move || applier.run()),
         ending: Ending::Told(work),
     };
-    parts.serve(position, applying, lock)
+    let stamps = Stamps::new(parts.config.node_id, position);
+    parts.serve(stamps, applying, lock)
 }
 
 /// The thread that applies records, and how it ends.
@@ -158,11 +159,15 @@ pub(super) fn start_shared(
     let (feed, fed) = crossbeam::channel::bounded(FED_MAX);
     let log = open_log(Box::new(acker), Box::new(Feeder(feed))).map_err(recovery::log_error)?;
     let parts = Parts::new(config, store, log, answering, Some(READ_PATIENCE));
+    let interval = parts.config.persist_interval;
+    let position = stamps::past_a_crash(position, interval);
+    let stamps = Stamps::new(parts.config.node_id, position);
     let closing = Arc::new(AtomicBool::new(false));
     let commits = Arc::new(Commits::new(
         Arc::clone(&parts.store),
         Arc::clone(&parts.log),
         Arc::clone(&parts.config.clock),
+        stamps.given(),
     ));
     let consumer = Consumer {
         applier: Applier::shared(Arc::clone(&parts.store), position),
@@ -176,7 +181,6 @@ pub(super) fn start_shared(
         closing: Arc::clone(&closing),
     };
     let (ending, ended) = crossbeam::channel::bounded(0);
-    let interval = parts.config.persist_interval;
     let committing = spawn("router-commits", move || commits.run(&ended, interval))?;
     let consume = move || {
         consumer.run();
@@ -189,7 +193,7 @@ pub(super) fn start_shared(
         run: Box::new(consume),
         ending: Ending::Starved(closing),
     };
-    parts.serve(position, applying, lock)
+    parts.serve(stamps, applying, lock)
 }
 
 impl Parts {
@@ -217,7 +221,7 @@ impl Parts {
 
     fn serve(
         self,
-        position: Position,
+        stamps: Stamps,
         applying: Applying,
         lock: File,
     ) -> Result<RouterHandle, StartError> {
@@ -226,7 +230,7 @@ impl Parts {
             crossbeam::channel::bounded::<(Caller, Read)>(self.config.read_queue_max);
         let (acks, receipts) = Receipts::new(&self.config, Arc::clone(&self.counters));
         let writer = self.receipts_writer(&receipts);
-        let intake = self.intake(position, reads.clone());
+        let intake = self.intake(stamps, reads.clone());
         let threads = Threads {
             lock,
             log: Arc::clone(&self.log),
@@ -277,11 +281,7 @@ impl Parts {
         }
     }
 
-    fn intake(
-        &self,
-        position: Position,
-        reads: crossbeam::channel::Sender<(Caller, Read)>,
-    ) -> Intake {
+    fn intake(&self, stamps: Stamps, reads: crossbeam::channel::Sender<(Caller, Read)>) -> Intake {
         Intake {
             store: Arc::clone(&self.store),
             log: Arc::clone(&self.log),
@@ -294,8 +294,7 @@ impl Parts {
             space_low: Arc::clone(&self.space_low),
             queued: Arc::clone(&self.queued),
             config: self.config.clone(),
-            ids: Snowflake::new(self.config.node_id, position.last_id),
-            hlc: Hlc::new(position.last_hlc),
+            stamps,
             members: members_cache(),
             ticket: 0,
         }

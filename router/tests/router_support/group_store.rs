@@ -29,6 +29,7 @@ struct Tables {
     conversations: HashMap<OpenKey, u64>,
     members: HashMap<u64, Arc<[u64]>>,
     receipts: HashMap<(u64, u32), HashMap<u64, (u64, u64)>>,
+    positions: HashMap<u16, Position>,
 }
 
 /// What the services hold.
@@ -55,8 +56,10 @@ impl Services {
         messages
     }
 
-    pub fn forget_claims(&self) {
-        self.tables.lock().unwrap().reserved.clear();
+    /// The greatest id that a node has stored.
+    pub fn stored_id(&self, node_id: u16) -> u64 {
+        let tables = self.tables.lock().unwrap();
+        tables.positions.get(&node_id).map_or(0, |it| it.last_id)
     }
 
     fn there(&self, what: &AtomicBool) -> Result<MutexGuard<'_, Tables>, StoreError> {
@@ -73,14 +76,18 @@ impl Services {
 /// One router's end of it.
 pub struct GroupStore {
     services: Arc<Services>,
+    node_id: u16,
     heads: Mutex<HashMap<u64, Head>>,
+    position: Mutex<Position>,
 }
 
 impl GroupStore {
-    pub fn new(services: &Arc<Services>) -> Arc<GroupStore> {
+    pub fn new(services: &Arc<Services>, node_id: u16) -> Arc<GroupStore> {
         Arc::new(GroupStore {
             services: Arc::clone(services),
+            node_id,
             heads: Mutex::default(),
+            position: Mutex::default(),
         })
     }
 
@@ -91,7 +98,12 @@ impl GroupStore {
 
 impl Store for GroupStore {
     fn position(&self) -> Result<Position, StoreError> {
-        Ok(Position::default())
+        let tables = self.tables()?;
+        Ok(tables
+            .positions
+            .get(&self.node_id)
+            .copied()
+            .unwrap_or_default())
     }
 
     fn head(&self, conversation_id: u64) -> Result<Head, StoreError> {
@@ -297,6 +309,9 @@ impl Store for GroupStore {
             }
         }
         self.heads.lock().unwrap().extend(&batch.heads);
+        let mut position = self.position.lock().unwrap();
+        position.last_id = position.last_id.max(batch.position.last_id);
+        position.last_hlc = position.last_hlc.max(batch.position.last_hlc);
         Ok(())
     }
 
@@ -308,6 +323,8 @@ impl Store for GroupStore {
                 *stored = head;
             }
         }
+        let position = *self.position.lock().unwrap();
+        tables.positions.insert(self.node_id, position);
         Ok(())
     }
 

@@ -59,9 +59,10 @@ impl Intake {
             };
         }
         self.check_space()?;
+        let stamp = self.stamps.next(now_ms);
         let opened = Opened {
-            conversation_id: self.ids.next_id(now_ms),
-            hlc: self.hlc.tick(now_ms),
+            conversation_id: stamp.id,
+            hlc: stamp.hlc,
             opener_user_id: caller.user_id,
             key,
             members: members.to_vec(),

@@ -73,11 +73,12 @@ impl Intake {
         }
         self.check_store()?;
         self.check_member(caller.user_id, send.conversation_id, learnt)?;
+        let stamp = self.stamps.next(now_ms);
         let known = Known {
             conversation_id: send.conversation_id,
             payload_hash: payload_hash(&send.payload),
-            message_id: self.ids.next_id(now_ms),
-            hlc: self.hlc.tick(now_ms),
+            message_id: stamp.id,
+            hlc: stamp.hlc,
         };
         Ok(Claim {
             sender_user_id: caller.user_id,

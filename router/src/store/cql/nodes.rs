@@ -1,5 +1,5 @@
-//! The rows of `nodes`: the greatest id and stamp that a node has seen, so that its own grow through a
-//! restart. Where a consumer is in the log is not here: the log keeps that.
+//! The rows of `nodes`: the greatest id and stamp that a node has given or consumed, so that its own grow
+//! through a restart. Where a consumer is in the log is not here: the log keeps that.
 
 use super::sends::micros_of_hlc;
 use super::session::Live;
