@@ -43,121 +43,36 @@ fn listeners(config: &Config, found: &mut Vec<(Key, String)>) {
     }
 }
 
+/// A row for each number with bounds: its key, its value, the least and the most that it may be, its unit.
+macro_rules! ranges {
+    ($section:ident: $($key:ident, $least:expr, $most:expr, $unit:literal;)*) => {
+        [$((stringify!($key), u64::from($section.$key), $least, $most, $unit)),*]
+    };
+}
+
 fn limits(config: &Config, found: &mut Vec<(Key, String)>) {
     let limits = &config.limits;
-    let ranges: [(&'static str, u32, u32, u32, &str); 15] = [
-        (
-            "connections_per_address_max",
-            limits.connections_per_address_max,
-            0,
-            admission::CONNECTIONS_PER_ADDRESS_MAX,
-            "connections",
-        ),
-        (
-            "handshakes_per_address_per_second_max",
-            limits.handshakes_per_address_per_second_max,
-            0,
-            admission::HANDSHAKES_PER_ADDRESS_MAX,
-            "handshakes",
-        ),
-        (
-            "handshakes_max",
-            limits.handshakes_max,
-            1,
-            1 << 24,
-            "handshakes",
-        ),
-        (
-            "handshake_turn_us",
-            limits.handshake_turn_us,
-            100,
-            1_000_000,
-            "us",
-        ),
-        (
-            "connections_max",
-            limits.connections_max,
-            1,
-            1 << 26,
-            "connections",
-        ),
-        (
-            "devices_per_user_max",
-            limits.devices_per_user_max.into(),
-            1,
-            1_024,
-            "devices",
-        ),
-        (
-            "payload_bytes_max",
-            limits.payload_bytes_max,
-            1,
-            proto::PAYLOAD_BYTES_MAX as u32,
-            "bytes",
-        ),
-        (
-            "page_messages_max",
-            limits.page_messages_max,
-            1,
-            proto::PAGE_MESSAGES_MAX as u32,
-            "messages",
-        ),
-        (
-            "login_timeout_ms",
-            limits.login_timeout_ms,
-            100,
-            300_000,
-            "ms",
-        ),
-        (
-            "heartbeat_interval_ms",
-            limits.heartbeat_interval_ms,
-            1_000,
-            3_600_000,
-            "ms",
-        ),
-        (
-            "idle_timeout_ms",
-            limits.idle_timeout_ms,
-            1_000,
-            7_200_000,
-            "ms",
-        ),
-        (
-            "pings_per_second_max",
-            limits.pings_per_second_max,
-            1,
-            1_000_000,
-            "pings",
-        ),
-        (
-            "reconnect_jitter_ms",
-            limits.reconnect_jitter_ms,
-            0,
-            600_000,
-            "ms",
-        ),
-        (
-            "send_queue_bytes_max",
-            limits.send_queue_bytes_max,
-            4_096,
-            1 << 30,
-            "bytes",
-        ),
-        (
-            "drain_timeout_ms",
-            limits.drain_timeout_ms,
-            0,
-            3_600_000,
-            "ms",
-        ),
-    ];
-    for (key, value, min, max, unit) in ranges {
-        if value < min || value > max {
-            found.push((
-                ("limits", key),
-                format!("is {value}; it may be {min} to {max} {unit}"),
-            ));
+    let ranges = ranges!(limits:
+        connections_per_address_max, 0, admission::CONNECTIONS_PER_ADDRESS_MAX.into(), "connections";
+        handshakes_per_address_per_second_max, 0, admission::HANDSHAKES_PER_ADDRESS_MAX.into(), "handshakes";
+        handshakes_max, 1, 1 << 24, "handshakes";
+        handshake_turn_us, 100, 1_000_000, "us";
+        connections_max, 1, 1 << 26, "connections";
+        devices_per_user_max, 1, 1_024, "devices";
+        payload_bytes_max, 1, proto::PAYLOAD_BYTES_MAX as u64, "bytes";
+        page_messages_max, 1, proto::PAGE_MESSAGES_MAX as u64, "messages";
+        login_timeout_ms, 100, 300_000, "ms";
+        heartbeat_interval_ms, 1_000, 3_600_000, "ms";
+        idle_timeout_ms, 1_000, 7_200_000, "ms";
+        pings_per_second_max, 1, 1_000_000, "pings";
+        reconnect_jitter_ms, 0, 600_000, "ms";
+        send_queue_bytes_max, 4_096, 1 << 30, "bytes";
+        drain_timeout_ms, 0, 3_600_000, "ms";
+    );
+    for (key, value, least, most, unit) in ranges {
+        if value < least || value > most {
+            let message = format!("is {value}; it may be {least} to {most} {unit}");
+            found.push((("limits", key), message));
         }
     }
     if limits.memory_max_bytes != 0 && limits.memory_max_bytes < 64 << 20 {
