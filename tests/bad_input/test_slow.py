@@ -117,9 +117,8 @@ def test_a_client_that_asks_and_never_reads(server, chatter):
         assert grown < MEMORY_SLACK, f"{grown} bytes for one client that does not read"
 
 
-def test_many_pages_asked_for_at_once_all_come(server, chatter, cases):
-    """A client may ask for all that it lacks in one go. It gets as much as it reads, takes no more of the
-    server meanwhile than one that asks page by page, and is not closed for being slower than the store."""
+def read_many_pages(server) -> int:
+    """Asks for more pages at once than any queue holds; the bytes that came."""
     pages, messages = 64, 50
 
     async def fill() -> int:
@@ -133,7 +132,6 @@ def test_many_pages_asked_for_at_once_all_come(server, chatter, cases):
         for number in range(1, pages + 1):
             slow.ask("History", request_id=number, conversation_id=conversation, before_message_id=0, limit=100)
         slow.ask("Ping", nonce=1)
-        chatter.check()
         read, heard, ponged = 0, set(), False
         # The Pong may overtake the last pages: a Ping asks nothing of the store.
         while len(heard) < pages or not ponged:
@@ -142,8 +140,24 @@ def test_many_pages_asked_for_at_once_all_come(server, chatter, cases):
                 ponged = True
                 continue
             assert kind == "HistoryPage", (kind, fields)
+            assert fields["messages"], "an empty page of a full conversation"
             heard.add(fields["request_id"])
             read += sum(len(message["payload"]) for message in fields["messages"])
         assert heard == set(range(1, pages + 1))
-    cases.note(f"{pages} pages asked for at once, {read >> 20} MiB: all came")
+    return read
+
+
+def test_many_pages_asked_for_at_once_all_come(server, chatter, cases):
+    """A client may ask for all that it lacks in one go. It gets as much as it reads, takes no more of the
+    server meanwhile than one that asks page by page, and is not closed for being slower than the store."""
+    read = read_many_pages(server)
+    chatter.check()
+    cases.note(f"64 pages asked for at once, {read >> 20} MiB: all came")
     assert read > 2 << 20, "they would have fitted into a send queue"
+
+
+def test_the_smallest_queue_holds_the_pages_that_are_asked_for(servers, cases):
+    """A queue that holds one message gets pages of one message, one at a time."""
+    small = servers.start(config="[limits]\npayload_bytes_max = 61000\nsend_queue_bytes_max = 62100\n")
+    read = read_many_pages(small)
+    cases.note(f"64 pages through a queue of 62,100 B, {read >> 20} MiB: all came")

@@ -15,6 +15,12 @@ use crate::session::{self, Heartbeat, Mode, Presence, Settings, Transport};
 /// conformance suites send.
 const ECHO_QUEUE_BYTES: usize = 64 << 20;
 
+/// Reads of one connection at one time, where the send queue has room for their pages.
+const READS_MAX: u8 = 4;
+
+/// Payload bytes of a page of messages, at most.
+const PAGE_BYTES_MAX: usize = 256 << 10;
+
 /// What the sessions are told.
 pub(super) fn settings(
     config: &Config,
@@ -51,6 +57,7 @@ pub(super) fn settings(
         reconnect_jitter_ms: limits.reconnect_jitter_ms,
         page_messages_max: limits.page_messages_max,
         queue_bytes_max: queue_bytes(config, mode),
+        reads_max: reads_max(config),
         presence,
     })
 }
@@ -100,6 +107,20 @@ fn queue_bytes(config: &Config, mode: Mode) -> usize {
     }
 }
 
+/// Payload bytes of a page of messages, where it has more than one: a small queue gets small pages.
+fn page_bytes(config: &Config) -> usize {
+    let queue_bytes = config.limits.send_queue_bytes_max as usize;
+    PAGE_BYTES_MAX.min(queue_bytes / usize::from(READS_MAX))
+}
+
+/// Reads of a connection that the router has at one time: as many as have room for their pages next to
+/// what fan-out may queue.
+fn reads_max(config: &Config) -> u8 {
+    let page_bytes = page_bytes(config).max(config.limits.payload_bytes_max as usize);
+    let pages = config.limits.send_queue_bytes_max as usize / page_bytes.max(1);
+    u8::try_from(pages).unwrap_or(READS_MAX).clamp(1, READS_MAX)
+}
+
 /// What the engine is started with.
 pub(super) fn engine(config: &Config, mode: Mode) -> rookery_shard::Config {
     let connections = u64::from(config.limits.connections_max);
@@ -145,5 +166,6 @@ pub(super) fn router(config: &Config) -> rookery_router::Config {
     };
     router.payload_bytes_max = config.limits.payload_bytes_max as usize;
     router.page_messages_max = config.limits.page_messages_max;
+    router.page_bytes_max = page_bytes(config);
     router
 }

@@ -10,11 +10,6 @@ use super::Sessions;
 use super::conn::Phase;
 use super::input::{Held, Next, say_and_end};
 
-/// Reads of one connection that the router has at one time. What it asks beyond them stays in its socket: a
-/// client may ask for all of its conversations at once, and takes no more of the readers than others. Their
-/// pages fit into its send queue.
-const READS_MAX: u8 = 4;
-
 /// What a client is told to wait when the router's queue is full: longer than the queue takes.
 const BUSY_RETRY_MS: u32 = 1_000;
 
@@ -69,7 +64,7 @@ impl Sessions {
             (Some(Phase::Live), frame) => {
                 let is_taken = self.request(shard, conn, writer, &frame);
                 *reads += u8::from(is_taken && is_read(&frame));
-                if *reads < READS_MAX {
+                if *reads < self.settings.reads_max {
                     Next::Stay
                 } else {
                     Next::Wait
@@ -181,7 +176,7 @@ impl Sessions {
         let Some(mut work) = state.work.index().and_then(|at| self.work.lend(at)) else {
             return;
         };
-        let goes_on = work.waits && work.reads < READS_MAX && {
+        let goes_on = work.waits && work.reads < self.settings.reads_max && {
             // Else it goes on once the queue is empty.
             work.paused |= shard.queue_bytes(conn) > self.settings.queue_bytes_pause();
             !work.paused
