@@ -7,7 +7,7 @@
 use std::process::{Command, Output};
 
 use rookery_edge::auth;
-use rookery_edge::config::Config;
+use rookery_edge::config::{Algorithm, Config};
 
 fn rookery(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_rookery"))
@@ -44,6 +44,36 @@ fn a_minted_token_logs_in() {
         .verify(token.trim().as_bytes(), now.as_millis() as u64)
         .unwrap();
     assert_eq!((login.user_id, login.device_id), (7, 3));
+}
+
+#[test]
+fn a_private_key_signs_with_its_own_algorithm_and_a_public_key_not_at_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("key.pem");
+    let key = path.to_str().unwrap();
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    std::fs::write(&path, pair.serialize_pem()).unwrap();
+    let output = rookery(&["token", "--user", "7", "--key", key]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let public = pair.public_key_pem();
+    let public = auth::VerifyingKey::from_bytes(None, Algorithm::EdDsa, public.as_bytes());
+    let verifier = auth::Verifier::new(vec![public.unwrap()], auth::Rules::default());
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let token = stdout(&output);
+    let login = verifier
+        .verify(token.trim().as_bytes(), now.as_millis() as u64)
+        .unwrap();
+    assert_eq!(login.user_id, 7);
+
+    std::fs::write(&path, pair.public_key_pem()).unwrap();
+    let output = rookery(&["token", "--user", "7", "--key", key]);
+    assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
+    let told = stderr(&output);
+    let expected = format!("error: key file {key} holds a public key");
+    assert!(told.starts_with(&expected), "{told}");
+    assert_eq!(stdout(&output), "");
 }
 
 #[test]

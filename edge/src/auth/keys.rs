@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use jsonwebtoken::DecodingKey;
 
 use super::verify::{Rules, Verifier, VerifyingKey};
-use super::{KeyError, secret};
+use super::{KeyError, pem, secret};
 use crate::config::{self, Algorithm};
 
 /// An HMAC secret shorter than its hash's output is refused (RFC 7518, 3.2).
@@ -60,6 +60,19 @@ pub fn verifier(auth: &config::Auth, data: &Path) -> Result<(Verifier, Option<De
     Ok((Verifier::new(keys, rules), None))
 }
 
+/// Whether a file's bytes can be an HS256 secret, for the one who signs as for the one who verifies.
+pub(super) fn check_secret(bytes: &[u8]) -> Result<(), &'static str> {
+    if pem::is_pem(bytes) {
+        Err(
+            "holds a PEM block, and the algorithm HS256 wants a secret; name the algorithm of the key",
+        )
+    } else if bytes.len() < SECRET_BYTES_MIN {
+        Err("is shorter than the 32 bytes that HS256 asks of a secret")
+    } else {
+        Ok(())
+    }
+}
+
 impl VerifyingKey {
     /// Reads a configured key.
     pub fn load(key: &config::AuthKey) -> Result<Self, KeyError> {
@@ -78,15 +91,11 @@ impl VerifyingKey {
         algorithm: Algorithm,
         bytes: &[u8],
     ) -> Result<Self, &'static str> {
-        let pem = bytes.trim_ascii_start().starts_with(b"-----BEGIN");
         match algorithm {
-            Algorithm::Hs256 if pem => Err(
-                "holds a PEM block, and the algorithm HS256 wants a secret: a public key is none",
-            ),
-            Algorithm::Hs256 if bytes.len() < SECRET_BYTES_MIN => {
-                Err("is shorter than the 32 bytes that HS256 asks of a secret")
+            Algorithm::Hs256 => {
+                check_secret(bytes)?;
+                Ok(Self::hs256(id, bytes))
             }
-            Algorithm::Hs256 => Ok(Self::hs256(id, bytes)),
             Algorithm::Es256 => match DecodingKey::from_ec_pem(bytes) {
                 Ok(key) => Ok(Self { id, algorithm, key }),
                 Err(_) => {

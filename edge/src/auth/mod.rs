@@ -7,6 +7,7 @@
 mod error;
 mod keys;
 mod mint;
+mod pem;
 pub mod resume;
 mod secret;
 mod verify;

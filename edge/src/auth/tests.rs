@@ -197,8 +197,14 @@ fn a_public_key_is_no_hmac_secret() {
             );
             tried += 1;
         }
-        // Nor can the operator make that mistake.
-        assert!(VerifyingKey::from_bytes(None, Algorithm::Hs256, pem.as_bytes()).is_err());
+        // Nor can the operator make that mistake, whatever stands before the key.
+        for file in [
+            pem.clone(),
+            format!("\u{feff}{pem}"),
+            format!("Key: 1\n{pem}"),
+        ] {
+            assert!(VerifyingKey::from_bytes(None, Algorithm::Hs256, file.as_bytes()).is_err());
+        }
     }
     assert_eq!(tried, 6);
 }
@@ -215,7 +221,7 @@ fn keys_with_files_of_each_algorithm() {
         let pair = KeyPair::generate_for(kind).unwrap();
         let path = directory.path().join("private.pem");
         std::fs::write(&path, pair.serialize_pem()).unwrap();
-        let minter = Minter::load(algorithm, &path).unwrap();
+        let minter = Minter::load(Some(algorithm), &path).unwrap();
         let token = minter.mint(7, 2, NOW_S, 60).unwrap();
         let key =
             VerifyingKey::from_bytes(None, algorithm, pair.public_key_pem().as_bytes()).unwrap();
@@ -235,7 +241,7 @@ fn keys_with_files_of_each_algorithm() {
         minted[1].1.verify(minted[0].0.as_bytes(), NOW_MS),
         Err(AuthError::Algorithm)
     );
-    assert!(Minter::load(Algorithm::Es256, &minted[1].2).is_err());
+    assert!(Minter::load(Some(Algorithm::Es256), &minted[1].2).is_err());
     let another = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
         .unwrap()
         .public_key_pem();

@@ -11,7 +11,7 @@ const EXAMPLES: &str = "\
 Examples:
   rookery token --user 7 --device 1
   rookery token --user 7 --ttl 30d --data /var/lib/rookery
-  rookery token --user 7 --key login-private.pem --alg ES256 --kid 2026-11 --issuer https://id.example
+  rookery token --user 7 --key login-private.pem --kid 2026-11 --issuer https://id.example
 
 Without --key it is signed with the data directory's development key, which a server without
 configured keys accepts.";
@@ -40,9 +40,9 @@ pub struct Args {
     /// Sign with this key instead: raw bytes for HS256, else a private key in PEM (PKCS #8)
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
-    /// The key's algorithm
-    #[arg(long, value_name = "ALG", default_value = "HS256", requires = "key")]
-    pub alg: Algorithm,
+    /// The key's algorithm [default: the one that the key is of]
+    #[arg(long, value_name = "ALG", requires = "key")]
+    pub alg: Option<Algorithm>,
     /// The key's id, `kid`
     #[arg(long, value_name = "ID")]
     pub kid: Option<String>,
