@@ -299,6 +299,42 @@ async fn it_comes_back_after_a_restart_syncs_and_sends_again_under_the_same_id()
 }
 
 #[tokio::test]
+async fn what_the_server_refuses_for_now_is_sent_again_when_it_said() {
+    let server = Server::start().await;
+    let client = server.chat("hi\n", &[]);
+    let mut peer = server.login().await;
+    let refusal = |request_id| proto::Error {
+        request_id,
+        code: 201,
+        retry_after_ms: 300,
+        reason: b"too many requests wait".to_vec(),
+    };
+    let frame = peer.next().await;
+    let ClientFrame::OpenDirect(open) = ClientFrame::parse(&frame, &Limits::CLIENT_FRAMES).unwrap()
+    else {
+        panic!("no OpenDirect")
+    };
+    peer.send(&refusal(open.request_id.to_native())).await;
+    peer.open(0).await;
+    let (first, payload) = peer.take_send().await;
+    let refused = std::time::Instant::now();
+    peer.send(&refusal(first)).await;
+    let again = peer.take_send().await;
+    // The next heartbeat, which sends again too, is 24 s away.
+    let waited = refused.elapsed().as_millis();
+    assert!((300..15_000).contains(&waited), "{waited} ms");
+    assert_eq!(again, (first, payload));
+    peer.ack(first).await;
+    peer.drain().await;
+    let output = client.await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "  ✓ 00:00:00Z hi\n");
+    let told = text(&output.stderr);
+    let waits = "-- the server says: too many requests wait; trying again in 0.3 s\n";
+    assert_eq!(told.matches(waits).count(), 2, "{told}");
+}
+
+#[tokio::test]
 async fn a_close_that_asks_to_act_ends_it_with_the_reason() {
     let server = Server::start().await;
     let client = server.chat("hi\n", &[]);

@@ -3,17 +3,42 @@
 use rookery_wire::proto::{ClientFrame, Limits};
 
 use super::*;
+use crate::chat::patience::REFUSALS_MAX;
 
 const HOUR_HLC: u64 = (3_600 * 1_000) << 16;
 
 fn feed<T: proto::Message>(dialog: &mut Dialog, message: &T) -> Vec<Out> {
+    feed_at(dialog, Instant::now(), message)
+}
+
+fn feed_at<T: proto::Message>(dialog: &mut Dialog, now: Instant, message: &T) -> Vec<Out> {
     let bytes = proto::encode(message);
     let mut out = Vec::new();
     dialog.on_frame(
         ServerFrame::parse(&bytes, &Limits::SERVER_FRAMES).unwrap(),
+        now,
         &mut out,
     );
     out
+}
+
+/// What it sends at the time for which it waits, and that it sends nothing before.
+fn retried(dialog: &mut Dialog) -> (Instant, Vec<String>) {
+    let at = dialog.poll_timeout().unwrap();
+    let mut out = Vec::new();
+    dialog.retry(at - Duration::from_millis(1), &mut out);
+    assert_eq!(told(std::mem::take(&mut out)), [""; 0]);
+    dialog.retry(at, &mut out);
+    (at, told(out))
+}
+
+fn refusal(request_id: u64, retry_after_ms: u32) -> proto::Error {
+    proto::Error {
+        request_id,
+        code: 201,
+        retry_after_ms,
+        reason: b"busy".to_vec(),
+    }
 }
 
 /// What is sent, by name, and what is shown, as it is.
@@ -21,6 +46,7 @@ fn told(out: Vec<Out>) -> Vec<String> {
     let tell = |out| match out {
         Out::Show(text) => text,
         Out::Note(text) => format!("-- {text}"),
+        Out::Fail(text) => format!("failed: {text}"),
         Out::Frame(bytes) => match ClientFrame::parse(&bytes, &Limits::CLIENT_FRAMES).unwrap() {
             ClientFrame::Send(send) => {
                 format!("Send {} {}", send.client_msg_id, clean(&send.payload))
@@ -184,27 +210,115 @@ fn history_is_shown_oldest_first_and_pages_back() {
 }
 
 #[test]
-fn errors_are_told_and_a_message_is_given_up_only_when_it_never_will_be_taken() {
+fn a_refused_message_is_sent_again_when_the_server_said_and_in_order() {
+    let mut dialog = open(0);
+    let mut out = Vec::new();
+    dialog.say("one".into(), &mut out);
+    dialog.say("two".into(), &mut out);
+    assert_eq!(
+        told(std::mem::take(&mut out)),
+        ["Send 100 one", "Send 101 two"]
+    );
+    let now = Instant::now();
+    assert_eq!(
+        told(feed_at(&mut dialog, now, &refusal(100, 500))),
+        ["-- the server says: busy; trying again in 0.5 s"]
+    );
+    // One is enough to say it; and what is said meanwhile does not overtake.
+    assert!(feed_at(&mut dialog, now, &refusal(101, 500)).is_empty());
+    dialog.say("three".into(), &mut out);
+    dialog.resend(&mut out);
+    assert!(out.is_empty());
+    assert!(!dialog.is_settled());
+    let (at, sent) = retried(&mut dialog);
+    assert_eq!(at, now + Duration::from_millis(500));
+    assert_eq!(sent, ["Send 100 one", "Send 101 two", "Send 102 three"]);
+    assert_eq!(dialog.poll_timeout(), None);
+    // A new connection waits for nothing: all is sent as soon as the conversation is open.
+    feed_at(&mut dialog, at, &refusal(100, 500));
+    dialog.on_lost();
+    assert_eq!(dialog.poll_timeout(), None);
+    assert_eq!(told(feed(&mut dialog, &welcome())), ["OpenDirect"]);
+    let sent = told(feed(&mut dialog, &opened(0)));
+    assert_eq!(sent, ["Send 100 one", "Send 101 two", "Send 102 three"]);
+}
+
+#[test]
+fn a_message_is_given_up_when_it_never_will_be_taken_or_was_refused_too_often() {
     let mut dialog = open(0);
     dialog.say("one".into(), &mut Vec::new());
-    let error = |retry_after_ms| proto::Error {
-        request_id: 100,
-        code: 201,
-        retry_after_ms,
-        reason: b"busy".to_vec(),
-    };
-    assert_eq!(
-        told(feed(&mut dialog, &error(500))),
-        ["-- the server says: busy"]
-    );
-    let mut out = Vec::new();
-    dialog.resend(&mut out);
-    assert_eq!(told(out), ["Send 100 one"]);
-    assert_eq!(
-        told(feed(&mut dialog, &error(0))),
-        ["-- not sent: one (busy)"]
-    );
+    let told_at_once = told(feed(&mut dialog, &refusal(100, 0)));
+    assert_eq!(told_at_once, ["-- not sent: one (busy)"]);
     assert!(dialog.is_settled());
+
+    // Each message gets as many attempts, also the one after one that was given up.
+    for (id, text) in [(101, "two"), (102, "three")] {
+        dialog.say(text.into(), &mut Vec::new());
+        for _ in 0..REFUSALS_MAX {
+            feed(&mut dialog, &refusal(id, 500));
+            assert_eq!(retried(&mut dialog).1, [format!("Send {id} {text}")]);
+        }
+        assert_eq!(
+            told(feed(&mut dialog, &refusal(id, 500))),
+            [format!("-- not sent: {text} (busy)")]
+        );
+        assert!(dialog.is_settled());
+    }
+    let nobodys = told(feed(&mut dialog, &refusal(999, 500)));
+    assert_eq!(nobodys, ["-- the server says: busy"]);
+}
+
+#[test]
+fn a_message_that_is_taken_gives_the_others_all_their_attempts() {
+    let mut dialog = open(0);
+    dialog.say("one".into(), &mut Vec::new());
+    dialog.say("two".into(), &mut Vec::new());
+    let busy = |dialog: &mut Dialog| {
+        for _ in 0..REFUSALS_MAX {
+            feed(dialog, &refusal(101, 500));
+            assert_eq!(retried(dialog).1, ["Send 101 two"]);
+        }
+    };
+    busy(&mut dialog);
+    let ack = proto::SendAck {
+        client_msg_id: 100,
+        conversation_id: 5,
+        message_id: 1,
+        hlc: HOUR_HLC,
+    };
+    feed(&mut dialog, &ack);
+    busy(&mut dialog);
+}
+
+#[test]
+fn a_refused_request_is_sent_again_and_given_up_in_the_end() {
+    let mut dialog = Dialog::new(8, 100);
+    feed(&mut dialog, &welcome());
+    let busy = ["-- the server says: busy; trying again in 0.5 s"];
+    assert_eq!(told(feed(&mut dialog, &refusal(1, 500))), busy);
+    assert_eq!(retried(&mut dialog).1, ["OpenDirect"]);
+    assert_eq!(told(feed(&mut dialog, &opened(1))), ["History 0"]);
+    assert_eq!(told(feed(&mut dialog, &refusal(2, 500))), busy);
+    assert_eq!(retried(&mut dialog).1, ["History 0"]);
+    let last = told(feed(&mut dialog, &refusal(2, 0)));
+    assert_eq!(last, ["-- the server says: busy"]);
+
+    // A Sync that is given up is not waited for: the next Deliver asks again.
+    let gap = deliver(3, 8, 3);
+    assert_eq!(told(feed(&mut dialog, &gap)), ["Sync 1"]);
+    assert_eq!(told(feed(&mut dialog, &refusal(3, 500))), busy);
+    assert_eq!(retried(&mut dialog).1, ["Sync 1"]);
+    feed(&mut dialog, &refusal(3, 0));
+    assert_eq!(told(feed(&mut dialog, &gap)), ["Sync 1"]);
+    assert_eq!(dialog.poll_timeout(), None);
+
+    let mut dialog = Dialog::new(8, 100);
+    feed(&mut dialog, &welcome());
+    for _ in 0..REFUSALS_MAX {
+        feed(&mut dialog, &refusal(1, 500));
+        retried(&mut dialog);
+    }
+    assert_eq!(told(feed(&mut dialog, &refusal(1, 500))), ["failed: busy"]);
 }
 
 #[test]

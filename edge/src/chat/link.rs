@@ -159,7 +159,10 @@ impl Link {
                     Some(line) => self.on_line(line, &mut out),
                     None => self.input_ended = true,
                 },
-                () = leave(self.leave_at) => {
+                () = until(self.dialog.poll_timeout().map(Instant::from_std)) => {
+                    self.dialog.retry(Instant::now().into_std(), &mut out);
+                }
+                () = until(self.leave_at) => {
                     // The peer's answer to the close is not waited for: there is nothing left to lose.
                     let _ = socket.close(None).await;
                     return Ok(End::Left);
@@ -208,7 +211,7 @@ impl Link {
                 if let ServerFrame::Welcome(welcome) = frame {
                     self.on_welcome(&proto::owned(welcome), beat);
                 }
-                self.dialog.on_frame(frame, out);
+                self.dialog.on_frame(frame, Instant::now().into_std(), out);
                 Ok(None)
             }
             Message::Close(frame) => {
@@ -250,6 +253,11 @@ impl Link {
                 Out::Frame(frame) => self.send(socket, frame).await?,
                 Out::Show(text) => self.printer.show(&text),
                 Out::Note(text) => self.printer.note(&text),
+                Out::Fail(reason) => {
+                    let peer = self.options.peer_user_id;
+                    let why = format!("it opens none with user {peer}: {reason}");
+                    return Err(End::Lost(Advice::Act, why));
+                }
             }
         }
         Ok(())
@@ -263,8 +271,8 @@ impl Link {
     }
 }
 
-/// Never, where there is no time to leave at.
-async fn leave(at: Option<Instant>) {
+/// Never, where there is no such time.
+async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,

@@ -1,12 +1,14 @@
 //! `rookery chat`: one user's side of a direct conversation, in a terminal.
 //!
 //! It is a client like any other, on tokio and tungstenite, and shares with the server only the
-//! protocol's frames. `dialog` decides what to send and show and does no I/O; `link` connects, and
+//! protocol's frames. `dialog` decides what to send and show and does no I/O; `patience` what
+//! is done about a refusal; `link` connects, and
 //! connects again; `connect` is TCP, TLS and the upgrade; `terminal` is lines in and lines out.
 
 mod connect;
 mod dialog;
 mod link;
+mod patience;
 mod terminal;
 
 use std::path::PathBuf;
