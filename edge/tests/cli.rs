@@ -78,7 +78,7 @@ fn a_private_key_signs_with_its_own_algorithm_and_a_public_key_not_at_all() {
 
 #[test]
 fn wrong_command_lines_are_told_with_exit_code_2() {
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 11] = [
         (&["token", "--user", "0"], "--user"),
         (&["token", "--user", "9223372036854775808"], "--user"),
         (&["token", "--user", "7", "--device", "0"], "--device"),
@@ -101,7 +101,11 @@ fn wrong_command_lines_are_told_with_exit_code_2() {
         (&["serve", "--shards", "many"], "--shards"),
         (
             &["serve", "--config", "/nowhere/rookery.toml"],
-            "cannot read /nowhere/rookery.toml",
+            "error: /nowhere/rookery.toml: cannot be read: No such file",
+        ),
+        (
+            &["check-config", "nofile.toml"],
+            "error: nofile.toml: cannot be read: No such file",
         ),
         (
             &["serve", "--shards", "2000"],

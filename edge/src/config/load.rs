@@ -18,6 +18,9 @@ use super::{AuthKey, Config, ConfigError, Mistake, Origin, check, fields, sectio
 /// A configuration file is read up to this many bytes; a larger one is not a configuration file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// Where the file's path stands when no verb is given one.
+const PATH_VARIABLE: &str = "ROOKERY_CONFIG";
+
 /// What the command line says, over everything else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
@@ -42,16 +45,11 @@ impl Config {
         env: impl IntoIterator<Item = (String, String)>,
         overrides: &Overrides,
     ) -> Result<Self, ConfigError> {
+        let env: Vec<(String, String)> = env.into_iter().collect();
         let text = match path {
             None => String::new(),
-            Some(path) => read(path).map_err(|message| {
-                let origin = Origin::CommandLine("--config");
-                ConfigError {
-                    mistakes: vec![Mistake { origin, message }],
-                }
-            })?,
+            Some(path) => read(path).map_err(|what| unreadable(path, &env, &what))?,
         };
-        let env: Vec<(String, String)> = env.into_iter().collect();
         let mut loader = Loader::default();
         if let Some(path) = path {
             loader.file(&File { path, text: &text });
@@ -65,17 +63,32 @@ impl Config {
 
 fn read(path: &Path) -> Result<String, String> {
     let mut text = String::new();
-    let said = |what: &dyn std::fmt::Display| format!("cannot read {}: {what}", path.display());
-    let file = std::fs::File::open(path).map_err(|error| said(&error))?;
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
     file.take(FILE_BYTES_MAX + 1)
         .read_to_string(&mut text)
-        .map_err(|error| said(&error))?;
+        .map_err(|error| error.to_string())?;
     if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(said(
-            &"it is larger than 1 MiB and so no configuration file",
-        ));
+        return Err("it is larger than 1 MiB and so no configuration file".to_owned());
     }
     Ok(text)
+}
+
+/// Names the file as it was given, not the option: one verb has it as `--config`, another without. Only
+/// one that nobody typed is told with the variable that it stands in.
+fn unreadable(path: &Path, env: &[(String, String)], what: &str) -> ConfigError {
+    let from_env = env
+        .iter()
+        .any(|(name, value)| name == PATH_VARIABLE && Path::new(value) == path);
+    let (origin, message) = if from_env {
+        let origin = Origin::Environment(PATH_VARIABLE.to_owned());
+        (origin, format!("cannot read {}: {what}", path.display()))
+    } else {
+        let origin = Origin::Path(path.to_owned());
+        (origin, format!("cannot be read: {what}"))
+    };
+    ConfigError {
+        mistakes: vec![Mistake { origin, message }],
+    }
 }
 
 /// The sections and their keys; the keys of the top level stand under "".

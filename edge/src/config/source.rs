@@ -16,6 +16,8 @@ pub enum Origin {
         /// From 1.
         column: usize,
     },
+    /// A file as a whole, as it was given.
+    Path(PathBuf),
     /// An environment variable.
     Environment(String),
     /// An option of the command line.
@@ -28,6 +30,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, line, column } => write!(f, "{}:{line}:{column}", path.display()),
+            Self::Path(path) => write!(f, "{}", path.display()),
             Self::Environment(name) => write!(f, "environment variable {name}"),
             Self::CommandLine(option) => write!(f, "option {option}"),
             Self::Default => write!(f, "default"),

@@ -224,16 +224,17 @@ fn senseless_values_are_refused_with_the_reason() {
 
 #[test]
 fn a_file_that_cannot_be_read_is_named() {
-    let error = Config::load(
-        Some(Path::new("/nowhere/rookery.toml")),
-        [],
-        &Overrides::default(),
-    )
-    .expect_err("there is no such file");
-    assert!(
-        error
+    let path = "/nowhere/rookery.toml";
+    let told = |variable: &str| {
+        let env = [("ROOKERY_CONFIG".to_owned(), variable.to_owned())];
+        Config::load(Some(Path::new(path)), env, &Overrides::default())
+            .expect_err("there is no such file")
             .to_string()
-            .contains("cannot read /nowhere/rookery.toml"),
-        "{error}"
-    );
+    };
+    let typed = told("/another.toml");
+    let expected = format!("{path}: cannot be read: No such file");
+    assert!(typed.starts_with(&expected), "{typed}");
+    let from_env = told(path);
+    let expected = format!("environment variable ROOKERY_CONFIG: cannot read {path}: No such");
+    assert!(from_env.starts_with(&expected), "{from_env}");
 }
