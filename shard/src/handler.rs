@@ -68,6 +68,11 @@ pub trait Handler: Sized {
     /// Bytes came. The engine keeps none of them after this call.
     fn on_bytes(&mut self, shard: &mut Shard<Self>, conn: ConnId, bytes: &mut [u8]);
 
+    /// The kernel took more of the send queue after its own buffer had been full. TCP makes room there by
+    /// what the peer acknowledges (RFC 9293, 3.8.6), so the peer lives, though it may say nothing. Bytes that
+    /// the buffer had room for show nothing, and are not told.
+    fn on_progress(&mut self, _shard: &mut Shard<Self>, _conn: ConnId) {}
+
     /// The send queue, once not empty, is empty again.
     fn on_drained(&mut self, shard: &mut Shard<Self>, conn: ConnId);
 

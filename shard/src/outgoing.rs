@@ -12,6 +12,8 @@ pub(crate) struct Outgoing {
     from: usize,
     /// Bytes that it has not taken, of all buffers, the one in flight too.
     bytes: usize,
+    /// The socket was full, and has room again.
+    room_again: bool,
 }
 
 impl Outgoing {
@@ -68,6 +70,16 @@ impl Outgoing {
     /// The first buffer was taken only in part.
     pub(crate) fn is_partial(&self) -> bool {
         self.from > 0
+    }
+
+    /// The socket was full, and the poll says that it has room again.
+    pub(crate) fn handle_room(&mut self) {
+        self.room_again = true;
+    }
+
+    /// Whether what the kernel took now went into room that was made since the socket was full. Said once.
+    pub(crate) fn went_on(&mut self, taken: usize) -> bool {
+        taken > 0 && std::mem::take(&mut self.room_again)
     }
 
     /// Forgets what is queued (not what is in flight).

@@ -25,10 +25,7 @@ impl<D: Driver, H: Handler> Engine<D, H> {
             Some(Kind::Send) => self.handle_send(conn, result, completion.sent),
             Some(Kind::Connect) => self.handle_connect(conn, result),
             Some(Kind::PollRead) => self.handle_poll_read(conn, result),
-            Some(Kind::PollWrite) => {
-                self.shard.landed(conn, InFlight::POLL_WRITE);
-                self.shard.mark_dirty(conn);
-            }
+            Some(Kind::PollWrite) => self.handle_poll_write(conn, result),
             Some(Kind::ShutWrite) => self.shard.landed(conn, InFlight::SHUT_WRITE),
             Some(Kind::ShutBoth) => self.shard.landed(conn, InFlight::SHUT_BOTH),
             Some(Kind::CancelPoll) => self.shard.landed(conn, InFlight::CANCEL),
@@ -158,6 +155,18 @@ impl<D: Driver, H: Handler> Engine<D, H> {
         }
     }
 
+    fn handle_poll_write(&mut self, conn: ConnId, result: i32) {
+        self.shard.landed(conn, InFlight::POLL_WRITE);
+        if let Some(slot) = self.shard.slots.find(conn)
+            && let Some(out) = slot.out.as_mut()
+            && result > 0
+            && result & i32::from(libc::POLLOUT) != 0
+        {
+            out.handle_room();
+        }
+        self.shard.mark_dirty(conn);
+    }
+
     fn handle_recv(&mut self, conn: ConnId, completion: Completion) {
         self.shard.landed(conn, InFlight::RECV);
         let event = match completion.buffer {
@@ -244,17 +253,22 @@ impl<D: Driver, H: Handler> Engine<D, H> {
         }
         let taken = result.max(0) as usize;
         shard.counters.send_bytes += taken as u64;
+        let open = slot.state.is_open();
+        let progress = open && out.went_on(taken);
         let done = out.handle_sent(bytes, taken, &mut shard.spare);
         if out.is_partial() || blocked {
             shard.counters.send_short += 1;
-            return shard.arm_write_poll(conn);
+            shard.arm_write_poll(conn);
+        } else {
+            if done {
+                slot.out = None;
+            }
+            shard.mark_dirty(conn);
         }
-        if done {
-            slot.out = None;
+        if progress {
+            self.handler.on_progress(shard, conn);
         }
-        let drained = done && slot.state.is_open();
-        shard.mark_dirty(conn);
-        if drained {
+        if done && open {
             self.handler.on_drained(shard, conn);
         }
     }

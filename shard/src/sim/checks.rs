@@ -91,6 +91,7 @@ named! {
         ShortWrite = "short writes",
         RecvWouldBlock = "EAGAIN on receive",
         SendWouldBlock = "EAGAIN on send",
+        SentOn = "sends that went on after the socket was full",
         NoBuffers = "ENOBUFS",
         RecvReset = "ECONNRESET on receive",
         RecvTimedOut = "ETIMEDOUT on receive",

@@ -282,6 +282,15 @@ impl Handler for Echo {
         }
     }
 
+    fn on_progress(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
+        self.account.expect(conn, "progress");
+        self.account.count(Count::SentOn);
+        if shard.conn(conn).is_none() {
+            let detail = format!("progress of {conn:?}, which has no state");
+            self.account.fail(Check::Lifecycle, detail);
+        }
+    }
+
     fn on_drained(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
         self.account.expect(conn, "drained");
         let left = shard.queue_bytes(conn);

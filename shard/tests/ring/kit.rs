@@ -54,6 +54,7 @@ pub(crate) struct Seen {
     pub(crate) connected_back: AtomicU64,
     pub(crate) mails: AtomicU64,
     pub(crate) stops: AtomicU64,
+    pub(crate) progressed: AtomicU64,
     pub(crate) closed: Mutex<Vec<Cause>>,
     pub(crate) connect_failed: Mutex<Vec<(u64, i32)>>,
 }
@@ -197,6 +198,10 @@ impl Handler for Peer {
         }
         let mode = c.mode;
         self.react(shard, conn, mode, rest);
+    }
+
+    fn on_progress(&mut self, _: &mut Shard<Self>, _: ConnId) {
+        count(&self.seen.progressed);
     }
 
     fn on_drained(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
