@@ -1,13 +1,12 @@
 """Clients that do not read, or read too late: bounded memory, and nobody else waits for them."""
 
 import asyncio
-import socket
 
 import pytest
 
 from harness.peer import Peer
 from harness.raw import CLOSE
-from harness.raw_session import RawSession, decode
+from harness.raw_session import Deaf, RawSession, decode
 
 pytestmark = pytest.mark.usefixtures("undisturbed")
 
@@ -21,15 +20,6 @@ SLOW_READER = 4002
 # 24 MB are sent to a client that does not read; 1 MiB of it may be queued. The rest is what the store
 # and the allocator move by after they have seen such floods.
 MEMORY_SLACK = 12 << 20
-
-
-class Deaf(RawSession):
-    """A session whose kernel buffer is small, so that the server's queue is what fills; but larger than
-    loopback's segments of 64 KiB, or the window opens by the seconds of the persist timer only."""
-
-    def __init__(self, server, user: int, device: int) -> None:
-        super().__init__(server, user, device, tls=False)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
 
 
 async def nobody_to_wait_for(conversation: int, sent: int) -> None:

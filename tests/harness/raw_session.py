@@ -1,5 +1,7 @@
 """A raw connection that is logged in, for frames that no client would send."""
 
+import socket
+
 from rookery_protocol import decode, encode
 
 from .raw import BINARY, CLOSE, Raw, frame
@@ -34,6 +36,15 @@ class RawSession(Raw):
             kind, fields = self.hear()
             if kind == wanted:
                 return fields
+
+
+class Deaf(RawSession):
+    """A session whose kernel buffer is small, so that the server's queue is what fills; but larger than
+    loopback's segments of 64 KiB, or the window opens by the seconds of the persist timer only."""
+
+    def __init__(self, server: Server, user: int, device: int) -> None:
+        super().__init__(server, user, device, tls=False)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
 
 
 def refusal(connection: Raw) -> tuple[int | None, int]:

@@ -55,8 +55,8 @@ pub struct Conn {
     pub(crate) work: Place,
     /// The user's device, from login on.
     pub(crate) device_id: u32,
-    /// When something came last, seconds of the shard's monotonic clock; and whether it was asked to say
-    /// something since, in the highest bit.
+    /// When it last gave a sign of life, seconds of the shard's monotonic clock; and whether it was asked to
+    /// say something since, in the highest bit, and whether the question is still to be sent, in the next.
     heard_s: u32,
     /// When the token expires, Unix seconds (until 2106).
     pub(crate) expires_s: u32,
@@ -66,18 +66,20 @@ pub struct Conn {
     pub(crate) seat: Seat,
 }
 
-/// In [`Conn::heard_s`]; the other bits are 68 years.
+/// In [`Conn::heard_s`]; what both leave are 34 years.
 const ASKED: u32 = 1 << 31;
+const OWED: u32 = 1 << 30;
+const MARKS: u32 = ASKED | OWED;
 
 impl Conn {
-    /// Something came.
+    /// Something came, or was acknowledged.
     pub(crate) fn hear(&mut self, now_s: u32) {
-        self.heard_s = now_s & !ASKED;
+        self.heard_s = now_s & !MARKS;
     }
 
-    /// How long nothing has come, seconds.
+    /// How long there was no sign of life, seconds.
     pub(crate) fn silent_s(&self, now_s: u32) -> u32 {
-        now_s.saturating_sub(self.heard_s & !ASKED)
+        now_s.saturating_sub(self.heard_s & !MARKS)
     }
 
     /// It was asked to say something.
@@ -85,7 +87,19 @@ impl Conn {
         self.heard_s |= ASKED;
     }
 
-    /// Whether it was asked and has said nothing since.
+    /// It is to be asked once its queue is empty.
+    pub(crate) fn owe_ping(&mut self) {
+        self.heard_s |= OWED;
+    }
+
+    /// Whether it is still to be asked; from now on not any more.
+    pub(crate) fn take_owed_ping(&mut self) -> bool {
+        let owed = self.heard_s & OWED != 0;
+        self.heard_s &= !OWED;
+        owed
+    }
+
+    /// Whether it was asked and has given no sign since.
     pub(crate) fn was_asked(&self) -> bool {
         self.heard_s & ASKED != 0
     }
@@ -93,3 +107,24 @@ impl Conn {
 
 // Two million of them make 80 MB.
 const _: () = assert!(size_of::<Conn>() == 40);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sign_of_life_takes_back_the_question_and_the_marks_are_no_time() {
+        let mut conn = Conn::default();
+        conn.hear(100);
+        conn.ask();
+        conn.owe_ping();
+        assert_eq!((conn.silent_s(130), conn.was_asked()), (30, true));
+        assert!(conn.take_owed_ping());
+        assert!(!conn.take_owed_ping(), "asked once");
+        assert_eq!((conn.silent_s(130), conn.was_asked()), (30, true));
+        conn.owe_ping();
+        conn.hear(140);
+        assert!(!conn.was_asked() && !conn.take_owed_ping());
+        assert_eq!(conn.silent_s(141), 1);
+    }
+}

@@ -1,7 +1,8 @@
 //! What the passing of time does: a late login, a silent client, an expired token.
 //!
-//! Each connection has one deadline on the shard's wheel. Any bytes count as life and only stamp the
-//! connection; the deadline looks at the stamp when it fires, so that traffic never touches the wheel.
+//! Each connection has one deadline on the shard's wheel. Any bytes count as life, and so does what the
+//! client takes of a queue that had to wait for it; they only stamp the connection. The deadline looks at
+//! the stamp when it fires, so that traffic never touches the wheel.
 
 use rookery_shard::{Close, ConnId, Shard};
 use rookery_wire::proto::CloseCode;
@@ -80,14 +81,41 @@ impl Sessions {
         self.arm(shard, conn, now.mono_ns + next_ms * 1_000_000);
     }
 
-    /// A client that says nothing is asked, unless it does not read anyway.
+    /// Its socket was full and has taken more: it reads, slowly, and cannot answer a ping that it has not
+    /// come to yet.
+    pub(super) fn progress(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
+        let now_s = seconds(shard.now().mono_ns);
+        if let Some(state) = shard.conn(conn) {
+            state.hear(now_s);
+        }
+    }
+
+    /// A client that says nothing is asked; one with something queued when it has taken that.
     fn ping(&mut self, shard: &mut Shard<Self>, conn: ConnId, state: &Conn) {
+        let waits = shard.queue_bytes(conn) > 0;
         if let Some(state) = shard.conn(conn) {
             state.ask();
+            if waits {
+                state.owe_ping();
+            }
         }
-        if shard.queue_bytes(conn) > 0 {
+        if !waits {
+            self.send_ping(shard, conn, state);
+        }
+    }
+
+    /// The queue is empty: a ping that waited for it goes out.
+    pub(super) fn send_owed_ping(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
+        let Some(state) = shard.conn(conn) else {
             return;
+        };
+        if state.take_owed_ping() && state.phase == Phase::Live {
+            let state = *state;
+            self.send_ping(shard, conn, &state);
         }
+    }
+
+    fn send_ping(&mut self, shard: &mut Shard<Self>, conn: ConnId, state: &Conn) {
         let mut out = shard.spare_buffer();
         let tls = state.tls.index().and_then(|at| self.tls.find_mut(at));
         Writer::new(tls, None, &mut out).message(ws::Opcode::Ping, b"");

@@ -197,7 +197,12 @@ impl Handler for Sessions {
         self.read(shard, conn, bytes);
     }
 
+    fn on_progress(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
+        self.progress(shard, conn);
+    }
+
     fn on_drained(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
+        self.send_owed_ping(shard, conn);
         self.drained(shard, conn);
     }
 
