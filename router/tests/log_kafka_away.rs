@@ -10,11 +10,14 @@
 mod log_support;
 
 use std::sync::mpsc::{Sender, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use log_support::PATIENCE;
 use log_support::group::*;
+use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rookery_router::log::kafka;
 use rookery_router::log::{AppendError, Fed, Feed, Log, Offset, Partition};
@@ -32,6 +35,126 @@ fn topics(cluster: &MockCluster<'_, impl rdkafka::ClientContext>) -> kafka::Opti
     cluster.create_topic(&options.messages(), 3, 3).unwrap();
     cluster.create_topic(&options.dead_letters(), 1, 3).unwrap();
     options
+}
+
+/// A client of the test's own.
+fn own(cluster: &MockCluster<'_, impl rdkafka::ClientContext>) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", cluster.bootstrap_servers());
+    config
+}
+
+/// How long what must not happen is waited for: two looks at the offsets, and some.
+const LOOKS: Duration = Duration::from_secs(6);
+
+#[test]
+fn a_partition_whose_log_was_cut_off_stays_stuck_when_it_grows() {
+    let cluster = MockCluster::new(3).unwrap();
+    let options = topics(&cluster);
+    let (log, applied, answers) = open(&options);
+    let places = append(&log, &answers, 0..100);
+    wait("all is applied", || applied.count() == 100);
+    // As if the log had been five records longer.
+    let cut = places[0].0;
+    let end = places.iter().filter(|(of, _)| *of == cut).count() as u64;
+    log.set_watermark(cut, Offset(end + 5));
+    log.close().unwrap();
+
+    let (log, applied, answers) = open(&options);
+    let told = || {
+        let problems = log.health();
+        let place = format!("partition {cut} goes on at offset {}", end + 5);
+        problems
+            .iter()
+            .any(|problem| problem.fatal && problem.what.contains(&place))
+    };
+    wait("it is noticed", told);
+    let grown = append(&log, &answers, 0..100);
+    let others = grown.iter().filter(|(of, _)| *of != cut).count();
+    wait("the others go on", || applied.count() == others);
+    thread::sleep(LOOKS);
+    assert!(told(), "{:?}", log.health());
+    assert_eq!(applied.count(), others, "records were skipped");
+    log.close().unwrap();
+}
+
+#[test]
+fn a_partition_that_librdkafka_stopped_is_told_also_where_its_offset_is_there_again() {
+    let cluster = MockCluster::new(1).unwrap();
+    let options = topics(&cluster);
+    let (log, applied, answers) = open(&options);
+    append(&log, &answers, 0..100);
+    wait("all is applied", || applied.count() == 100);
+    assert_eq!(log.health(), []);
+    let gone = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE;
+    cluster.request_errors(RDKafkaApiKey::Fetch, &[gone]);
+    wait("it is noticed", || !log.health().is_empty());
+    thread::sleep(LOOKS);
+    let problems = log.health();
+    assert!(
+        problems.len() == 1 && problems[0].what.contains("one of 0, 1, 2"),
+        "{problems:?}"
+    );
+    log.close().unwrap();
+}
+
+#[test]
+fn a_letter_that_cannot_be_kept_holds_up_its_partition_only() {
+    let cluster = MockCluster::new(3).unwrap();
+    let options = kafka::Options {
+        delivery_timeout_ms: 10_000,
+        ..topics(&cluster)
+    };
+    let (messages, letters) = (options.messages(), options.dead_letters());
+    for partition in 0..3 {
+        cluster
+            .partition_leader(&messages, partition, Some(1))
+            .unwrap();
+    }
+    cluster.partition_leader(&letters, 0, Some(2)).unwrap();
+    let coordinator = rdkafka::mocking::MockCoordinator::Group(options.group());
+    cluster.coordinator(coordinator, 1).unwrap();
+    let (log, applied, answers) = open(&options);
+    let before = append(&log, &answers, 0..100).len();
+    wait("all is applied", || applied.count() == before);
+    cluster.broker_down(2).unwrap();
+    let foreign: BaseProducer = own(&cluster).create().unwrap();
+    let record = BaseRecord::to(&messages)
+        .key("who?")
+        .payload("what?")
+        .partition(1);
+    foreign.send(record).map_err(|(error, _)| error).unwrap();
+    foreign.flush(PATIENCE).unwrap();
+
+    // One after the other, so that a thread that is held up for each shows.
+    let begun = Instant::now();
+    let (mut elsewhere, mut behind) = (before, 0);
+    for key in 0..30 {
+        let (partition, _) = append(&log, &answers, key..key + 1)[0];
+        match partition {
+            Partition(1) => behind += 1,
+            _ => elsewhere += 1,
+        }
+        wait("the others go on", || applied.count() >= elsewhere);
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        begun.elapsed()
+    );
+    wait("it is said", || !log.health().is_empty());
+    assert!(behind > 0);
+    assert_eq!(applied.count(), elsewhere, "something passed the letter");
+
+    cluster.broker_up(2).unwrap();
+    let all = elsewhere + behind;
+    wait("all is applied", || applied.count() >= all);
+    wait("that is over", || log.health().is_empty());
+    log.close().unwrap();
+    let mut places = applied.places();
+    places.sort_unstable();
+    places.dedup();
+    assert_eq!(places.len(), all, "something is missing");
 }
 
 #[test]

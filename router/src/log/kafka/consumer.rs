@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use rdkafka::Offset as At;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::{BorrowedMessage, Message, OwnedMessage};
 
 use super::dead_letters::{DeadLetters, Letter};
 use super::health::{Trouble, code_of};
 use super::rebalance::Group;
-use super::stuck;
+use super::standing::{self, Standing};
+use super::stuck::Stuck;
 use super::timer::now;
 use crate::log::{Fed, Offset, Partition, Record};
 
@@ -43,6 +44,8 @@ pub(super) struct Consuming {
     gathered: BTreeMap<Partition, Vec<Record>>,
     /// Which assignment was paused; none while nothing is.
     paused: Option<u64>,
+    standing: Standing,
+    stuck: Stuck,
     committed_at: Instant,
     looked_at: Instant,
 }
@@ -59,6 +62,8 @@ impl Consuming {
             closing,
             gathered: BTreeMap::new(),
             paused: None,
+            standing: Standing::default(),
+            stuck: Stuck::default(),
             committed_at: now(),
             looked_at: now(),
         }
@@ -75,6 +80,7 @@ impl Consuming {
             });
             let outcome = self
                 .pause_or_resume(&group, busy)
+                .and_then(|()| self.try_letters(&group))
                 .and_then(|()| self.gather(&group, if busy { POLL_BUSY } else { POLL }))
                 .and_then(|()| self.commit(&group));
             if let Err(error) = outcome {
@@ -108,6 +114,8 @@ impl Consuming {
             let gone = group.take_gone();
             self.gathered
                 .retain(|partition, _| !gone.contains(partition));
+            self.standing.forget(&gone);
+            self.stuck.forget(&gone);
             match polled {
                 None => break,
                 Some(Err(error)) => {
@@ -118,13 +126,20 @@ impl Consuming {
                     records += 1;
                     bytes += message.payload_len();
                     match record_of(&message) {
+                        _ if self
+                            .standing
+                            .is_ahead(message.partition(), message.offset()) => {}
                         Some(record) => {
                             self.gathered
                                 .entry(record.partition)
                                 .or_default()
                                 .push(record);
                         }
-                        None => outcome = self.bury(group, &message),
+                        None => {
+                            let foreign = message.detach();
+                            drop(message);
+                            outcome = self.bury(group, &foreign);
+                        }
                     }
                 }
             }
@@ -144,30 +159,53 @@ impl Consuming {
 
     /// Not of our making: its key is no conversation. If it cannot be kept either it is read again, and
     /// nothing of its partition is fed meanwhile.
-    fn bury(&self, group: &Group, message: &BorrowedMessage<'_>) -> KafkaResult<()> {
+    fn bury(&mut self, group: &Group, message: &OwnedMessage) -> KafkaResult<()> {
+        let (partition, offset) = (message.partition(), message.offset());
         let letter = Letter {
-            partition: u32::try_from(message.partition()).unwrap_or_default(),
-            offset: u64::try_from(message.offset()).unwrap_or_default(),
+            partition: u32::try_from(partition).unwrap_or_default(),
+            offset: u64::try_from(offset).unwrap_or_default(),
             key: message.key().unwrap_or_default(),
             body: message.payload().unwrap_or_default(),
             reason: "the key is not the 8 bytes of a conversation's id",
         };
-        match self.dead_letters.bury(letter) {
-            Ok(()) => {
-                group.health.clear(&[Trouble::DeadLetters]);
-                Ok(())
-            }
-            Err(error) => {
-                let what = format!(
-                    "a dead letter of partition {} cannot be kept: {error}",
-                    letter.partition
-                );
-                group.health.note(Trouble::DeadLetters, &what);
-                let at = At::Offset(message.offset());
-                self.consumer
-                    .seek(&group.topic, message.partition(), at, LOOK_TIMEOUT)
+        if self.standing.may_try(now()) {
+            match self.dead_letters.bury_within(letter, standing::TRY) {
+                Ok(()) => {
+                    if self.standing.kept(partition) {
+                        group.health.clear(&[Trouble::DeadLetters]);
+                    }
+                    return Ok(());
+                }
+                Err(error) => {
+                    let what = format!(
+                        "a dead letter of partition {} cannot be kept: {error}",
+                        letter.partition
+                    );
+                    group.health.note(Trouble::DeadLetters, &what);
+                    self.standing.failed(now());
+                }
             }
         }
+        // Also where the seek fails: what comes of the partition is dropped until it is at the letter.
+        self.standing.stand(partition, offset);
+        let place = group.list(&[(letter.partition, At::Offset(offset))])?;
+        self.consumer
+            .seek(&group.topic, partition, At::Offset(offset), LOOK_TIMEOUT)?;
+        self.consumer.pause(&place)
+    }
+
+    /// Has the partitions read again that stand at a letter, when it is time to try it again.
+    fn try_letters(&mut self, group: &Group) -> KafkaResult<()> {
+        for (partition, offset) in self.standing.take_due(now()) {
+            let at = At::Offset(offset);
+            let place = group.list(&[(u32::try_from(partition).unwrap_or_default(), at)])?;
+            self.consumer
+                .seek(&group.topic, partition, at, LOOK_TIMEOUT)?;
+            if self.paused.is_none() {
+                self.consumer.resume(&place)?;
+            }
+        }
+        Ok(())
     }
 
     fn commit(&mut self, group: &Group) -> KafkaResult<()> {
@@ -206,6 +244,7 @@ impl Consuming {
                     Trouble::OffsetGone,
                     "a partition has not the offset to go on at",
                 );
+                self.stuck.stopped();
                 self.look_at_offsets(group);
             }
             // Told by `Group::error` already, with more words.
@@ -235,9 +274,13 @@ impl Consuming {
         self.looked_at = now();
     }
 
-    /// Says which partitions are stuck, and sets those going again that are so no more.
-    fn look_at_offsets(&self, group: &Group) {
-        match stuck::find(&self.consumer, group, LOOK_TIMEOUT) {
+    /// Says which partitions are stuck, and sets those going that only did not know where to begin.
+    fn look_at_offsets(&mut self, group: &Group) {
+        let standing = &self.standing;
+        match self
+            .stuck
+            .find(&self.consumer, group, standing, LOOK_TIMEOUT)
+        {
             Ok(stuck) if stuck.is_empty() => group.health.clear(&[Trouble::OffsetGone]),
             Ok(stuck) => group.health.note(Trouble::OffsetGone, &stuck.join("; ")),
             Err(error) => tracing::debug!(%error, "kafka: the offsets cannot be looked at"),

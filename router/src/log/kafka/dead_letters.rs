@@ -68,15 +68,25 @@ impl DeadLetters {
         }
     }
 
-    /// Durable when it returns. The same letter may be kept twice: after an error, and when its
-    /// partition is consumed again from before it.
+    /// Durable when it returns; takes the delivery's time at most. The same letter may be kept twice:
+    /// after an error, and when its partition is consumed again from before it.
     pub(super) fn bury(&self, letter: Letter<'_>) -> Result<(), AppendError> {
+        let delivery = Duration::from_millis(self.options.delivery_timeout_ms.into());
+        self.bury_within(letter, delivery + POLL * POLLS_OVER)
+    }
+
+    /// The same, given up after so long.
+    pub(super) fn bury_within(
+        &self,
+        letter: Letter<'_>,
+        at_most: Duration,
+    ) -> Result<(), AppendError> {
         let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         let producer = match &mut *producer {
             Some(producer) => producer,
             none => none.insert(self.make()?),
         };
-        let outcome = self.send(producer, letter);
+        let outcome = self.send(producer, letter, at_most);
         if outcome.is_ok() {
             let Letter {
                 partition,
@@ -108,6 +118,7 @@ impl DeadLetters {
         &self,
         producer: &BaseProducer<Reports>,
         letter: Letter<'_>,
+        at_most: Duration,
     ) -> Result<(), AppendError> {
         let topic = self.options.dead_letters();
         let (tell, told) = bounded(1);
@@ -138,8 +149,7 @@ impl DeadLetters {
         producer
             .send(record)
             .map_err(|(error, _)| to_error(&error))?;
-        let polls = self.options.delivery_timeout_ms / POLL.as_millis() as u32 + POLLS_OVER;
-        for _ in 0..polls {
+        for _ in 0..at_most.as_millis() / POLL.as_millis() {
             producer.poll(POLL);
             if let Ok(outcome) = told.try_recv() {
                 return outcome.map_err(|error| to_error(&error));

@@ -72,9 +72,11 @@ impl Trouble {
             }
             Self::NoTopic => "Make the topics: `rookery migrate`.",
             Self::OffsetGone => {
-                "Records were deleted before they were applied, or the topic was made anew. Bring the \
-                 topic back; or, where those messages may be missing, stop all edges, set the group's \
-                 offsets (kafka-consumer-groups.sh --reset-offsets --to-earliest), and start them."
+                "Records were deleted before they were applied, the partition was cut off (an unclean \
+                 leader), or the topic was made anew. It does not go on by itself, also where the \
+                 topic grows beyond that offset. Stop all edges; bring the topic back, or, where those \
+                 messages may be missing, set the group's offsets (kafka-consumer-groups.sh \
+                 --reset-offsets --to-earliest); and start them."
             }
             Self::DeadLetters => {
                 "Look at the dead-letters topic of the prefix: it must exist and take this user's \

@@ -18,6 +18,7 @@ mod options;
 mod placement;
 mod producer;
 mod rebalance;
+mod standing;
 mod stuck;
 mod timer;
 mod topics;
