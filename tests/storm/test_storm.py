@@ -87,10 +87,10 @@ def test_all_at_once(servers, folder, cases):
 
     # The second storm finds what the first one left: memory that grows with each would show here.
     server.wait_connections(2)
-    after_first = min(server.rss_bytes_over(seconds=12))
+    after_first = min(server.rss_bytes_over(seconds=6))
     storm(server, folder, "second")
     server.wait_connections(2)
-    after_second = min(server.rss_bytes_over(seconds=12))
+    after_second = min(server.rss_bytes_over(seconds=6))
     cases.note(f"resident after the first storm {after_first >> 20} MiB, after the second {after_second >> 20} MiB")
     assert after_second - after_first < MEMORY_SLACK, (after_first, after_second)
     assert chatter.end() > 0

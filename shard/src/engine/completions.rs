@@ -253,8 +253,7 @@ impl<D: Driver, H: Handler> Engine<D, H> {
         }
         let taken = result.max(0) as usize;
         shard.counters.send_bytes += taken as u64;
-        let open = slot.state.is_open();
-        let progress = open && out.went_on(taken);
+        let progress = out.went_on(taken);
         let done = out.handle_sent(bytes, taken, &mut shard.spare);
         if out.is_partial() || blocked {
             shard.counters.send_short += 1;
@@ -265,12 +264,18 @@ impl<D: Driver, H: Handler> Engine<D, H> {
             }
             shard.mark_dirty(conn);
         }
-        if progress {
-            self.handler.on_progress(shard, conn);
+        // Each asks anew: the handler may close it.
+        if progress && self.is_open(conn) {
+            self.handler.on_progress(&mut self.shard, conn);
         }
-        if done && open {
-            self.handler.on_drained(shard, conn);
+        if done && self.is_open(conn) {
+            self.handler.on_drained(&mut self.shard, conn);
         }
+    }
+
+    fn is_open(&mut self, conn: ConnId) -> bool {
+        let slot = self.shard.slots.find(conn);
+        slot.is_some_and(|slot| slot.state.is_open())
     }
 }
 
