@@ -72,8 +72,8 @@ async fn look(connection: &mut MultiplexedConnection) -> Result<Vec<Problem>, Re
     if text("aof_enabled") != "1" {
         problems.push(warning(
             "appendonly is off".to_owned(),
-            "A Redis that restarts without its data makes every message ask the store for 7 days: set \
-             appendonly yes.",
+            "After a restart of a Redis without it, with a snapshot or with nothing, every message asks \
+             the store for 7 days: set appendonly yes.",
         ));
     }
     if text("loading") == "1" {

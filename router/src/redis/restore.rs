@@ -19,17 +19,23 @@ const CHUNK: usize = 1_000;
 
 /// Run by Redis as a whole, so that no other node claims in the midst of it. Another instance than
 /// the one that took the last claims may lack its last seconds: ids are doubted until every node had
-/// the time to write again what it remembers. Where claims are lost for good, completeness begins
-/// anew.
+/// the time to write again what it remembers. That is so where it came back with its append-only file.
+/// Without one it has what its last snapshot had: hours may be missing, more than any node remembers.
+/// There, and where claims are lost for good, completeness begins anew.
 ///
-/// KEYS: run_id, suspect, complete_since. ARGV: run_id, now, ms of doubt, whether claims are lost.
+/// An append-only file that somebody put back from a backup looks like the last one: whoever does that
+/// deletes `complete_since`.
+///
+/// KEYS: run_id, suspect, complete_since. ARGV: run_id, now, ms of doubt, whether claims are lost,
+/// whether there is no append-only file.
 const GREET: &str = "\
     local before = redis.call('GET', KEYS[1])
     redis.call('SET', KEYS[1], ARGV[1])
-    if before and before ~= ARGV[1] then
+    local another = before and before ~= ARGV[1]
+    if another then
         redis.call('SET', KEYS[2], 1, 'PX', ARGV[3])
     end
-    if ARGV[4] == '1' then
+    if ARGV[4] == '1' or (another and ARGV[5] == '1') then
         redis.call('SET', KEYS[3], ARGV[2])
     else
         redis.call('SET', KEYS[3], ARGV[2], 'NX')
@@ -97,11 +103,12 @@ async fn mend(shared: &Shared) -> Result<(), StoreError> {
 
 async fn greet(shared: &Shared, connection: &mut MultiplexedConnection) -> Result<(), StoreError> {
     let mut info = cmd("INFO");
-    info.arg("server");
+    info.arg("server").arg("persistence");
     let info: InfoDict = within(shared.timeout, info.query_async(connection)).await?;
     let run_id: String = info
         .get("run_id")
         .ok_or_else(|| away("INFO names no run_id: this is not Redis 7 or newer"))?;
+    let snapshots_only = info.get::<String>("aof_enabled").as_deref() != Some("1");
     let lost = {
         let mut link = shared.link();
         if link.run_id.as_ref().is_some_and(|last| *last != run_id) {
@@ -115,6 +122,7 @@ async fn greet(shared: &Shared, connection: &mut MultiplexedConnection) -> Resul
     script.arg(shared.keys.complete_since());
     script.arg(&run_id).arg(shared.clock.now_ms());
     script.arg(AGE_MAX_MS).arg(u8::from(lost.is_some()));
+    script.arg(u8::from(snapshots_only));
     within(shared.timeout, script.query_async::<()>(connection)).await?;
     let mut link = shared.link();
     link.run_id = Some(run_id);

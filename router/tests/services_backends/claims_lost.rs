@@ -51,6 +51,27 @@ fn restarted_without_its_data_it_learns_what_nodes_remember_and_is_not_trusted()
 }
 
 #[test]
+fn restarted_from_a_snapshot_it_is_trusted_with_nothing_new() {
+    let mut server = RedisServer::start();
+    let node = Node::start_complete(&server.options());
+    assert_eq!(node.claim(&[send(1, 1)]), [Claimed::New]);
+    let (): () = ask(&server, &redis::cmd("SAVE"));
+    assert_eq!(node.claim(&[send(2, 1)]), [Claimed::New]);
+    // Nobody remembers what the snapshot lacks.
+    drop(node);
+    server.kill();
+    server.start_from_snapshot();
+    let other = Node::start(&server.options());
+    let key = "rookery:dedup:suspect";
+    let gone: u64 = ask(&server, redis::cmd("DEL").arg(key));
+    assert_eq!(gone, 1, "it was doubted, and that ends");
+    assert_eq!(
+        other.claim(&[send(1, 5), send(2, 5)]),
+        [Claimed::Begun(send(1, 1).known), Claimed::Unsure]
+    );
+}
+
+#[test]
 fn emptied_under_a_connection_it_is_noticed_by_the_next_claim() {
     let server = RedisServer::start();
     let node = Node::start_complete(&server.options());

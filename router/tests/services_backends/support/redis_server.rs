@@ -23,7 +23,7 @@ impl RedisServer {
         let port = free.local_addr().expect("its address").port();
         drop(free);
         let dir = tempfile::tempdir().expect("a folder");
-        let process = spawn(port, &dir);
+        let process = spawn(port, &dir, "yes");
         RedisServer { port, dir, process }
     }
 
@@ -39,7 +39,12 @@ impl RedisServer {
 
     /// After a kill: with what it wrote.
     pub(crate) fn start_again(&mut self) {
-        self.process = spawn(self.port, &self.dir);
+        self.process = spawn(self.port, &self.dir, "yes");
+    }
+
+    /// After a kill: with its last snapshot.
+    pub(crate) fn start_from_snapshot(&mut self) {
+        self.process = spawn(self.port, &self.dir, "no");
     }
 
     /// After a kill: with nothing.
@@ -76,10 +81,10 @@ impl Drop for RedisServer {
     }
 }
 
-fn spawn(port: u16, dir: &TempDir) -> Child {
+fn spawn(port: u16, dir: &TempDir, append_only: &str) -> Child {
     let process = Command::new("redis-server")
         .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
-        .args(["--requirepass", PASSWORD, "--appendonly", "yes"])
+        .args(["--requirepass", PASSWORD, "--appendonly", append_only])
         .args(["--appendfsync", "everysec", "--save", "", "--dir"])
         .arg(dir.path())
         .stdout(Stdio::null())
