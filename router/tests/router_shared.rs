@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rookery_router::log::Partition;
 use rookery_router::record::Message;
 use rookery_router::store::Store;
-use rookery_router::{RouterHandle, start_shared};
+use rookery_router::{Request, RouterHandle, start_shared};
 use rookery_wire::proto;
 use router_support::group_log::{Brokers, GroupLog, PARTITIONS};
 use router_support::group_store::{GroupStore, Services};
@@ -119,6 +119,36 @@ fn two_people_chat() {
     assert_seqs_dense(&bob.sync_all(id));
     assert_eq!(ann.sync_all(id), services.messages(id));
     assert_eq!(edge.mailbox.delivered(2, id), services.messages(id));
+    edge.router.close();
+}
+
+#[test]
+fn a_partition_that_stands_still_holds_up_its_own_conversations_only() {
+    let (brokers, services) = (Brokers::new(), Services::new());
+    let edge = Edge::start(1, &brokers, &services);
+    let ann = edge.client(1);
+    let still = ann.direct(1, 2).conversation_id;
+    let goes = (3..)
+        .map(|peer| ann.direct(peer, peer).conversation_id)
+        .find(|id| Brokers::partition_of(*id) != Brokers::partition_of(still))
+        .unwrap();
+    let stuck = Brokers::partition_of(still);
+    let others: Vec<Partition> = all().into_iter().filter(|id| *id != stuck).collect();
+    edge.log.assign(&others);
+    edge.log.assign_stuck(&[stuck]);
+    ann.acked(still, 1001, b"stands");
+    ann.acked(goes, 1002, b"goes");
+    assert_eq!(ann.sync_all(goes).len(), 1);
+    let sync = proto::Sync {
+        request_id: 1003,
+        conversation_id: still,
+        have_seq: 0,
+        limit: 10,
+    };
+    assert!(
+        ann.refused(Request::Sync(sync)).retry_after_ms > 0,
+        "it lacks what was acked"
+    );
     edge.router.close();
 }
 

@@ -126,6 +126,12 @@ pub trait Log: Send + Sync {
     /// that it will not.
     fn append(&self, key: u64, body: Vec<u8>, ticket: Ticket) -> Result<(), AppendError>;
 
+    /// Where the records of a key lie; none where only their acks tell.
+    fn partition_of(&self, key: u64) -> Option<Partition> {
+        let _ = key;
+        None
+    }
+
     /// Everything of the partition below `offset` is durable in the store and need not be read again.
     /// Only grows; takes effect in the background, and may be lost with the process.
     fn set_watermark(&self, partition: Partition, offset: Offset);

@@ -111,12 +111,15 @@ impl Progress {
     }
 
     /// Waits until what was acked of ours is applied, as far as this process consumes it; false where
-    /// that did not happen within `patience`.
-    pub(crate) fn wait_consumed(&self, patience: Duration) -> bool {
+    /// that did not happen within `patience`. Of `only` one partition, or of all.
+    pub(crate) fn wait_consumed(&self, only: Option<Partition>, patience: Duration) -> bool {
         let behind = |place: &Place| place.consumed && place.applied < place.acked;
         let goal: Vec<(Partition, u64)> = {
             let places = self.places();
-            let ours = places.iter().filter(|(_, place)| behind(place));
+            let asked = |id: &Partition| only.is_none_or(|only| only == *id);
+            let ours = places
+                .iter()
+                .filter(|(id, place)| asked(id) && behind(place));
             ours.map(|(id, place)| (*id, place.acked)).collect()
         };
         let there = || {
@@ -206,17 +209,19 @@ mod tests {
         progress.acked_at(partition, Offset(9));
         progress.applied_to(partition, Offset(9));
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| progress.wait_consumed(Duration::from_millis(50)));
+            let waits = scope.spawn(|| progress.wait_consumed(None, Duration::from_millis(50)));
             while !waits.is_finished() {
                 progress.issue(1);
                 progress.resolve(1, 1);
             }
             assert!(!waits.join().unwrap_or(true));
+            assert!(!progress.wait_consumed(Some(partition), Duration::ZERO));
+            assert!(progress.wait_consumed(Some(Partition(4)), Duration::ZERO));
             progress.applied_to(partition, Offset(10));
-            assert!(progress.wait_consumed(Duration::from_millis(50)));
+            assert!(progress.wait_consumed(None, Duration::from_millis(50)));
             // Another one's business.
             progress.acked_at(Partition(4), Offset(9));
-            assert!(progress.wait_consumed(Duration::ZERO));
+            assert!(progress.wait_consumed(None, Duration::ZERO));
         });
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Runs on threads of its own: the store's reads block. The invariant: an answer covers every
 //! message that anybody was acked before the request was taken up, because the reader waits until
-//! the applier has passed them. Where several processes share the log, that is so for what this one
+//! the applier has passed them: those of the conversation's partition where it asks for one
+//! conversation, so that a partition that stands still holds up its own. Where several processes share the log, that is so for what this one
 //! consumes; what another one does may be some moments behind.
 
 mod outbox;
@@ -21,6 +22,7 @@ use super::progress::Progress;
 use super::receipts::Receipts;
 use crate::admission::{Refusal, page_limit};
 use crate::api::Caller;
+use crate::log::Log;
 use crate::store::{Bound, Store, StoreError};
 
 /// A request that only reads.
@@ -48,11 +50,24 @@ impl Read {
             Read::Opened { request_id, .. } => *request_id,
         }
     }
+
+    /// The conversation, where the answer is about one.
+    fn conversation_id(&self) -> Option<u64> {
+        match self {
+            Read::Sync(sync) => Some(sync.conversation_id),
+            Read::History(history) => Some(history.conversation_id),
+            Read::Outbox(_) | Read::ListConversations(_) => None,
+            Read::Opened {
+                conversation_id, ..
+            } => Some(*conversation_id),
+        }
+    }
 }
 
 /// One reader's thread.
 pub(crate) struct Reader {
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) log: Arc<dyn Log>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) counters: Arc<Counters>,
@@ -80,7 +95,10 @@ impl Reader {
     pub(crate) fn run(self, reads: &Receiver<(Caller, Read)>) {
         while let Ok((caller, read)) = reads.recv() {
             let request_id = read.request_id();
-            let frames = match self.caught_up().and_then(|()| self.answer(caller, &read)) {
+            let frames = match self
+                .caught_up(&read)
+                .and_then(|()| self.answer(caller, &read))
+            {
                 _ if self.store_failed.load(Ordering::Relaxed) => {
                     vec![Refusal::UNAVAILABLE.frame(request_id)]
                 }
@@ -106,12 +124,17 @@ impl Reader {
         }
     }
 
-    /// Waits until the store has what anybody was told of.
-    fn caught_up(&self) -> Result<(), Failure> {
+    /// Waits until the store has what anybody was told of that the answer is about.
+    fn caught_up(&self, read: &Read) -> Result<(), Failure> {
+        let partition = |id| self.log.partition_of(id);
         match self.patience {
             None => self.progress.wait_applied(),
-            Some(patience) if self.progress.wait_consumed(patience) => {}
-            Some(_) => return Err(Failure::Refused(Refusal::UNAVAILABLE)),
+            Some(patience) => {
+                let only = read.conversation_id().and_then(partition);
+                if !self.progress.wait_consumed(only, patience) {
+                    return Err(Failure::Refused(Refusal::UNAVAILABLE));
+                }
+            }
         }
         Ok(())
     }

@@ -313,6 +313,7 @@ impl Parts {
     fn reader(&self, receipts: &Arc<Receipts>) -> Reader {
         Reader {
             store: Arc::clone(&self.store),
+            log: Arc::clone(&self.log),
             progress: Arc::clone(&self.progress),
             dispatch: Arc::clone(&self.dispatch),
             counters: Arc::clone(&self.counters),

@@ -129,6 +129,12 @@ impl GroupLog {
         }
     }
 
+    /// Gives it partitions, and nothing of what they hold.
+    pub fn assign_stuck(&self, partitions: &[Partition]) {
+        let mut feed = self.feed.lock().unwrap();
+        feed.feed(Fed::Assigned(partitions.to_vec()));
+    }
+
     /// Takes them away, and waits until it has let go.
     pub fn revoke(&self, partitions: &[Partition]) {
         let (done, gone) = bounded(0);
@@ -203,6 +209,10 @@ impl Log for GroupLog {
         let acks = acks.as_ref().ok_or(AppendError::Closed)?;
         acks.send((key, body, ticket))
             .map_err(|_| AppendError::Closed)
+    }
+
+    fn partition_of(&self, key: u64) -> Option<Partition> {
+        Some(Brokers::partition_of(key))
     }
 
     fn set_watermark(&self, partition: Partition, offset: Offset) {

@@ -62,6 +62,8 @@ struct Threads {
 
 /// A log kept by Kafka. Dropping it closes it.
 pub struct KafkaLog {
+    /// Of the messages' topic. They are for good.
+    partitions: u32,
     appender: Appender,
     dead_letters: Arc<DeadLetters>,
     marks: Arc<Mutex<Marks>>,
@@ -116,6 +118,7 @@ pub fn open(
     let threads = start(&options, consuming, handover, feed, feed_died.clone())
         .inspect_err(|_| drop(appender.close()))?;
     Ok(KafkaLog {
+        partitions,
         appender,
         dead_letters,
         marks,
@@ -202,6 +205,10 @@ impl KafkaLog {
 impl Log for KafkaLog {
     fn append(&self, key: u64, body: Vec<u8>, ticket: Ticket) -> Result<(), AppendError> {
         self.appender.append(key, body, ticket)
+    }
+
+    fn partition_of(&self, key: u64) -> Option<Partition> {
+        Some(Partition(partition_of(key, self.partitions)))
     }
 
     /// Of a partition that another process consumes it says nothing.
