@@ -134,10 +134,12 @@ fn a_partition_that_stands_still_holds_up_its_own_conversations_only() {
         .unwrap();
     let stuck = Brokers::partition_of(still);
     let others: Vec<Partition> = all().into_iter().filter(|id| *id != stuck).collect();
-    edge.log.assign(&others);
     edge.log.assign_stuck(&[stuck]);
-    ann.acked(still, 1001, b"stands");
-    ann.acked(goes, 1002, b"goes");
+    edge.log.assign(&others);
+    // Once this is stored the router knows what it consumes, and waits for what is acked from then on.
+    ann.acked(goes, 1001, b"goes");
+    wait_stored(&services, &[goes], 1);
+    ann.acked(still, 1002, b"stands");
     assert_eq!(ann.sync_all(goes).len(), 1);
     let sync = proto::Sync {
         request_id: 1003,
