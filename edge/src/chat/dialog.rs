@@ -31,7 +31,7 @@ pub(super) enum Out {
 struct Pending {
     client_msg_id: u64,
     text: String,
-    /// It was refused for now, or was said behind one that was: it goes out when the wait is over.
+    /// It was refused with a retry-after, or was said behind one that was: it goes out when the wait is over.
     waits: bool,
 }
 
@@ -312,7 +312,7 @@ impl Dialog {
         requests.chain([self.patience.again_at()]).flatten().min()
     }
 
-    /// Sends what was refused for now and has waited long enough.
+    /// Sends what was refused with a retry-after and has waited long enough.
     pub(super) fn retry(&mut self, now: Instant, out: &mut Vec<Out>) {
         for asked in &mut self.asked {
             if asked.patience.take_due(now) {

@@ -1,4 +1,4 @@
-//! What a server that refuses for now is answered with: the same again, after the time that it asked for,
+//! What a refusal with a retry-after is answered with: the same again, after the time that it asked for,
 //! and a longer one each time that it refuses again. Not for ever: somebody waits in front of it.
 
 use std::time::{Duration, Instant};

@@ -115,7 +115,11 @@ fn rings_fill_one_after_the_other() {
     let [first, second] = free(&server)[..] else {
         panic!("two rings")
     };
-    assert!(first <= RING_RESERVE_MAX, "{first} free in the first ring");
+    // An accept that was woken for a connection that another one took stands behind the next ring's now.
+    assert!(
+        first <= RING_RESERVE_MAX + ACCEPTS_MAX,
+        "{first} free in the first ring"
+    );
     // Whoever goes makes room where the next are to be.
     drop(clients.drain(..500));
     server.wait("some closed", |s| s.sum(|c| c.live) == 600);

@@ -63,7 +63,7 @@ close_codes! {
     SERVICE_RESTART = 1012, "service_restart", Reconnect, "The server restarts.";
     TRY_AGAIN_LATER = 1013, "try_again_later", Backoff, "The server takes no more connections now.";
     REBALANCE = 4000, "rebalance", Reconnect, "The server moves connections elsewhere.";
-    HEARTBEAT_MISSED = 4001, "heartbeat_missed", Reconnect, "Nothing came within the heartbeat interval and its grace.";
+    HEARTBEAT_MISSED = 4001, "heartbeat_missed", Reconnect, "Nothing came, and nothing was read, within the heartbeat interval and its grace.";
     SLOW_READER = 4002, "slow_reader", Reconnect, "The client does not read what it is sent.";
     LOGIN_LATE = 4400, "login_late", Act, "No Login within 8 s.";
     LOGIN_INVALID = 4401, "login_invalid", Act, "The token is malformed, forged, of another algorithm or not yet valid.";
