@@ -18,11 +18,6 @@ impl Hlc {
         Hlc { last }
     }
 
-    /// A stamp as it would be so many ms later.
-    pub fn later(stamp: u64, ms: u64) -> u64 {
-        stamp.saturating_add(ms.min(MS_MAX) << COUNTER_BITS)
-    }
-
     /// The stamp of an event of ours. A counter that runs over carries into the ms.
     pub fn tick(&mut self, now_ms: u64) -> u64 {
         self.last = (now_ms.min(MS_MAX) << COUNTER_BITS).max(self.last + 1);

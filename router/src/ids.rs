@@ -53,13 +53,6 @@ pub fn unix_ms(id: u64) -> u64 {
     EPOCH_MS + (id >> (NODE_BITS + SEQUENCE_BITS))
 }
 
-/// An id with another's parts, made so many ms later.
-pub fn later(id: u64, ms: u64) -> u64 {
-    let made = id >> (NODE_BITS + SEQUENCE_BITS);
-    let rest = id & ((1 << (NODE_BITS + SEQUENCE_BITS)) - 1);
-    (made.saturating_add(ms).min(MS_MAX) << (NODE_BITS + SEQUENCE_BITS)) | rest
-}
-
 /// The least id that can have been made at a time or later.
 pub fn least_at(ms: u64) -> u64 {
     let ms = ms.saturating_sub(EPOCH_MS).min(MS_MAX);

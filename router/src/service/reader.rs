@@ -3,8 +3,9 @@
 //! Runs on threads of its own: the store's reads block. The invariant: an answer covers every
 //! message that anybody was acked before the request was taken up, because the reader waits until
 //! the applier has passed them: those of the conversation's partition where it asks for one
-//! conversation, so that a partition that stands still holds up its own. Where several processes share the log, that is so for what this one
-//! consumes; what another one does may be some moments behind.
+//! conversation, so that a partition that stands still holds up its own. Where several processes
+//! share the log, that is so for what this one consumes; what another one does may be some moments
+//! behind.
 
 mod outbox;
 

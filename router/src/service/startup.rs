@@ -25,7 +25,7 @@ use super::reader::{Read, Reader};
 use super::receipts::{Receipts, ReceiptsWriter};
 use super::recovery;
 use super::sink::{AckSink, Committed, Work};
-use super::stamps::{self, Stamps};
+use super::stamps::Stamps;
 use super::{Doors, Ending, Inner, RouterHandle, Threads};
 use crate::admission::Pending;
 use crate::api::{Caller, Outlet};
@@ -160,7 +160,6 @@ pub(super) fn start_shared(
     let log = open_log(Box::new(acker), Box::new(Feeder(feed))).map_err(recovery::log_error)?;
     let parts = Parts::new(config, store, log, answering, Some(READ_PATIENCE));
     let interval = parts.config.persist_interval;
-    let position = stamps::past_a_crash(position, interval);
     let stamps = Stamps::new(parts.config.node_id, position);
     let closing = Arc::new(AtomicBool::new(false));
     let commits = Arc::new(Commits::new(
