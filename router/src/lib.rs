@@ -24,7 +24,7 @@ pub mod store;
 
 pub use api::{Caller, Event, Outlet, Request};
 pub use service::clock::{Clock, SystemClock};
-pub use service::config::{Config, READERS_MAX};
+pub use service::config::{Config, PAGE_BYTES_MAX, READERS_MAX};
 pub use service::counters::{Counters, Health};
 pub use service::error::StartError;
 pub use service::space::{DiskSpace, Space};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rookery_router::PAGE_BYTES_MAX;
 use rookery_router::log::WriterKind;
 use rookery_wire::{link, proto, ws};
 
@@ -17,9 +18,6 @@ const ECHO_QUEUE_BYTES: usize = 64 << 20;
 
 /// Reads of one connection at one time, where the send queue has room for their pages.
 const READS_MAX: u8 = 4;
-
-/// Payload bytes of a page of messages, at most.
-const PAGE_BYTES_MAX: usize = 256 << 10;
 
 /// What the sessions are told.
 pub(super) fn settings(

@@ -8,6 +8,9 @@ use super::clock::{Clock, SystemClock};
 use super::space::{DiskSpace, Space};
 use crate::log;
 
+/// Payload bytes of one answer, where nobody asks for less.
+pub const PAGE_BYTES_MAX: usize = 256 << 10;
+
 /// Threads that read, at most: each waits for the store, and more of them only wait together.
 pub const READERS_MAX: usize = 64;
 
@@ -76,7 +79,7 @@ impl Config {
             readers: 2,
             payload_bytes_max: 64 << 10,
             page_messages_max: 100,
-            page_bytes_max: 256 << 10,
+            page_bytes_max: PAGE_BYTES_MAX,
             persist_interval: Duration::from_secs(2),
             receipts_queue_max: 65_536,
             receipts_max: 131_072,

@@ -172,6 +172,11 @@ impl Group {
     }
 }
 
+/// Whether a partition, as librdkafka numbers it, is one of these.
+pub(super) fn is_among(partition: i32, these: &[Partition]) -> bool {
+    u32::try_from(partition).is_ok_and(|partition| these.contains(&Partition(partition)))
+}
+
 fn partitions_of(list: &TopicPartitionList) -> Vec<Partition> {
     let numbers = list
         .elements()

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::rebalance::is_among;
 use crate::log::Partition;
 
 /// How long the consumer's thread waits for a letter to be kept; no partition is read meanwhile.
@@ -54,11 +55,7 @@ impl Standing {
     }
 
     pub(super) fn forget(&mut self, gone: &[Partition]) {
-        self.at.retain(|partition, _| {
-            !gone
-                .iter()
-                .any(|gone| i64::from(gone.0) == i64::from(*partition))
-        });
+        self.at.retain(|partition, _| !is_among(*partition, gone));
     }
 
     /// Those that are to be read again from their letters on, now.

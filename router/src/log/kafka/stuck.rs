@@ -20,7 +20,7 @@ use rdkafka::Offset as At;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 
-use super::rebalance::Group;
+use super::rebalance::{Group, is_among};
 use super::standing::Standing;
 use crate::log::Partition;
 
@@ -45,11 +45,7 @@ impl Stuck {
 
     /// They are here no more; if they come again it is from the committed offset.
     pub(super) fn forget(&mut self, gone: &[Partition]) {
-        let here = |partition: &i32| {
-            !gone
-                .iter()
-                .any(|gone| i64::from(gone.0) == i64::from(*partition))
-        };
+        let here = |partition: &i32| !is_among(*partition, gone);
         self.at.retain(|partition, _| here(partition));
         self.begun.retain(here);
         self.suspect.retain(|partition, _| here(partition));
