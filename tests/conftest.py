@@ -65,7 +65,7 @@ class Watch:
         """Asserts that it runs and leaked nothing."""
         assert self.server.is_alive(), f"the server died\n{self.server.story()}"
         self.server.wait_connections(self.connections)
-        assert self.server.descriptors() <= self.descriptors, "descriptors leaked"
+        self.server.wait_descriptors(self.descriptors)
         assert "panicked" not in self.server.story(), self.server.story()
 
 

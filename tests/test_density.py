@@ -24,6 +24,9 @@ CONFIG = f"""
 connections_max = {CONNECTIONS + 5_000}
 """
 
+# Messages per second, and for how long. How fast they were is told, not judged: the host has other work.
+RATE, SECONDS = 1_000, 20
+
 # Once around the longest of the router's queues, so that what they take is there before the connections.
 WARM_UP = 80_000
 
@@ -31,7 +34,8 @@ WARM_UP = 80_000
 def flock(server, folder, url: str, *options: str) -> dict:
     """Runs the load generator; its report."""
     report = folder / "flock.json"
-    ran = rookery("flock", url, "--connections", str(CONNECTIONS), "--duration", "20s", "--json", str(report),
+    ran = rookery("flock", url, "--connections", str(CONNECTIONS), "--rate", str(RATE),
+                  "--duration", f"{SECONDS}s", "--json", str(report),
                   "--warm-up-messages", str(WARM_UP), "--data", str(server.data), *options, timeout=600)
     assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-2000:]
     told = json.loads(report.read_text(encoding="utf-8"))
@@ -48,7 +52,7 @@ def judge(cases, told: dict, user_bytes: int) -> None:
     gates = {
         f"{CONNECTIONS} established": told["established"] == CONNECTIONS,
         "none failed": told["failed"] == 0,
-        "messages flowed at the rate asked for": told["rate_done"] >= 0.95 * told["rate_asked"] > 0,
+        "all messages arrived": told["delivered"] == SECONDS * RATE,
         f"user space at most {user_bytes} B": told["server_user_bytes_per_connection"] <= user_bytes,
         f"user space at most {user_bytes} B after traffic": told["user_bytes_per_connection_after_traffic"] <= user_bytes,
         f"kernel at most {KERNEL_PAIR} B for the pair": told["kernel_bytes_per_pair"] <= KERNEL_PAIR,
@@ -64,7 +68,7 @@ def judge(cases, told: dict, user_bytes: int) -> None:
 
 def test_tls(servers, folder, cases):
     server = servers.start(config=CONFIG, address="0.0.0.0")
-    told = flock(server, folder, f"wss://127.0.0.1:{server.tls_port}", "--rate", "1000")
+    told = flock(server, folder, f"wss://127.0.0.1:{server.tls_port}")
     show(cases, "TLS", told)
     judge(cases, told, USER_TLS)
     server.wait_connections(0)
@@ -72,7 +76,7 @@ def test_tls(servers, folder, cases):
 
 def test_plain(servers, folder, cases):
     server = servers.start(config=CONFIG, address="0.0.0.0")
-    told = flock(server, folder, f"ws://127.0.0.1:{server.plain_port}", "--rate", "1000")
+    told = flock(server, folder, f"ws://127.0.0.1:{server.plain_port}")
     show(cases, "plain", told)
     judge(cases, told, USER_PLAIN)
     server.wait_connections(0)

@@ -107,6 +107,8 @@ async def test_a_gap_is_replayed_in_order(server, cases):
     await bert.wait_for(lambda: bert.delivered[conversation])
     await bert.close()
     sent = [await anna.send(conversation, str(number).encode()) for number in range(1, 251)]
+    # An ack comes before its Deliver: what is still on its way would reach Bert live.
+    await anna.wait_for(lambda: len(anna.delivered[conversation]) == 251)
 
     bert = await Peer.login(server, 1051)
     have, rounds = 1, 0

@@ -1,6 +1,7 @@
 """Starting, watching and ending a `rookery serve`."""
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import queue
@@ -11,6 +12,7 @@ import ssl
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from . import tokens
@@ -175,15 +177,26 @@ class Server:
 
     def wait_connections(self, most: int) -> None:
         """Waits until at most so many connections are left."""
+        self._wait_down_to(most, self.connections, "connections")
+
+    def wait_descriptors(self, most: int) -> None:
+        """Waits until at most so many descriptors are left."""
+        self._wait_down_to(most, self.descriptors, "descriptors")
+
+    @staticmethod
+    def _wait_down_to(most: int, count: Callable[[], int], what: str) -> None:
         deadline = time.monotonic() + QUIET_SECONDS
-        while (left := self.connections()) > most:
-            assert time.monotonic() < deadline, f"{left} connections leaked, {most} expected"
+        while (left := count()) > most:
+            assert time.monotonic() < deadline, f"{left} {what} leaked, {most} expected"
             time.sleep(0.05)
 
     def descriptors(self) -> int:
         """Open ordinary descriptors that are no files: the store opens and closes its files as it likes."""
-        folder = Path(f"/proc/{self.pid}/fd")
-        return sum(not target.startswith("/") for target in map(os.readlink, folder.iterdir()))
+        count = 0
+        for descriptor in Path(f"/proc/{self.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                count += not os.readlink(descriptor).startswith("/")
+        return count
 
     def rss_bytes(self) -> int:
         """Resident memory."""

@@ -5,9 +5,9 @@
 //! between this thread and the readers, and is never held while the store is asked.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, bounded, select, tick};
+use crossbeam::channel::{Receiver, Select, Sender, TryRecvError, bounded, tick};
 use rookery_wire::proto;
 
 use super::config::Config;
@@ -58,13 +58,37 @@ impl Receipts {
         }
     }
 
-    /// The buffer with all that waits in the queue.
+    /// The buffer with all that waits in the queue. Acks leave the queue under the lock only: a reader
+    /// finds each in the one or in the other.
     fn gathered(&self) -> MutexGuard<'_, Buffered> {
+        self.gather().0
+    }
+
+    /// The same, and whether more can come.
+    fn gather(&self) -> (MutexGuard<'_, Buffered>, bool) {
         let mut buffered = self.buffered();
-        while let Ok(ack) = self.acks.try_recv() {
-            self.put(&mut buffered, ack);
+        loop {
+            match self.acks.try_recv() {
+                Ok(ack) => self.put(&mut buffered, ack),
+                Err(end) => return (buffered, end == TryRecvError::Empty),
+            }
         }
-        buffered
+    }
+
+    /// Until there is an ack or it is time to write; false where no ack can come any more.
+    fn wait(&self, ticks: &Receiver<Instant>) -> bool {
+        let mut select = Select::new();
+        let acks = select.recv(&self.acks);
+        select.recv(ticks);
+        if select.ready() != acks {
+            return true;
+        }
+        let (buffered, more) = self.gather();
+        drop(buffered);
+        if more {
+            std::thread::park_timeout(GATHER);
+        }
+        more
     }
 
     fn put(&self, buffered: &mut Buffered, (from, ack): Ack) {
@@ -91,24 +115,14 @@ impl ReceiptsWriter {
     /// Works until nobody can ack anything more; then writes what there is.
     pub(crate) fn run(self) {
         let ticks = tick(self.config.receipts_interval);
-        loop {
-            select! {
-                recv(self.receipts.acks) -> ack => match ack {
-                    Ok(ack) => {
-                        let receipts = &self.receipts;
-                        receipts.put(&mut receipts.buffered(), ack);
-                        drop(receipts.gathered());
-                        std::thread::park_timeout(GATHER);
-                    }
-                    Err(_) => {
-                        // What failed before goes first, then what came since.
-                        self.write_all();
-                        return self.write_all();
-                    }
-                },
-                recv(ticks) -> _ => self.write_all(),
+        while self.receipts.wait(&ticks) {
+            if ticks.try_recv().is_ok() {
+                self.write_all();
             }
         }
+        // What failed before goes first, then what came since.
+        self.write_all();
+        self.write_all();
     }
 
     fn write_all(&self) {
@@ -171,5 +185,42 @@ impl ReceiptsWriter {
             self.dispatch
                 .answer(from, vec![Refusal::NOT_MEMBER.frame(0)]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam::channel::never;
+
+    use super::*;
+
+    const FROM: Caller = Caller {
+        user_id: 7,
+        device_id: 1,
+        shard: 0,
+        conn: 0,
+    };
+
+    #[test]
+    fn an_ack_is_in_the_queue_or_in_the_buffer() {
+        let (sender, receipts) = Receipts::new(&Config::new("unused"), Arc::default());
+        let ack = proto::DeliverAck {
+            conversation_id: 3,
+            seq: 5,
+        };
+        // A reader holds the lock while the writer is woken: it may not have taken the ack to wait with it.
+        let reading = receipts.buffered();
+        let writer = std::thread::spawn({
+            let receipts = Arc::clone(&receipts);
+            move || while receipts.wait(&never()) {}
+        });
+        sender.send((FROM, ack)).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(receipts.acks.len(), 1);
+        drop(reading);
+        assert_eq!(receipts.of((7, 1)), [(3, 5)]);
+        drop(sender);
+        writer.join().unwrap();
+        assert_eq!(receipts.of((7, 1)), [(3, 5)]);
     }
 }
