@@ -189,6 +189,7 @@ fn acks_go_on_while_the_store_is_away_and_all_is_there_when_it_is_back() {
     let (ann, bob) = (edge.client(1), edge.client(2));
     let id = ann.direct(1, 2).conversation_id;
     let first = ann.acked(id, 1, b"before");
+    wait_stored(&services, &[id], 1);
     services.store_away.store(true, Ordering::SeqCst);
     for n in 2..=3_000 {
         ann.acked(id, n, b"meanwhile");
@@ -200,6 +201,13 @@ fn acks_go_on_while_the_store_is_away_and_all_is_there_when_it_is_back() {
         limit: 10,
     }));
     assert!(refused.retry_after_ms > 0);
+    // Those who are connected need no store to hear each other.
+    let end = Instant::now() + PATIENCE;
+    while edge.mailbox.delivered(2, id).len() < 3_000 {
+        assert!(Instant::now() < end, "deliveries wait for the store");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(services.messages(id).len(), 1);
     services.store_away.store(false, Ordering::SeqCst);
     wait_stored(&services, &[id], 3_000);
     let messages = bob.sync_all(id);

@@ -17,7 +17,7 @@ use crate::sequencer::{Head, Sequencer};
 use crate::store::{Batch, Position, Store, StoreError, StoredMessage};
 
 /// Heads kept in memory, up to twice as many: 80 B each.
-const HEADS_MAX: usize = 100_000;
+pub(super) const HEADS_MAX: usize = 100_000;
 /// Messages remembered by their sender's name for them, up to twice as many: 80 B each.
 const RECENT_MAX: usize = 100_000;
 
@@ -265,7 +265,7 @@ impl Applier {
             };
             let now_ms = ids::unix_ms(message.message_id);
             if sequencer.counts(conversation_id, offset.0, load)? {
-                // What a head counts is in the store.
+                // What a head counts is in the store, or was told a moment ago and is on its way there.
                 let placed = store.placed(conversation_id, message.message_id)?;
                 let again = placed.filter(|placed| placed.log_offset == offset.0);
                 return Ok(again.map_or(Counted::Duplicate, |placed| Counted::Again(placed.seq)));

@@ -4,7 +4,7 @@
 //! partition comes or goes. The invariant: what is committed was applied before the store began to write
 //! what counts it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError};
 
 use super::clock::Clock;
 use super::stamps::Given;
-use crate::log::{Log, Offset, Partition, Record};
+use crate::log::{Log, Offset, Partition};
 use crate::store::{Batch, Store, StoreError};
 
 /// How far a partition is.
@@ -86,21 +86,15 @@ impl Commits {
         }
     }
 
-    /// The store has these records, which come in their order. Gives the next offset of each of their
-    /// partitions that is consumed here.
-    pub(super) fn applied(&self, records: &[Record]) -> Vec<(Partition, Offset)> {
+    /// The store has the records below these offsets. Gives those of the partitions that are consumed
+    /// here.
+    pub(super) fn applied(&self, next: &BTreeMap<Partition, Offset>) -> Vec<(Partition, Offset)> {
         let mut reached = self.reached();
-        let mut moved = BTreeSet::new();
-        for record in records {
-            if let Some(reached) = reached.get_mut(&record.partition) {
-                reached.applied = Some(record.offset.plus(1));
-                moved.insert(record.partition);
-            }
-        }
-        moved
-            .into_iter()
-            .filter_map(|partition| Some((partition, reached[&partition].applied?)))
-            .collect()
+        let ours = next.iter().filter_map(|(&partition, &next)| {
+            reached.get_mut(&partition)?.applied = Some(next);
+            Some((partition, next))
+        });
+        ours.collect()
     }
 
     /// Stores what counts the messages, and commits how far each partition is. After an error nothing is

@@ -1,35 +1,41 @@
-//! The consumer of a log that many share: gives each record its seq, fans out and writes the store;
-//! [`Commits`] then commits how far it is.
+//! The consumer of a log that many share: gives each record its seq and fans out. [`Storing`] then
+//! writes the store, and [`Commits`] commits how far that is.
 //!
-//! Runs on its own thread. The invariants: the records of a partition are applied in order; offsets are
+//! Runs on its own thread. The invariants: the records of a partition are counted in order; offsets are
 //! committed after the store has what is below them and the heads that count it; what is known of heads
-//! is let go of only when it is stored, whenever partitions move. A service that is away is waited for,
-//! and nothing is skipped but what can never be applied, which is put aside.
+//! is let go of only when it is stored, whenever partitions move. A delivery need not wait for the store:
+//! the record is in the log, whoever reads it again gives it the same seq, and readers wait for the store
+//! to have what anybody was acked. A service that is away is waited for, and nothing is skipped but what
+//! can never be applied, which is put aside.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam::channel::Receiver;
 
-use super::apply::{Applied, Applier, ApplyError};
+use super::apply::{Applied, Applier, ApplyError, HEADS_MAX};
 use super::commits::Commits;
 use super::counters::Counters;
 use super::dispatch::Dispatch;
 use super::progress::Progress;
+use super::retry::{GiveUp, Retry};
+use super::storing::{Counted, RECORDS_MAX, Storing};
 use crate::log::{Fed, Feed, Log, Partition, Record};
 use crate::record::DecodeError;
 use crate::store::{Batch, Store};
 
-/// Records written at once.
+/// Records counted at once.
 const BATCH_RECORDS_MAX: usize = 1_024;
 /// What the log may have read ahead, in batches of its own.
 pub(super) const FED_MAX: usize = 8;
-/// A service that is away is tried again after so long at first, and at last.
-const PAUSE_MIN: Duration = Duration::from_millis(20);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How long a partition that goes to another process is held for what is not stored yet.
-const REVOKED_PAUSES_MAX: u32 = 12;
+/// How long a partition that goes to another process is held for what is not stored yet, and for what
+/// counts it; together less than the log waits for it (`revoke_wait_ms`, 10 s).
+const REVOKED_PATIENCE: Duration = Duration::from_secs(5);
+const REVOKED_PAUSES_MAX: u32 = 9;
+
+// Heads in use are kept while twice as many others are used, so none is let go of that the store lacks.
+const _: () = assert!(2 * (RECORDS_MAX as usize + BATCH_RECORDS_MAX) < HEADS_MAX);
 
 /// The way from the log's thread to the consumer's.
 pub(super) struct Feeder(pub(super) crossbeam::channel::Sender<Fed>);
@@ -45,17 +51,14 @@ pub(super) struct Consumer {
     pub(super) applier: Applier,
     pub(super) store: Arc<dyn Store>,
     pub(super) log: Arc<dyn Log>,
+    pub(super) storing: Arc<Storing>,
     pub(super) commits: Arc<Commits>,
     pub(super) fed: Receiver<Fed>,
     pub(super) progress: Arc<Progress>,
     pub(super) dispatch: Arc<Dispatch>,
     pub(super) counters: Arc<Counters>,
-    /// The router closes and will not wait any more.
-    pub(super) closing: Arc<AtomicBool>,
+    pub(super) retry: Retry,
 }
-
-/// The router closes, and what is in hand stays for the next one.
-struct GiveUp;
 
 impl Consumer {
     /// Works until the log feeds nothing any more.
@@ -81,31 +84,32 @@ impl Consumer {
                             Err(_) => break,
                         }
                     }
-                    self.apply(&records)?;
+                    self.count(&records)?;
                 }
                 Fed::Assigned(partitions) => self.assigned(&partitions)?,
                 Fed::Revoked { partitions, done } => {
                     // In vain where the store is away for long: then another one does it again.
-                    let stored = self.persist(REVOKED_PAUSES_MAX);
+                    let stored = self.storing.is_stored_within(REVOKED_PATIENCE)
+                        && self.persist(REVOKED_PAUSES_MAX).is_ok();
                     self.drop_partitions(&partitions);
                     drop(done);
-                    if stored.is_err() {
-                        self.persist(u32::MAX)?;
+                    if !stored {
+                        self.settle()?;
                     }
                     self.forget();
                 }
                 Fed::Lost(partitions) => {
                     self.drop_partitions(&partitions);
-                    self.persist(u32::MAX)?;
+                    self.settle()?;
                     self.forget();
                 }
             }
         }
-        self.persist(u32::MAX)
+        self.settle()
     }
 
     fn assigned(&mut self, partitions: &[Partition]) -> Result<(), GiveUp> {
-        self.persist(u32::MAX)?;
+        self.settle()?;
         self.forget();
         self.commits.assigned(partitions);
         self.progress.consumes(partitions, true);
@@ -119,26 +123,34 @@ impl Consumer {
         tracing::info!(partitions = partitions.len(), "consuming less of the log");
     }
 
-    /// Only after a [`persist`](Self::persist) that succeeded: heads are ahead of the store until then.
+    /// Waits until all that was counted is stored, with what counts it, and is committed.
+    fn settle(&self) -> Result<(), GiveUp> {
+        self.storing.wait_stored()?;
+        self.persist(u32::MAX)
+    }
+
+    /// Only when all is [settled](Self::settle): heads are ahead of the store until then.
     fn forget(&mut self) {
         self.applier.forget();
         self.store.forget();
     }
 
-    fn apply(&mut self, records: &[Record]) -> Result<(), GiveUp> {
+    fn count(&mut self, records: &[Record]) -> Result<(), GiveUp> {
         let (mut batch, mut applied) = (Batch::default(), Applied::default());
         for record in records {
             self.take(record, &mut batch, &mut applied)?;
         }
         batch.position = self.applier.position;
         applied.tell(&self.dispatch, &self.counters);
-        let store = Arc::clone(&self.store);
-        self.until(u32::MAX, || store.apply(&batch))?;
-        self.counters.applied.add(applied.records);
-        self.counters.duplicates.add(applied.duplicates);
-        for (partition, next) in self.commits.applied(records) {
-            self.progress.applied_to(partition, next);
-        }
+        let next = |record: &Record| (record.partition, record.offset.plus(1));
+        let reached: BTreeMap<_, _> = records.iter().map(next).collect();
+        self.storing.put(Counted {
+            batch,
+            reached,
+            records: applied.records,
+            bytes: applied.bytes,
+            duplicates: applied.duplicates,
+        })?;
         self.applier.turn();
         Ok(())
     }
@@ -150,7 +162,8 @@ impl Consumer {
         batch: &mut Batch,
         applied: &mut Applied,
     ) -> Result<(), GiveUp> {
-        let mut patience = Patience::new(u32::MAX);
+        let retry = self.retry.clone();
+        let mut patience = retry.patience(u32::MAX);
         loop {
             let dispatch = Some(&*self.dispatch);
             let error = match self.applier.take_one(record, dispatch, batch, applied) {
@@ -158,12 +171,12 @@ impl Consumer {
                 Err(error) => error,
             };
             match error {
-                ApplyError::Store(error) => patience.wait(&error, self)?,
+                ApplyError::Store(error) => patience.wait(&error)?,
                 // Written by a newer program: skipping it would lose a message.
                 ApplyError::Record {
                     source: DecodeError::Version(_),
                     ..
-                } => patience.wait(&error, self)?,
+                } => patience.wait(&error)?,
                 poison => return self.bury(record, &poison.to_string()),
             }
         }
@@ -173,60 +186,20 @@ impl Consumer {
         let (partition, offset) = (record.partition, record.offset);
         tracing::error!(%partition, %offset, reason, "a record cannot be applied and is put aside");
         let log = Arc::clone(&self.log);
-        self.until(u32::MAX, || log.bury(record, reason))?;
+        self.retry.until(u32::MAX, || log.bury(record, reason))?;
         self.counters.buried.add(1);
         Ok(())
     }
 
-    /// Stores and commits what was applied, trying again so often.
+    /// Commits what is stored, with what counts it, trying again so often.
     fn persist(&self, pauses_max: u32) -> Result<(), GiveUp> {
-        self.until(pauses_max, || self.commits.persist())
-    }
-
-    /// Does it until it succeeds, pausing at most so often.
-    fn until<E: std::fmt::Display>(
-        &self,
-        pauses_max: u32,
-        attempt: impl Fn() -> Result<(), E>,
-    ) -> Result<(), GiveUp> {
-        let mut patience = Patience::new(pauses_max);
-        while let Err(error) = attempt() {
-            patience.wait(&error, self)?;
-        }
-        if patience.pauses > 0 {
-            tracing::info!(tries = patience.pauses, "it is back");
-        }
-        Ok(())
+        self.retry.until(pauses_max, || self.commits.persist())
     }
 }
 
-/// Pauses between tries.
-struct Patience {
-    pauses: u32,
-    pauses_max: u32,
-    pause: Duration,
-}
-
-impl Patience {
-    fn new(pauses_max: u32) -> Patience {
-        Patience {
-            pauses: 0,
-            pauses_max,
-            pause: PAUSE_MIN,
-        }
-    }
-
-    fn wait(&mut self, error: &dyn std::fmt::Display, of: &Consumer) -> Result<(), GiveUp> {
-        if self.pauses == 0 {
-            tracing::warn!(%error, "the consumer waits; what was acked lies in the log");
-        }
-        if self.pauses >= self.pauses_max || of.closing.load(Ordering::Relaxed) {
-            return Err(GiveUp);
-        }
-        self.pauses += 1;
-        of.counters.store_waits.add(1);
-        std::thread::park_timeout(self.pause);
-        self.pause = (self.pause * 2).min(PAUSE_MAX);
-        Ok(())
+/// However it ends, nobody waits for more from it.
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.storing.end();
     }
 }

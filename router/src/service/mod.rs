@@ -24,10 +24,12 @@ mod queued;
 mod reader;
 mod receipts;
 mod recovery;
+mod retry;
 mod sink;
 pub mod space;
 mod stamps;
 mod startup;
+mod storing;
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};

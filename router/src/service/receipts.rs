@@ -215,7 +215,7 @@ mod tests {
             move || while receipts.wait(&never()) {}
         });
         sender.send((FROM, ack)).unwrap();
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::park_timeout(Duration::from_millis(50));
         assert_eq!(receipts.acks.len(), 1);
         drop(reading);
         assert_eq!(receipts.of((7, 1)), [(3, 5)]);

@@ -24,8 +24,10 @@ use super::queued::QueuedBytes;
 use super::reader::{Read, Reader};
 use super::receipts::{Receipts, ReceiptsWriter};
 use super::recovery;
+use super::retry::Retry;
 use super::sink::{AckSink, Committed, Work};
 use super::stamps::Stamps;
+use super::storing::{StoreWriter, Storing};
 use super::{Doors, Ending, Inner, RouterHandle, Threads};
 use crate::admission::Pending;
 use crate::api::{Caller, Outlet};
@@ -168,24 +170,41 @@ pub(super) fn start_shared(
         Arc::clone(&parts.config.clock),
         stamps.given(),
     ));
+    let storing = Arc::new(Storing::default());
+    let retry = Retry {
+        closing: Arc::clone(&closing),
+        counters: Arc::clone(&parts.counters),
+    };
+    let writer = StoreWriter {
+        storing: Arc::clone(&storing),
+        store: Arc::clone(&parts.store),
+        commits: Arc::clone(&commits),
+        progress: Arc::clone(&parts.progress),
+        counters: Arc::clone(&parts.counters),
+        retry: retry.clone(),
+    };
     let consumer = Consumer {
         applier: Applier::shared(Arc::clone(&parts.store), position),
         store: Arc::clone(&parts.store),
         log: Arc::clone(&parts.log),
+        storing,
         commits: Arc::clone(&commits),
         fed,
         progress: Arc::clone(&parts.progress),
         dispatch: Arc::clone(&parts.dispatch),
         counters: Arc::clone(&parts.counters),
-        closing: Arc::clone(&closing),
+        retry,
     };
     let (ending, ended) = crossbeam::channel::bounded(0);
     let committing = spawn("router-commits", move || commits.run(&ended, interval))?;
+    let writing = spawn("router-store", move || writer.run())?;
     let consume = move || {
         consumer.run();
         drop::<crossbeam::channel::Sender<()>>(ending);
-        if committing.join().is_err() {
-            tracing::error!("the thread that commits panicked");
+        for (thread, does) in [(writing, "writes the store"), (committing, "commits")] {
+            if thread.join().is_err() {
+                tracing::error!(does, "a thread panicked");
+            }
         }
     };
     let applying = Applying {

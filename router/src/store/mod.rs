@@ -146,6 +146,16 @@ pub struct Batch {
     pub position: Position,
 }
 
+impl Batch {
+    /// Adds the rows that come next in the log.
+    pub fn add(&mut self, next: Batch) {
+        self.messages.extend(next.messages);
+        self.opened.extend(next.opened);
+        self.heads.extend(next.heads);
+        self.position = next.position;
+    }
+}
+
 /// Messages of one conversation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Slice {

@@ -1,0 +1,230 @@
+//! Records that were counted and told, on their way into the store: they gather while those before them
+//! are written, by a thread of its own.
+//!
+//! So the consumer need not wait for the store before it counts the next ones, and a store that stops for
+//! a moment holds up nobody who is connected; and what gathered meanwhile is one batch. The invariants:
+//! what was put first is stored first; nothing is said to be applied before the store has it; what is on
+//! its way is bounded.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::commits::Commits;
+use super::counters::Counters;
+use super::progress::Progress;
+use super::retry::{GiveUp, Retry};
+use crate::log::{Offset, Partition};
+use crate::store::{Batch, Store};
+
+/// Records that gather at most, and their bytes; what is put last may go beyond.
+pub(super) const RECORDS_MAX: u64 = 8_192;
+const BYTES_MAX: usize = 8 << 20;
+
+/// What is to be stored of some records.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    pub(super) batch: Batch,
+    /// The next offset of each of their partitions.
+    pub(super) reached: BTreeMap<Partition, Offset>,
+    pub(super) records: u64,
+    pub(super) bytes: usize,
+    /// Those of them that were a message that the log had already.
+    pub(super) duplicates: u64,
+}
+
+impl Counted {
+    /// Adds those that come next.
+    fn add(&mut self, next: Counted) {
+        self.batch.add(next.batch);
+        self.reached.extend(next.reached);
+        self.records += next.records;
+        self.bytes += next.bytes;
+        self.duplicates += next.duplicates;
+    }
+
+    fn is_full(&self) -> bool {
+        self.records >= RECORDS_MAX || self.bytes >= BYTES_MAX
+    }
+}
+
+/// What the consumer and the writer share.
+#[derive(Debug, Default)]
+pub(super) struct Storing {
+    state: Mutex<State>,
+    moved: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    gathered: Option<Counted>,
+    writing: bool,
+    /// Nothing more is put.
+    ended: bool,
+    /// Nothing more is written.
+    given_up: bool,
+}
+
+impl State {
+    fn is_idle(&self) -> bool {
+        self.gathered.is_none() && !self.writing
+    }
+}
+
+impl Storing {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let changed = change(&mut self.state());
+        self.moved.notify_all();
+        changed
+    }
+
+    fn wait_while(&self, condition: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+        self.moved
+            .wait_while(self.state(), |state| condition(state))
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The consumer's: hands over, once there is room.
+    pub(super) fn put(&self, counted: Counted) -> Result<(), GiveUp> {
+        let is_full = |state: &State| state.gathered.as_ref().is_some_and(Counted::is_full);
+        let mut state = self.wait_while(|state| is_full(state) && !state.given_up);
+        if state.given_up {
+            return Err(GiveUp);
+        }
+        match &mut state.gathered {
+            Some(gathered) => gathered.add(counted),
+            none => *none = Some(counted),
+        }
+        drop(state);
+        self.moved.notify_all();
+        Ok(())
+    }
+
+    /// The consumer's: waits until everything is stored that was put.
+    pub(super) fn wait_stored(&self) -> Result<(), GiveUp> {
+        let state = self.wait_while(|state| !state.is_idle() && !state.given_up);
+        if state.is_idle() { Ok(()) } else { Err(GiveUp) }
+    }
+
+    /// The same, but not for longer than that; whether it is.
+    pub(super) fn is_stored_within(&self, patience: Duration) -> bool {
+        let waits = |state: &mut State| !state.is_idle() && !state.given_up;
+        let (state, _) = self
+            .moved
+            .wait_timeout_while(self.state(), patience, waits)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.is_idle()
+    }
+
+    /// The consumer's: nothing more will be put.
+    pub(super) fn end(&self) {
+        self.change(|state| state.ended = true);
+    }
+
+    /// The writer's: all that gathered, once there is something; none at the end.
+    fn take(&self) -> Option<Counted> {
+        let mut state = self.wait_while(|state| state.gathered.is_none() && !state.ended);
+        let taken = state.gathered.take();
+        state.writing = taken.is_some();
+        drop(state);
+        self.moved.notify_all();
+        taken
+    }
+}
+
+/// The thread that writes.
+pub(super) struct StoreWriter {
+    pub(super) storing: Arc<Storing>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) commits: Arc<Commits>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) retry: Retry,
+}
+
+impl StoreWriter {
+    /// Works until nothing more is put, or the router closes while the store is away: then what was not
+    /// committed will be consumed again.
+    pub(super) fn run(self) {
+        while let Some(counted) = self.storing.take() {
+            if self.write(&counted).is_err() {
+                return;
+            }
+            self.storing.change(|state| state.writing = false);
+        }
+    }
+
+    fn write(&self, counted: &Counted) -> Result<(), GiveUp> {
+        self.retry
+            .until(u32::MAX, || self.store.apply(&counted.batch))?;
+        self.counters.applied.add(counted.records);
+        self.counters.duplicates.add(counted.duplicates);
+        for (partition, next) in self.commits.applied(&counted.reached) {
+            self.progress.applied_to(partition, next);
+        }
+        Ok(())
+    }
+}
+
+/// However it ends, nobody waits for it any more.
+impl Drop for StoreWriter {
+    fn drop(&mut self) {
+        self.storing.change(|state| state.given_up = true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(offset: u64, records: u64) -> Counted {
+        Counted {
+            reached: BTreeMap::from([(Partition(0), Offset(offset))]),
+            records,
+            ..Counted::default()
+        }
+    }
+
+    #[test]
+    fn what_gathers_is_one_batch_in_order_and_bounded() {
+        let storing = Storing::default();
+        storing.put(counted(5, 1)).unwrap();
+        assert_eq!(storing.take().unwrap().records, 1);
+        // While that is written:
+        storing.put(counted(6, 1)).unwrap();
+        storing.put(counted(7, RECORDS_MAX)).unwrap();
+        assert!(!storing.is_stored_within(Duration::ZERO));
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| storing.put(counted(8, 1)));
+            std::thread::park_timeout(Duration::from_millis(20));
+            assert!(!waits.is_finished(), "there is no room");
+            let gathered = storing.take().unwrap();
+            assert_eq!(gathered.records, 1 + RECORDS_MAX);
+            assert_eq!(gathered.reached[&Partition(0)], Offset(7));
+            waits.join().unwrap().unwrap();
+        });
+        assert_eq!(storing.take().unwrap().reached[&Partition(0)], Offset(8));
+        storing.change(|state| state.writing = false);
+        storing.wait_stored().unwrap();
+        storing.end();
+        assert!(storing.take().is_none());
+    }
+
+    #[test]
+    fn nobody_waits_for_a_writer_that_ended() {
+        let storing = Storing::default();
+        storing.put(counted(1, RECORDS_MAX)).unwrap();
+        std::thread::scope(|scope| {
+            let puts = scope.spawn(|| storing.put(counted(2, 1)));
+            let waits = scope.spawn(|| storing.wait_stored());
+            storing.change(|state| state.given_up = true);
+            puts.join().unwrap().unwrap_err();
+            waits.join().unwrap().unwrap_err();
+        });
+        assert!(!storing.is_stored_within(Duration::ZERO));
+    }
+}
