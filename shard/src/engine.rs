@@ -305,19 +305,9 @@ impl<D: Driver, H: Handler> Engine<D, H> {
         &self.handler
     }
 
-    /// The handler, between turns.
-    pub fn handler_mut(&mut self) -> &mut H {
-        &mut self.handler
-    }
-
     /// The driver, between turns.
     pub fn driver_mut(&mut self) -> &mut D {
         &mut self.driver
-    }
-
-    /// Handler and shard together, to call into the one with the other between turns.
-    pub fn parts_mut(&mut self) -> (&mut H, &mut Shard<H>) {
-        (&mut self.handler, &mut self.shard)
     }
 
     /// The shard's number.

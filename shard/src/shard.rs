@@ -371,11 +371,6 @@ impl<H: Handler> Shard<H> {
         self.slots.ids()
     }
 
-    /// Whether the engine was asked to stop.
-    pub fn is_stopping(&self) -> bool {
-        self.stopping
-    }
-
     /// The shard's counters until now.
     pub fn counters(&self) -> &Counters {
         &self.counters

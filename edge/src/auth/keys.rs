@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use jsonwebtoken::DecodingKey;
 
 use super::verify::{Rules, Verifier, VerifyingKey};
@@ -97,10 +98,8 @@ impl VerifyingKey {
                 Ok(Self::hs256(id, bytes))
             }
             Algorithm::Es256 => match DecodingKey::from_ec_pem(bytes) {
-                Ok(key) => Ok(Self { id, algorithm, key }),
-                Err(_) => {
-                    Err("holds no P-256 public key in PEM (BEGIN PUBLIC KEY), as ES256 wants")
-                }
+                Ok(key) if is_p256(&key) => Ok(Self { id, algorithm, key }),
+                _ => Err("holds no P-256 public key in PEM (BEGIN PUBLIC KEY), as ES256 wants"),
             },
             Algorithm::EdDsa => match DecodingKey::from_ed_pem(bytes) {
                 Ok(key) => Ok(Self { id, algorithm, key }),
@@ -118,4 +117,10 @@ impl VerifyingKey {
             key: DecodingKey::from_secret(secret),
         }
     }
+}
+
+/// A key of another curve is read like any other, and would refuse every token.
+fn is_p256(key: &DecodingKey) -> bool {
+    key.try_get_as_bytes()
+        .is_ok_and(|point| ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).is_ok())
 }

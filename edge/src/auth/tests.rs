@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 use serde_json::{Value, json};
 
 use super::*;
@@ -207,6 +207,23 @@ fn a_public_key_is_no_hmac_secret() {
         }
     }
     assert_eq!(tried, 6);
+}
+
+#[test]
+fn a_key_of_another_curve_is_refused_when_it_is_read() {
+    // secp256k1, whose points have the size of P-256's.
+    const OTHER: &str = "-----BEGIN PUBLIC KEY-----
+MFYwEAYHKoZIzj0CAQYFK4EEAAoDQgAEiKRJpKLNMrLWm+OmhZ5myJfo4hxrtX7M
+rvfp87huL/2ykbe7qgNOURKk32ipWcWGQHiScAmqaNbHiOJKBsRafQ==
+-----END PUBLIC KEY-----
+";
+    let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)
+        .unwrap()
+        .public_key_pem();
+    for pem in [p384.as_str(), OTHER] {
+        let read = VerifyingKey::from_bytes(None, Algorithm::Es256, pem.as_bytes());
+        assert!(read.is_err_and(|problem| problem.contains("P-256")));
+    }
 }
 
 #[test]

@@ -200,11 +200,6 @@ impl State {
     pub fn is_live(self) -> bool {
         self.is_open() || matches!(self, State::Flushing | State::Lingering | State::Closing)
     }
-
-    /// Bytes that come are for the handler.
-    pub fn delivers(self) -> bool {
-        matches!(self, State::Parked | State::Ready | State::Receiving)
-    }
 }
 
 #[cfg(test)]

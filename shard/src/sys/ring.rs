@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,7 +116,13 @@ impl Ring {
     }
 
     /// Queues an operation.
-    pub(super) fn queue(&mut self, tag: Tag, op: Op, listeners: &[RawFd], fds: &Arc<RingFds>) {
+    pub(super) fn queue(
+        &mut self,
+        tag: Tag,
+        op: Op,
+        listeners: &[TcpListener],
+        fds: &Arc<RingFds>,
+    ) {
         let user_data = match op {
             Op::Accept { .. } => None,
             _ => Some(tag.0),
@@ -128,10 +134,12 @@ impl Ring {
         });
     }
 
-    fn entry(&mut self, tag: Tag, op: Op, listeners: &[RawFd], fds: &RingFds) -> Entry {
+    fn entry(&mut self, tag: Tag, op: Op, listeners: &[TcpListener], fds: &RingFds) -> Entry {
         match op {
             Op::Accept { listener, .. } => {
-                let fd = listeners.get(usize::from(listener)).copied().unwrap_or(-1);
+                let fd = listeners
+                    .get(usize::from(listener))
+                    .map_or(-1, AsRawFd::as_raw_fd);
                 let (place, target) = self.accepts.begin(tag);
                 opcode::Accept::new(types::Fd(fd), target.addr, target.len)
                     .file_index(Some(types::DestinationSlot::auto_target()))

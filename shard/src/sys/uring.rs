@@ -63,7 +63,6 @@ pub struct Uring {
     waker: Arc<Waker>,
     fds: Arc<RingFds>,
     listeners: Vec<TcpListener>,
-    listener_fds: Vec<RawFd>,
 }
 
 impl Uring {
@@ -96,14 +95,8 @@ impl Uring {
             first: 0,
             waker,
             fds,
-            listener_fds: listeners.iter().map(AsRawFd::as_raw_fd).collect(),
             listeners,
         })
-    }
-
-    /// Where it listens.
-    pub fn listeners(&self) -> &[TcpListener] {
-        &self.listeners
     }
 
     fn turn_rings(&mut self, out: &mut Vec<Completion>) {
@@ -158,7 +151,7 @@ impl Driver for Uring {
     fn submit(&mut self, tag: Tag, op: Op) {
         let number = usize::from(op.ring());
         if let Some(ring) = self.rings.get_mut(number) {
-            ring.queue(tag, op, &self.listener_fds, &self.fds);
+            ring.queue(tag, op, &self.listeners, &self.fds);
         }
     }
 
