@@ -1,10 +1,10 @@
 //! The router at work: its threads, its queues, its start and its end.
 //!
 //! `submit` -> intake (one thread: decides, stamps) -> log (its own thread: commits, acks) ->
-//! applier (one thread: seq, fan-out, store); reads go to the readers, acks of devices to the receipts'
-//! thread. Every queue is bounded. A
-//! thread waits only for the ones behind it, and the shards, at the end of every chain, for none:
-//! so there is no circle.
+//! applier (one thread: seq, fan-out, store; over a log that many share, where it is the consumer, the
+//! store has a thread of its own behind it); reads go to the readers, acks of devices to the receipts'
+//! thread. Every queue is bounded. A thread waits only for the ones behind it, and the shards, at the end
+//! of every chain, for none: so there is no circle.
 
 mod acker;
 mod applier;
