@@ -94,6 +94,9 @@ pub struct Args {
     /// Look at memory before and after the connect only, not after the traffic and the goodbye: shorter
     #[arg(long)]
     pub brief: bool,
+    /// Look at memory at once, not when it has come to rest: for a server with other work, whose never does
+    #[arg(long)]
+    pub no_rest: bool,
     /// Bytes of a message's payload
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(8..=65_536))]
     pub payload_bytes: u32,

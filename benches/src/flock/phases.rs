@@ -197,6 +197,9 @@ impl Run<'_> {
 
     /// The same, for at least so long.
     fn rest_for(&self, least: Duration) -> Sample {
+        if self.args.no_rest {
+            return Sample::take(self.server, self.plan.counts.live());
+        }
         let hasty = self.args.connections < measure::CONNECTIONS_MIN;
         let mib = |rss: u64| format!("the server has {:.1} MiB", rss as f64 / f64::from(1 << 20));
         let live = self.plan.counts.live();
