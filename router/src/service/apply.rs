@@ -19,7 +19,7 @@ use crate::store::{Batch, Position, Store, StoreError, StoredMessage};
 /// Heads kept in memory, up to twice as many: 80 B each.
 pub(super) const HEADS_MAX: usize = 100_000;
 /// Messages remembered by their sender's name for them, up to twice as many: 80 B each.
-const RECENT_MAX: usize = 100_000;
+pub(super) const RECENT_MAX: usize = 100_000;
 
 /// A record that can't be applied.
 #[derive(Debug, thiserror::Error)]

@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use crossbeam::channel::Receiver;
 
-use super::apply::{Applied, Applier, ApplyError, HEADS_MAX};
+use super::apply::{Applied, Applier, ApplyError, HEADS_MAX, RECENT_MAX};
 use super::commits::Commits;
 use super::counters::Counters;
 use super::dispatch::Dispatch;
 use super::progress::Progress;
 use super::retry::{GiveUp, Retry};
-use super::storing::{Counted, RECORDS_MAX, Storing};
+use super::storing::{RECORDS_MAX, Storing, Unstored};
 use crate::log::{Fed, Feed, Log, Partition, Record};
 use crate::record::DecodeError;
 use crate::store::{Batch, Store};
@@ -34,8 +34,10 @@ pub(super) const FED_MAX: usize = 8;
 const REVOKED_PATIENCE: Duration = Duration::from_secs(5);
 const REVOKED_PAUSES_MAX: u32 = 9;
 
-// Heads in use are kept while twice as many others are used, so none is let go of that the store lacks.
+// What was used stays in memory while as many others are used as these, so no head and no message is let
+// go of that the store lacks.
 const _: () = assert!(2 * (RECORDS_MAX as usize + BATCH_RECORDS_MAX) < HEADS_MAX);
+const _: () = assert!(HEADS_MAX <= RECENT_MAX);
 
 /// The way from the log's thread to the consumer's.
 pub(super) struct Feeder(pub(super) crossbeam::channel::Sender<Fed>);
@@ -144,7 +146,7 @@ impl Consumer {
         applied.tell(&self.dispatch, &self.counters);
         let next = |record: &Record| (record.partition, record.offset.plus(1));
         let reached: BTreeMap<_, _> = records.iter().map(next).collect();
-        self.storing.put(Counted {
+        self.storing.put(Unstored {
             batch,
             reached,
             records: applied.records,

@@ -23,7 +23,7 @@ const BYTES_MAX: usize = 8 << 20;
 
 /// What is to be stored of some records.
 #[derive(Debug, Default)]
-pub(super) struct Counted {
+pub(super) struct Unstored {
     pub(super) batch: Batch,
     /// The next offset of each of their partitions.
     pub(super) reached: BTreeMap<Partition, Offset>,
@@ -33,9 +33,9 @@ pub(super) struct Counted {
     pub(super) duplicates: u64,
 }
 
-impl Counted {
+impl Unstored {
     /// Adds those that come next.
-    fn add(&mut self, next: Counted) {
+    fn add(&mut self, next: Unstored) {
         self.batch.add(next.batch);
         self.reached.extend(next.reached);
         self.records += next.records;
@@ -57,7 +57,7 @@ pub(super) struct Storing {
 
 #[derive(Debug, Default)]
 struct State {
-    gathered: Option<Counted>,
+    gathered: Option<Unstored>,
     writing: bool,
     /// Nothing more is put.
     ended: bool,
@@ -89,15 +89,15 @@ impl Storing {
     }
 
     /// The consumer's: hands over, once there is room.
-    pub(super) fn put(&self, counted: Counted) -> Result<(), GiveUp> {
-        let is_full = |state: &State| state.gathered.as_ref().is_some_and(Counted::is_full);
+    pub(super) fn put(&self, unstored: Unstored) -> Result<(), GiveUp> {
+        let is_full = |state: &State| state.gathered.as_ref().is_some_and(Unstored::is_full);
         let mut state = self.wait_while(|state| is_full(state) && !state.given_up);
         if state.given_up {
             return Err(GiveUp);
         }
         match &mut state.gathered {
-            Some(gathered) => gathered.add(counted),
-            none => *none = Some(counted),
+            Some(gathered) => gathered.add(unstored),
+            none => *none = Some(unstored),
         }
         drop(state);
         self.moved.notify_all();
@@ -126,7 +126,7 @@ impl Storing {
     }
 
     /// The writer's: all that gathered, once there is something; none at the end.
-    fn take(&self) -> Option<Counted> {
+    fn take(&self) -> Option<Unstored> {
         let mut state = self.wait_while(|state| state.gathered.is_none() && !state.ended);
         let taken = state.gathered.take();
         state.writing = taken.is_some();
@@ -150,20 +150,20 @@ impl StoreWriter {
     /// Works until nothing more is put, or the router closes while the store is away: then what was not
     /// committed will be consumed again.
     pub(super) fn run(self) {
-        while let Some(counted) = self.storing.take() {
-            if self.write(&counted).is_err() {
+        while let Some(unstored) = self.storing.take() {
+            if self.write(&unstored).is_err() {
                 return;
             }
             self.storing.change(|state| state.writing = false);
         }
     }
 
-    fn write(&self, counted: &Counted) -> Result<(), GiveUp> {
+    fn write(&self, unstored: &Unstored) -> Result<(), GiveUp> {
         self.retry
-            .until(u32::MAX, || self.store.apply(&counted.batch))?;
-        self.counters.applied.add(counted.records);
-        self.counters.duplicates.add(counted.duplicates);
-        for (partition, next) in self.commits.applied(&counted.reached) {
+            .until(u32::MAX, || self.store.apply(&unstored.batch))?;
+        self.counters.applied.add(unstored.records);
+        self.counters.duplicates.add(unstored.duplicates);
+        for (partition, next) in self.commits.applied(&unstored.reached) {
             self.progress.applied_to(partition, next);
         }
         Ok(())
@@ -181,25 +181,25 @@ impl Drop for StoreWriter {
 mod tests {
     use super::*;
 
-    fn counted(offset: u64, records: u64) -> Counted {
-        Counted {
+    fn unstored(offset: u64, records: u64) -> Unstored {
+        Unstored {
             reached: BTreeMap::from([(Partition(0), Offset(offset))]),
             records,
-            ..Counted::default()
+            ..Unstored::default()
         }
     }
 
     #[test]
     fn what_gathers_is_one_batch_in_order_and_bounded() {
         let storing = Storing::default();
-        storing.put(counted(5, 1)).unwrap();
+        storing.put(unstored(5, 1)).unwrap();
         assert_eq!(storing.take().unwrap().records, 1);
         // While that is written:
-        storing.put(counted(6, 1)).unwrap();
-        storing.put(counted(7, RECORDS_MAX)).unwrap();
+        storing.put(unstored(6, 1)).unwrap();
+        storing.put(unstored(7, RECORDS_MAX)).unwrap();
         assert!(!storing.is_stored_within(Duration::ZERO));
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| storing.put(counted(8, 1)));
+            let waits = scope.spawn(|| storing.put(unstored(8, 1)));
             std::thread::park_timeout(Duration::from_millis(20));
             assert!(!waits.is_finished(), "there is no room");
             let gathered = storing.take().unwrap();
@@ -217,9 +217,9 @@ mod tests {
     #[test]
     fn nobody_waits_for_a_writer_that_ended() {
         let storing = Storing::default();
-        storing.put(counted(1, RECORDS_MAX)).unwrap();
+        storing.put(unstored(1, RECORDS_MAX)).unwrap();
         std::thread::scope(|scope| {
-            let puts = scope.spawn(|| storing.put(counted(2, 1)));
+            let puts = scope.spawn(|| storing.put(unstored(2, 1)));
             let waits = scope.spawn(|| storing.wait_stored());
             storing.change(|state| state.given_up = true);
             puts.join().unwrap().unwrap_err();
