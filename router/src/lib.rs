@@ -1,13 +1,12 @@
 //! The router: admission, ids, the log, the store, and fan-out.
 //!
-//! Decisions (`admission`, `bucket`, `hlc`, `ids`, `outbox`, `record`, `sequencer`) are pure: bytes and time
-//! come in as arguments. `service` gives them threads, queues and clocks. The log is the truth: a
+//! Decisions (`admission`, `hlc`, `ids`, `outbox`, `record`, `repetitions`, `sequencer`) are pure: bytes and
+//! time come in as arguments. `service` gives them threads, queues and clocks. The log is the truth: a
 //! sender is acked once its record is durable there, and the store is derived from it.
 
 pub mod admission;
 mod api;
 mod bell;
-pub mod bucket;
 mod generations;
 pub mod hlc;
 pub mod ids;
@@ -18,6 +17,7 @@ pub mod problem;
 mod receipts;
 pub mod record;
 pub mod redis;
+mod repetitions;
 pub mod sequencer;
 pub mod service;
 pub mod store;

@@ -8,11 +8,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::api::Caller;
-use crate::store::Receipt;
+use crate::store::{Receipt, Slot};
 
-/// Times that an entry above the store's head is kept for the next write: the store may be behind what
-/// was delivered.
-const WAITS_MAX: u8 = 5;
+/// Entries of one device: with what is being written twice as many. Who has more to ack between two writes
+/// has the rest come again, and takes no room of others.
+const DEVICE_MAX: usize = 4_096;
 
 /// A device.
 pub(crate) type Device = (u64, u32);
@@ -23,8 +23,8 @@ pub(crate) struct Entry {
     pub(crate) seq: u64,
     /// Who hears that it is refused; nobody where the entry is not an ack.
     pub(crate) from: Option<Caller>,
-    /// Writes that it was put off at.
-    waited: u8,
+    /// There is a message of this seq, or it was cut to the last one. Else it is cut to the stored head.
+    pub(crate) is_cut: bool,
 }
 
 /// Entries by device and conversation.
@@ -56,22 +56,21 @@ impl Entries {
 
     /// Takes an entry; false where there is none of its device and conversation and no room for one.
     fn put(&mut self, device: Device, conversation_id: u64, entry: Entry, room: bool) -> bool {
-        if let Some(kept) = self
-            .by_device
-            .get_mut(&device)
-            .and_then(|conversations| conversations.get_mut(&conversation_id))
-        {
+        let of_device = self.by_device.get_mut(&device);
+        if let Some(kept) = of_device.and_then(|of| of.get_mut(&conversation_id)) {
             if entry.seq > kept.seq {
                 *kept = entry;
             }
             return true;
         }
-        if room {
+        let share = self.by_device.get(&device).map_or(0, HashMap::len);
+        if room && share < DEVICE_MAX {
             let conversations = self.by_device.entry(device).or_default();
             conversations.insert(conversation_id, entry);
             self.len += 1;
+            return true;
         }
-        room
+        false
     }
 }
 
@@ -97,27 +96,34 @@ impl Buffered {
         self.fresh.len + self.writing.len < of
     }
 
-    /// A device has acked; false where that had no room.
-    pub(crate) fn ack(&mut self, from: Caller, conversation_id: u64, seq: u64) -> bool {
+    /// A device has acked; false where that had no room. `last_seq` is that of the conversation, where it
+    /// is known.
+    pub(crate) fn ack(
+        &mut self,
+        from: Caller,
+        conversation_id: u64,
+        seq: u64,
+        last_seq: Option<u64>,
+    ) -> bool {
         let entry = Entry {
-            seq,
+            seq: last_seq.map_or(seq, |last_seq| seq.min(last_seq)),
             from: Some(from),
-            waited: 0,
+            is_cut: last_seq.is_some(),
         };
         let room = self.has_room(self.entries_max);
         let device = (from.user_id, from.device_id);
         self.fresh.put(device, conversation_id, entry, room)
     }
 
-    /// A stored receipt is to live on. Takes only room that acks do not need.
-    pub(crate) fn refresh(&mut self, device: Device, conversation_id: u64, seq: u64) {
+    /// A device has everything below a slot of its inbox. Takes only room that acks do not need.
+    pub(crate) fn advance(&mut self, device: Device, slot: Slot) {
         let entry = Entry {
-            seq,
+            seq: u64::from(slot.0),
             from: None,
-            waited: 0,
+            is_cut: true,
         };
         let room = self.has_room(self.entries_max / 2);
-        self.fresh.put(device, conversation_id, entry, room);
+        self.fresh.put(device, Receipt::CURSOR, entry, room);
     }
 
     /// What a device has acked and the store may lack.
@@ -137,41 +143,18 @@ impl Buffered {
         Arc::clone(&self.writing)
     }
 
-    /// It was written, but for those that were put off.
-    pub(crate) fn end(&mut self, put_off: Vec<(Receipt, Entry)>) {
+    /// It was written.
+    pub(crate) fn end(&mut self) {
         self.writing = Arc::default();
-        for (receipt, entry) in put_off {
-            let device = (receipt.user_id, receipt.device_id);
-            let room = self.has_room(self.entries_max);
-            let entry = Entry {
-                waited: entry.waited + 1,
-                ..entry
-            };
-            self.fresh.put(device, receipt.conversation_id, entry, room);
-        }
     }
 }
 
-/// What is done with an entry whose conversation's head is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Judged {
-    /// Write this seq.
-    Write(u64),
-    /// The store does not have the message yet: look again at the next write.
-    PutOff,
-    /// There is nothing that could have been received.
-    Drop,
-}
-
 impl Entry {
-    /// Against the head that the store has: what is above it is cut, after some patience.
-    pub(crate) fn judge(&self, last_seq: u64) -> Judged {
-        if self.seq > last_seq && self.waited < WAITS_MAX {
-            return Judged::PutOff;
-        }
-        match self.seq.min(last_seq) {
-            0 => Judged::Drop,
-            seq => Judged::Write(seq),
+    /// What is written of it where the store has messages up to `last_seq`; 0 for nothing.
+    pub(crate) fn cut(&self, last_seq: u64) -> u64 {
+        match self.is_cut {
+            true => self.seq,
+            false => self.seq.min(last_seq),
         }
     }
 }
@@ -199,20 +182,20 @@ mod tests {
     fn the_greatest_of_a_conversation_stays_and_counts_until_it_is_written() {
         let mut buffered = Buffered::new(10);
         for seq in [3, 5, 4] {
-            assert!(buffered.ack(caller(1), 7, seq));
+            assert!(buffered.ack(caller(1), 7, seq, None));
         }
         assert_eq!(of(&buffered, 1), [(7, 5)]);
         assert_eq!(of(&buffered, 2), []);
         let writing = buffered.begin();
         assert_eq!(writing.receipts().count(), 1);
-        assert!(buffered.ack(caller(1), 7, 6));
-        assert!(buffered.ack(caller(1), 8, 1));
+        assert!(buffered.ack(caller(1), 7, 6, None));
+        assert!(buffered.ack(caller(1), 8, 1, None));
         assert_eq!(of(&buffered, 1), [(7, 5), (7, 6), (8, 1)]);
         // It failed: the same again, and what came meanwhile after it.
         assert_eq!(buffered.begin().receipts().count(), 1);
-        buffered.end(Vec::new());
+        buffered.end();
         assert_eq!(buffered.begin().receipts().count(), 2);
-        buffered.end(Vec::new());
+        buffered.end();
         assert_eq!(of(&buffered, 1), []);
         assert!(buffered.begin().is_empty());
     }
@@ -221,34 +204,47 @@ mod tests {
     fn what_has_no_room_is_refused_and_what_is_there_moves_on() {
         let mut buffered = Buffered::new(4);
         for user_id in 1..=2 {
-            buffered.refresh((user_id, 1), 9, 1);
+            buffered.advance((user_id, 1), Slot(1));
         }
         // The other half is for acks.
-        buffered.refresh((3, 1), 9, 1);
+        buffered.advance((3, 1), Slot(1));
         assert_eq!(of(&buffered, 3), []);
-        assert!(buffered.ack(caller(3), 9, 1) && buffered.ack(caller(4), 9, 1));
+        assert!(buffered.ack(caller(3), 9, 1, None) && buffered.ack(caller(4), 9, 1, None));
         drop(buffered.begin());
-        assert!(!buffered.ack(caller(5), 9, 1));
+        assert!(!buffered.ack(caller(5), 9, 1, None));
         // Even one that is known, while its older one is being written: it is another entry.
-        assert!(!buffered.ack(caller(4), 9, 2));
-        buffered.end(Vec::new());
-        assert!(buffered.ack(caller(4), 9, 2) && buffered.ack(caller(4), 9, 3));
+        assert!(!buffered.ack(caller(4), 9, 2, None));
+        buffered.end();
+        assert!(buffered.ack(caller(4), 9, 2, None) && buffered.ack(caller(4), 9, 3, None));
         assert_eq!(of(&buffered, 4), [(9, 3)]);
     }
 
     #[test]
-    fn what_is_above_the_head_waits_and_is_cut_then() {
+    fn what_is_above_the_head_is_cut_to_it() {
         let mut buffered = Buffered::new(4);
-        assert!(buffered.ack(caller(1), 7, u64::MAX));
-        for _ in 0..WAITS_MAX {
-            let writing = buffered.begin();
-            let put_off: Vec<_> = writing.receipts().collect();
-            assert_eq!(put_off[0].1.judge(3), Judged::PutOff);
-            buffered.end(put_off);
-        }
-        let (_, entry) = buffered.begin().receipts().next().unwrap();
-        assert_eq!(entry.judge(3), Judged::Write(3));
-        assert_eq!(entry.judge(0), Judged::Drop);
-        assert_eq!(entry.judge(u64::MAX), Judged::Write(u64::MAX));
+        assert!(buffered.ack(caller(1), 7, u64::MAX, Some(3)));
+        assert!(buffered.ack(caller(1), 8, 9, None));
+        assert_eq!(of(&buffered, 1), [(7, 3), (8, 9)]);
+        let writing = buffered.begin();
+        // The store may be behind what was counted; of what is not known it says what there is.
+        let mut written: Vec<_> = writing
+            .receipts()
+            .map(|(receipt, entry)| (receipt.conversation_id, entry.cut(2)))
+            .collect();
+        written.sort_unstable();
+        assert_eq!(written, [(7, 3), (8, 2)]);
+    }
+
+    #[test]
+    fn a_device_has_its_share() {
+        let mut buffered = Buffered::new(1 << 20);
+        let acked = |buffered: &mut Buffered, user_id| {
+            (0..2 * DEVICE_MAX as u64)
+                .filter(|&id| buffered.ack(caller(user_id), id, 1, None))
+                .count()
+        };
+        assert_eq!(acked(&mut buffered, 1), DEVICE_MAX);
+        assert_eq!(acked(&mut buffered, 2), DEVICE_MAX);
+        assert!(buffered.ack(caller(1), 5, 9, None), "it moves on");
     }
 }

@@ -3,6 +3,8 @@
 //! Little-endian, no padding, a version and a kind in front. The log guards the bytes with its
 //! checksum, so a record that does not decode was written by another version or by a defect.
 
+use rookery_wire::proto::ClientMsgId;
+
 /// The version that this program writes, and the only one that it reads.
 pub const VERSION: u8 = 1;
 
@@ -16,7 +18,7 @@ const ORIGIN_DIRECT: u8 = 0;
 const ORIGIN_CREATED: u8 = 1;
 
 /// Bytes of a message record in front of its payload.
-pub const MESSAGE_HEADER_BYTES: usize = 2 + 5 * 8 + 4;
+pub const MESSAGE_HEADER_BYTES: usize = 2 + 4 * 8 + 4 + 16;
 
 /// A record of the log, read in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +43,7 @@ pub struct Message<'a> {
     /// From which device.
     pub sender_device_id: u32,
     /// The sender's own id.
-    pub client_msg_id: u64,
+    pub client_msg_id: ClientMsgId,
     /// The message may lie in the log already: the consumer looks before it counts it.
     pub repeated: bool,
     /// Ciphertext.
@@ -124,7 +126,7 @@ impl Message<'_> {
             body.extend_from_slice(&field.to_le_bytes());
         }
         body.extend_from_slice(&self.sender_device_id.to_le_bytes());
-        body.extend_from_slice(&self.client_msg_id.to_le_bytes());
+        body.extend_from_slice(&self.client_msg_id);
         body.extend_from_slice(self.payload);
         body
     }
@@ -181,7 +183,7 @@ fn decode_message(mut rest: &[u8], repeated: bool) -> Option<Message<'_>> {
         conversation_id: take_u64(&mut rest)?,
         sender_user_id: take_u64(&mut rest)?,
         sender_device_id: u32::from_le_bytes(take(&mut rest)?),
-        client_msg_id: take_u64(&mut rest)?,
+        client_msg_id: take(&mut rest)?,
         repeated,
         payload: rest,
     })
@@ -251,7 +253,7 @@ mod tests {
             conversation_id: 3,
             sender_user_id: 4,
             sender_device_id: 5,
-            client_msg_id: 6,
+            client_msg_id: [6; 16],
             repeated: false,
             payload: b"hi",
         };

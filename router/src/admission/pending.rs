@@ -7,6 +7,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use rookery_wire::proto::ClientMsgId;
+
 use super::Known;
 use super::tickets::{Queued, Tickets};
 use crate::api::Caller;
@@ -18,7 +20,7 @@ use crate::record::OpenKey;
 pub const WAITING_MAX: usize = 8;
 
 /// `(sender_user_id, client_msg_id)`.
-pub type SendKey = (u64, u64);
+pub type SendKey = (u64, ClientMsgId);
 
 /// What makes a request the same one as another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,7 +52,7 @@ pub enum Settled {
     /// A message.
     Sent {
         /// The sender's id of it.
-        client_msg_id: u64,
+        client_msg_id: ClientMsgId,
         /// The message.
         known: Known,
         /// Who waits.

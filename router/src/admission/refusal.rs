@@ -1,6 +1,6 @@
 //! What a request is refused with: an Error frame's code, retry-after and reason.
 
-use rookery_wire::proto::{self, ErrorCode};
+use rookery_wire::proto::{self, About, ErrorCode};
 
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,9 +64,14 @@ impl Refusal {
     }
 
     /// The Error frame for a request.
-    pub fn frame(&self, request_id: u64) -> Vec<u8> {
+    pub fn frame(&self, about: impl Into<About>) -> Vec<u8> {
+        let About {
+            request_id,
+            client_msg_id,
+        } = about.into();
         proto::encode(&proto::Error {
             request_id,
+            client_msg_id,
             code: self.code.code(),
             retry_after_ms: self.retry_after_ms,
             reason: self.reason.as_bytes().to_vec(),

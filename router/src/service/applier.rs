@@ -12,15 +12,17 @@ use crossbeam::channel::{RecvTimeoutError, tick};
 
 use super::apply::{Applied, Applier, ApplyError};
 use super::channel::Receiver;
+use super::commits;
 use super::config::Config;
 use super::counters::Counters;
 use super::dispatch::Dispatch;
+use super::inbox::Inboxes;
 use super::progress::Progress;
 use super::sink::Work;
 use crate::admission::Pending;
 use crate::api::Event;
 use crate::log::{Log, Offset, Partition, Record};
-use crate::store::{Position, Store};
+use crate::store::{Position, Reached, Store, StoreError};
 
 /// Records written at once: what fits a few ms, so that fan-out is not kept waiting.
 const BATCH_RECORDS_MAX: usize = 1_024;
@@ -35,6 +37,7 @@ const ROWS_BYTES: u64 = 512;
 pub(crate) struct ApplierThread {
     pub(crate) applier: Applier,
     pub(crate) store: Arc<dyn Store>,
+    pub(super) inboxes: Arc<Inboxes>,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) work: Receiver<Work>,
     pub(crate) pending: Arc<Mutex<Pending>>,
@@ -75,7 +78,7 @@ impl ApplierThread {
     /// Works until it is told to finish.
     pub(crate) fn run(mut self) {
         let ticks = tick(self.config.persist_interval);
-        let mut synced = self.applier.position;
+        let mut synced = (self.applier.position, None);
         loop {
             let mut taken = Taken::default();
             match self.work.recv_timeout(self.config.persist_interval) {
@@ -91,8 +94,8 @@ impl ApplierThread {
             }
             let finish = taken.finish;
             self.handle(taken);
-            if (ticks.try_recv().is_ok() || finish) && synced != self.applier.position {
-                self.sync(&mut synced);
+            if ticks.try_recv().is_ok() || finish {
+                self.sync(&mut synced, finish);
             }
             if finish {
                 return;
@@ -102,8 +105,9 @@ impl ApplierThread {
 
     /// Nothing came for a whole interval: after a spell of traffic the store's write buffers are
     /// given back. Small ones are not worth a file each.
-    fn rest(&mut self, synced: &Position) {
-        if *synced != self.applier.position || self.buffered_bytes < REST_BYTES_MIN {
+    fn rest(&mut self, (synced, waiting): &(Position, Option<Offset>)) {
+        let all_synced = *synced == self.applier.position && waiting.is_none();
+        if !all_synced || self.buffered_bytes < REST_BYTES_MIN {
             return;
         }
         self.buffered_bytes = 0;
@@ -134,7 +138,8 @@ impl ApplierThread {
     }
 
     fn tell_and_write(&mut self, records: &[Record]) -> Result<Applied, ApplyError> {
-        let (batch, applied) = self.applier.take(records, Some(&self.dispatch))?;
+        let now_ms = self.config.clock.now_ms();
+        let (batch, applied) = self.applier.take(records, Some(&self.dispatch), now_ms)?;
         applied.tell(&self.dispatch, &self.counters);
         self.store.apply(&batch)?;
         Ok(applied)
@@ -162,21 +167,39 @@ impl ApplierThread {
             .resolve(records.len() as u64 + failed, bytes + failed_bytes);
     }
 
-    fn sync(&mut self, synced: &mut Position) {
+    /// Syncs the store where something has changed since it was last so; `all` that gathers for inboxes
+    /// is entered, or what is due.
+    fn sync(&mut self, synced: &mut (Position, Option<Offset>), all: bool) {
         if self.store_failed.load(Ordering::Relaxed) {
             return;
         }
-        self.store.note_time(self.config.clock.now_ms());
-        match self.store.persist() {
-            Ok(()) => {
-                *synced = self.applier.position;
-                self.log
-                    .set_watermark(Partition::ONLY, Offset(synced.next_offset));
-            }
+        match self.try_sync(*synced, all) {
+            Ok(now) => *synced = now,
             Err(error) => {
                 tracing::error!(%error, "the store could not be synced");
                 self.store_failed.store(true, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Gives the position, and the first record that is not entered into inboxes.
+    fn try_sync(
+        &self,
+        synced: (Position, Option<Offset>),
+        all: bool,
+    ) -> Result<(Position, Option<Offset>), StoreError> {
+        let now_ms = self.config.clock.now_ms();
+        self.store.note_time(now_ms);
+        commits::enter(&*self.store, &self.inboxes, now_ms, all)?;
+        let waiting = self.inboxes.firsts().get(&Partition::ONLY).copied();
+        let now = (self.applier.position, waiting);
+        if now != synced {
+            let next = Offset(now.0.next_offset);
+            let inbox = waiting.unwrap_or(next);
+            let reached = Reached { next, inbox };
+            self.store.reach(&[(Partition::ONLY, reached)], &now.0)?;
+            self.log.set_watermark(Partition::ONLY, inbox);
+        }
+        Ok(now)
     }
 }

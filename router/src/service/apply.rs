@@ -1,5 +1,9 @@
 //! From records to what is written and what is told: each message gets its seq. No threads, no queues.
+//!
+//! What a batch needs of the store is looked up first and together ([`Applier::prepare`]); what is then
+//! done with the records, in their order, cannot fail for a service that is away.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rookery_wire::proto;
@@ -7,19 +11,18 @@ use rookery_wire::proto;
 use super::audience::{Audience, Audiences};
 use super::counters::Counters;
 use super::dispatch::Dispatch;
-use crate::admission::{PendingKey, SendKey, dedup_holds, payload_hash};
+use super::inbox::{Entered, Inboxes};
+use crate::admission::{PendingKey, SendKey, payload_hash};
 use crate::api::Event;
-use crate::generations::Generations;
 use crate::ids;
 use crate::log::{Offset, Partition, Record};
 use crate::record::{self, DecodeError, Opened};
-use crate::sequencer::{Head, Sequencer};
-use crate::store::{Batch, Position, Store, StoreError, StoredMessage};
+use crate::repetitions::{Arrival, Repetitions};
+use crate::sequencer::Sequencer;
+use crate::store::{Batch, Position, Sent, Store, StoreError, StoredMessage};
 
-/// Heads kept in memory, up to twice as many: 80 B each.
+/// Heads kept in memory, up to twice as many: 60 B each.
 pub(super) const HEADS_MAX: usize = 100_000;
-/// Messages remembered by their sender's name for them, up to twice as many: 80 B each.
-pub(super) const RECENT_MAX: usize = 100_000;
 
 /// A record that can't be applied.
 #[derive(Debug, thiserror::Error)]
@@ -45,33 +48,67 @@ pub(crate) enum ApplyError {
     },
 }
 
+/// A record that was read.
+pub(crate) struct Decoded<'a> {
+    pub(crate) record: &'a Record,
+    what: record::Record<'a>,
+}
+
+impl<'a> Decoded<'a> {
+    pub(crate) fn new(record: &'a Record) -> Result<Decoded<'a>, ApplyError> {
+        let what = record::decode(&record.body).map_err(|source| ApplyError::Record {
+            offset: record.offset,
+            source,
+        })?;
+        Ok(Decoded { record, what })
+    }
+
+    fn arrival(&self, message: &record::Message<'_>) -> Arrival {
+        Arrival {
+            partition: self.record.partition,
+            offset: self.record.offset,
+            at_ms: self.record.at_ms,
+            conversation_id: message.conversation_id,
+            sent_as: (message.sender_user_id, message.client_msg_id),
+            message_id: message.message_id,
+            repeated: message.repeated,
+        }
+    }
+
+    /// Rows that it writes: a message's, or those of an opening's members and their lists.
+    pub(crate) fn rows(&self) -> usize {
+        match &self.what {
+            record::Record::Message(_) => 2,
+            record::Record::Opened(opened) => 2 + opened.members.len(),
+        }
+    }
+}
+
 /// Turns records into store batches and frames.
 pub(crate) struct Applier {
     store: Arc<dyn Store>,
-    pub(crate) sequencer: Sequencer,
+    sequencer: Sequencer,
     audiences: Audiences,
+    inboxes: Arc<Inboxes>,
     pub(crate) position: Position,
-    /// Of a log that many write and consume: where each message was seen first. None for an embedded
-    /// log, in which no message is twice, and whose replays bring the heads back first.
-    seen: Option<Generations<SendKey, First>>,
+    /// Of a log that many write and consume. None for an embedded log, in which no message is twice.
+    repetitions: Option<Repetitions>,
+    /// Below it the store has every message of a partition: what is read again there is counted, and
+    /// entered into inboxes, and no more.
+    stored: HashMap<Partition, Offset>,
 }
 
-/// The first record of a message.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct First {
-    partition: Partition,
-    offset: Offset,
-    message_id: u64,
-}
-
-/// What a message is to its conversation.
-enum Counted {
-    /// Its next one.
-    Next(Head),
-    /// One that it has already, with this seq: the record is read again.
-    Again(u64),
-    /// One that it has already by another record.
-    Duplicate,
+/// A batch that is being taken: what was looked up for it, and what it has come to so far.
+pub(crate) struct Taking<'a> {
+    /// Groups the members by shard; none in a replay, where nobody is connected.
+    dispatch: Option<&'a Dispatch>,
+    now_ms: u64,
+    /// What its records may be repetitions of, by name.
+    sent: HashMap<SendKey, Vec<Sent>>,
+    /// To be written.
+    pub(crate) batch: Batch,
+    /// To be told.
+    pub(crate) applied: Applied,
 }
 
 /// A frame for the members of a conversation, but for one.
@@ -113,108 +150,185 @@ impl Applied {
 }
 
 impl Applier {
-    pub(crate) fn new(store: Arc<dyn Store>, position: Position) -> Applier {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        inboxes: Arc<Inboxes>,
+        position: Position,
+    ) -> Applier {
         let audiences = Audiences::new(Arc::clone(&store));
         Applier {
             store,
             sequencer: Sequencer::new(HEADS_MAX),
             audiences,
+            inboxes,
             position,
-            seen: None,
+            repetitions: None,
+            stored: HashMap::new(),
         }
     }
 
     /// The same for a log that many write and consume.
-    pub(crate) fn shared(store: Arc<dyn Store>, position: Position) -> Applier {
+    pub(crate) fn shared(
+        store: Arc<dyn Store>,
+        inboxes: Arc<Inboxes>,
+        position: Position,
+    ) -> Applier {
         Applier {
-            seen: Some(Generations::new(RECENT_MAX)),
-            ..Applier::new(store, position)
+            repetitions: Some(Repetitions::default()),
+            ..Applier::new(store, inboxes, position)
         }
     }
 
-    /// Partitions moved: what was known of conversations may be stale.
+    /// Partitions moved: what was known of heads may be stale.
     pub(crate) fn forget(&mut self) {
         self.sequencer.forget();
-        if let Some(seen) = &mut self.seen {
-            seen.clear();
+    }
+
+    /// A partition is consumed from `at` on; the store has it below `stored`.
+    pub(crate) fn begin(&mut self, partition: Partition, at: Offset, stored: Offset) {
+        self.stored.insert(partition, stored);
+        if let Some(repetitions) = &mut self.repetitions {
+            repetitions.begin(partition, at);
         }
     }
 
     /// Writes records, in log order, as one batch, and tells nobody: a replay.
-    pub(crate) fn replay(&mut self, records: &[Record]) -> Result<Applied, ApplyError> {
-        let (batch, applied) = self.take(records, None)?;
+    pub(crate) fn replay(&mut self, records: &[Record], now_ms: u64) -> Result<(), ApplyError> {
+        let (batch, _) = self.take(records, None, now_ms)?;
         self.store.apply(&batch)?;
-        Ok(applied)
+        self.turn();
+        Ok(())
     }
 
     /// Gives records, in log order, their seqs: what is to be written, as one batch, and what is to be
-    /// told. `dispatch` groups the members; none in a replay, where nobody is connected.
+    /// told.
     pub(crate) fn take(
         &mut self,
         records: &[Record],
         dispatch: Option<&Dispatch>,
+        now_ms: u64,
     ) -> Result<(Batch, Applied), ApplyError> {
-        let mut batch = Batch::default();
-        let mut applied = Applied::default();
-        for record in records {
-            self.take_one(record, dispatch, &mut batch, &mut applied)?;
+        let decoded: Vec<Decoded<'_>> =
+            records.iter().map(Decoded::new).collect::<Result<_, _>>()?;
+        let mut taking = self.prepare(&decoded, dispatch, now_ms)?;
+        for record in &decoded {
+            self.take_one(record, &mut taking)?;
         }
-        batch.position = self.position;
-        Ok((batch, applied))
+        taking.batch.position = self.position;
+        Ok((taking.batch, taking.applied))
     }
 
-    /// The same of one record; an error has changed nothing.
+    /// Looks up what the records need of the store, all of a kind in one call. After an error it may be
+    /// done again.
+    pub(crate) fn prepare<'a>(
+        &mut self,
+        decoded: &[Decoded<'_>],
+        dispatch: Option<&'a Dispatch>,
+        now_ms: u64,
+    ) -> Result<Taking<'a>, StoreError> {
+        let (mut opened, mut unheard) = (HashSet::new(), HashSet::new());
+        let (mut headless, mut bases) = (HashSet::new(), Vec::new());
+        let mut names = HashSet::new();
+        for it in decoded {
+            let message = match &it.what {
+                record::Record::Opened(here) => {
+                    opened.insert(here.conversation_id);
+                    continue;
+                }
+                record::Record::Message(message) => message,
+            };
+            let id = message.conversation_id;
+            if !opened.contains(&id) && !self.audiences.knows(id) {
+                unheard.insert(id);
+            }
+            if !self.sequencer.knows(id) && headless.insert(id) {
+                bases.push((id, it.record.offset));
+            }
+            let arrival = it.arrival(message);
+            let asks = |of: &Repetitions| of.must_ask(&arrival);
+            if self.repetitions.as_ref().is_some_and(asks) {
+                names.insert(arrival.sent_as);
+            }
+        }
+        let unheard: Vec<u64> = unheard.into_iter().collect();
+        self.audiences.look_up(&unheard, dispatch)?;
+        if !bases.is_empty() {
+            for ((id, _), base) in bases.iter().zip(self.store.bases(&bases)?) {
+                self.sequencer.learn(*id, base);
+            }
+        }
+        let names: Vec<SendKey> = names.into_iter().collect();
+        let sent = match names.is_empty() {
+            true => Vec::new(),
+            false => self.store.sent(&names)?,
+        };
+        Ok(Taking {
+            dispatch,
+            now_ms,
+            sent: names.into_iter().zip(sent).collect(),
+            batch: Batch::default(),
+            applied: Applied::default(),
+        })
+    }
+
+    /// Takes the next record, which was [prepared](Self::prepare). An error has changed nothing.
     pub(crate) fn take_one(
         &mut self,
-        record: &Record,
-        dispatch: Option<&Dispatch>,
-        batch: &mut Batch,
-        applied: &mut Applied,
+        decoded: &Decoded<'_>,
+        taking: &mut Taking<'_>,
     ) -> Result<(), ApplyError> {
-        let decoded = record::decode(&record.body).map_err(|source| ApplyError::Record {
-            offset: record.offset,
-            source,
-        })?;
-        match decoded {
+        let record = decoded.record;
+        match &decoded.what {
             record::Record::Message(message) => {
-                self.message(record, &message, dispatch, batch, applied)?;
+                self.message(&decoded.arrival(message), message, taking)?;
             }
-            record::Record::Opened(opened) => self.opened(opened, dispatch, batch, applied),
+            record::Record::Opened(opened) => self.opened(record, opened, taking),
         }
-        applied.records += 1;
-        applied.bytes += record.body.len();
+        taking.applied.records += 1;
+        taking.applied.bytes += record.body.len();
         self.position.next_offset = record.offset.0 + 1;
         Ok(())
     }
 
     fn message(
         &mut self,
-        record: &Record,
+        arrival: &Arrival,
         message: &record::Message<'_>,
-        dispatch: Option<&Dispatch>,
-        batch: &mut Batch,
-        applied: &mut Applied,
+        taking: &mut Taking<'_>,
     ) -> Result<(), ApplyError> {
-        let (conversation_id, offset) = (message.conversation_id, record.offset);
-        let audience =
-            self.audiences
-                .of(conversation_id, dispatch)?
-                .ok_or(ApplyError::NoConversation {
-                    offset,
-                    conversation_id,
-                })?;
-        let key = (message.sender_user_id, message.client_msg_id);
-        let counted = self.count(record, message)?;
-        let seq = match &counted {
-            Counted::Next(head) => head.last_seq,
-            Counted::Again(seq) => *seq,
-            Counted::Duplicate => {
+        let Arrival {
+            partition,
+            offset,
+            conversation_id,
+            ..
+        } = *arrival;
+        let audience = self.audiences.find(conversation_id);
+        let audience = audience.ok_or(ApplyError::NoConversation {
+            offset,
+            conversation_id,
+        })?;
+        let applied = &mut taking.applied;
+        applied.keys.push(PendingKey::Send(arrival.sent_as));
+        if let Some(repetitions) = &mut self.repetitions {
+            let sent = taking.sent.get(&arrival.sent_as);
+            if repetitions.judge(arrival, sent.map_or(&[], Vec::as_slice)) {
                 applied.duplicates += 1;
-                applied.keys.push(PendingKey::Send(key));
                 return Ok(());
             }
-        };
+        }
+        let seq = self.sequencer.assign(conversation_id, offset.0).last_seq;
         self.note(message.message_id, message.hlc);
+        let entered = Entered {
+            partition,
+            offset,
+            conversation_id,
+            seq,
+        };
+        self.inboxes
+            .enter(&entered, audience.members(), taking.now_ms);
+        if self.is_stored(partition, offset) {
+            return Ok(());
+        }
         let deliver = proto::Deliver {
             conversation_id,
             seq,
@@ -225,98 +339,52 @@ impl Applier {
             hlc: message.hlc,
             payload: message.payload.to_vec(),
         };
-        if dispatch.is_some() {
-            let frame = proto::encode(&deliver).into();
+        if taking.dispatch.is_some() {
             applied.posts.push(Post {
-                frame,
+                frame: proto::encode(&deliver).into(),
                 to: audience,
                 but: None,
             });
         }
-        applied.keys.push(PendingKey::Send(key));
-        let Counted::Next(head) = counted else {
-            return Ok(());
-        };
-        batch.heads.insert(conversation_id, head);
-        let payload_hash = payload_hash(message.payload);
-        batch.messages.push(StoredMessage {
+        taking.batch.messages.push(StoredMessage {
             deliver,
-            payload_hash,
+            payload_hash: payload_hash(message.payload),
             log_offset: offset.0,
+            at_ms: match arrival.at_ms {
+                0 => ids::unix_ms(message.message_id),
+                at_ms => at_ms,
+            },
         });
         Ok(())
     }
 
-    /// Counts a message, unless it is counted already.
-    fn count(
-        &mut self,
-        record: &Record,
-        message: &record::Message<'_>,
-    ) -> Result<Counted, StoreError> {
-        let (conversation_id, offset) = (message.conversation_id, record.offset);
-        let (store, sequencer) = (&self.store, &mut self.sequencer);
-        let load = || store.head(conversation_id);
-        if let Some(seen) = &mut self.seen {
-            let key = (message.sender_user_id, message.client_msg_id);
-            let here = First {
-                partition: record.partition,
-                offset,
-                message_id: message.message_id,
-            };
-            let now_ms = ids::unix_ms(message.message_id);
-            if sequencer.counts(conversation_id, offset.0, load)? {
-                // What a head counts is in the store, or was told a moment ago and is on its way there.
-                let placed = store.placed(conversation_id, message.message_id)?;
-                let again = placed.filter(|placed| placed.log_offset == offset.0);
-                return Ok(again.map_or(Counted::Duplicate, |placed| Counted::Again(placed.seq)));
-            }
-            match seen.hit(key) {
-                Some(first) if *first != here && dedup_holds(first.message_id, now_ms) => {
-                    return Ok(Counted::Duplicate);
-                }
-                None if message.repeated => {
-                    let placed = store.placed_by_sender(key.0, key.1)?;
-                    if placed.is_some_and(|placed| placed.log_offset != offset.0) {
-                        return Ok(Counted::Duplicate);
-                    }
-                }
-                _ => {}
-            }
-            seen.insert(key, here, 1);
-        }
-        sequencer
-            .assign(conversation_id, offset.0, load)
-            .map(Counted::Next)
-    }
-
-    fn opened(
-        &mut self,
-        opened: Opened,
-        dispatch: Option<&Dispatch>,
-        batch: &mut Batch,
-        applied: &mut Applied,
-    ) {
+    fn opened(&mut self, record: &Record, opened: &Opened, taking: &mut Taking<'_>) {
         self.note(opened.conversation_id, opened.hlc);
-        let audience = self
-            .audiences
-            .learn(opened.conversation_id, &opened.members, dispatch);
-        if dispatch.is_some() {
+        let (id, members) = (opened.conversation_id, &opened.members);
+        let audience = self.audiences.learn(id, members, taking.dispatch);
+        taking.applied.keys.push(PendingKey::Open(opened.key));
+        if self.is_stored(record.partition, record.offset) {
+            return;
+        }
+        if taking.dispatch.is_some() {
             let pushed = proto::ConversationOpened {
                 request_id: 0,
-                conversation_id: opened.conversation_id,
+                conversation_id: id,
                 head_seq: 0,
-                member_user_ids: opened.members.clone(),
+                member_user_ids: members.clone(),
             };
-            let frame = proto::encode(&pushed).into();
-            let but = Some(opened.opener_user_id);
-            applied.posts.push(Post {
-                frame,
+            taking.applied.posts.push(Post {
+                frame: proto::encode(&pushed).into(),
                 to: audience,
-                but,
+                but: Some(opened.opener_user_id),
             });
         }
-        applied.keys.push(PendingKey::Open(opened.key));
-        batch.opened.push(opened);
+        taking.batch.opened.push(opened.clone());
+    }
+
+    fn is_stored(&self, partition: Partition, offset: Offset) -> bool {
+        let stored = self.stored.get(&partition);
+        stored.is_some_and(|&below| offset < below)
     }
 
     fn note(&mut self, id: u64, hlc: u64) {
@@ -328,8 +396,5 @@ impl Applier {
     pub(crate) fn turn(&mut self) {
         self.sequencer.turn();
         self.audiences.turn();
-        if let Some(seen) = &mut self.seen {
-            seen.turn();
-        }
     }
 }

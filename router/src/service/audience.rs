@@ -7,14 +7,15 @@ use super::dispatch::Dispatch;
 use crate::generations::Generations;
 use crate::store::{Store, StoreError};
 
-/// Members kept in memory, up to twice as many: 8 B each, and some 200 B for their conversation.
+/// Members kept in memory, up to twice as many: 16 B each, and some 200 B for their conversation.
 const WEIGHT_MAX: usize = 2_000_000;
 /// What a conversation weighs beside its members.
 const CONVERSATION_WEIGHT: usize = 24;
 
 /// The members of one conversation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Audience {
+    members: Arc<[u64]>,
     by_shard: Vec<(u16, Vec<u64>)>,
 }
 
@@ -22,6 +23,11 @@ impl Audience {
     /// Members by the shard that owns them; no shard without one.
     pub(crate) fn by_shard(&self) -> &[(u16, Vec<u64>)] {
         &self.by_shard
+    }
+
+    /// All of them, ascending.
+    pub(crate) fn members(&self) -> &Arc<[u64]> {
+        &self.members
     }
 
     fn new(members: &[u64], dispatch: Option<&Dispatch>) -> Audience {
@@ -34,6 +40,7 @@ impl Audience {
             }
         }
         Audience {
+            members: members.into(),
             by_shard: by_shard.into_iter().collect(),
         }
     }
@@ -53,17 +60,32 @@ impl Audiences {
         }
     }
 
-    /// The audience of a conversation; `None` where there is no such conversation.
-    pub(crate) fn of(
+    /// Whether a conversation's audience is in memory.
+    pub(crate) fn knows(&mut self, conversation_id: u64) -> bool {
+        self.cached.hit(conversation_id).is_some()
+    }
+
+    /// The audience of a conversation, where it is in memory.
+    pub(crate) fn find(&mut self, conversation_id: u64) -> Option<Arc<Audience>> {
+        self.cached.hit(conversation_id).map(|found| Arc::clone(found))
+    }
+
+    /// Looks up the audiences of conversations, as far as those exist.
+    pub(crate) fn look_up(
         &mut self,
-        conversation_id: u64,
+        conversation_ids: &[u64],
         dispatch: Option<&Dispatch>,
-    ) -> Result<Option<Arc<Audience>>, StoreError> {
-        if let Some(audience) = self.cached.hit(conversation_id) {
-            return Ok(Some(Arc::clone(audience)));
+    ) -> Result<(), StoreError> {
+        if conversation_ids.is_empty() {
+            return Ok(());
         }
-        let members = self.store.members(conversation_id)?;
-        Ok(members.map(|members| self.learn(conversation_id, &members, dispatch)))
+        let found = self.store.members_of(conversation_ids)?;
+        for (&id, members) in conversation_ids.iter().zip(found) {
+            if let Some(members) = members {
+                self.learn(id, &members, dispatch);
+            }
+        }
+        Ok(())
     }
 
     /// The audience of a conversation whose members are known.

@@ -1,8 +1,8 @@
 //! How far each partition is applied, made durable in the store and then committed to the log.
 //!
 //! Mostly on a thread of its own, so that records are applied meanwhile; on the consumer's where a
-//! partition comes or goes. The invariant: what is committed was applied before the store began to write
-//! what counts it.
+//! partition comes or goes. The invariant: a position never passes what is stored, nor what is in the
+//! inboxes of its readers.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,15 +11,20 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 
 use super::clock::Clock;
+use super::inbox::Inboxes;
 use super::stamps::Given;
 use crate::log::{Log, Offset, Partition};
-use crate::store::{Batch, Store, StoreError};
+use crate::store::{Reached, Segment, Store, StoreError};
+
+/// Rows that are entered into inboxes at once.
+const ENTER_ROWS_MAX: usize = 4_096;
 
 /// How far a partition is.
 #[derive(Clone, Copy, Debug, Default)]
-struct Reached {
-    applied: Option<Offset>,
-    committed: Option<Offset>,
+struct Place {
+    applied: Offset,
+    /// As the store has it.
+    committed: Reached,
 }
 
 /// See the module.
@@ -28,8 +33,9 @@ pub(super) struct Commits {
     log: Arc<dyn Log>,
     clock: Arc<dyn Clock>,
     given: Arc<Given>,
+    inboxes: Arc<Inboxes>,
     /// The partitions that are consumed here.
-    reached: Mutex<BTreeMap<Partition, Reached>>,
+    places: Mutex<BTreeMap<Partition, Place>>,
     /// Held while the store writes and offsets are committed: one at a time, and none while partitions
     /// come or go.
     storing: Mutex<()>,
@@ -41,13 +47,15 @@ impl Commits {
         log: Arc<dyn Log>,
         clock: Arc<dyn Clock>,
         given: Arc<Given>,
+        inboxes: Arc<Inboxes>,
     ) -> Commits {
         Commits {
             store,
             log,
             clock,
             given,
-            reached: Mutex::default(),
+            inboxes,
+            places: Mutex::default(),
             storing: Mutex::default(),
         }
     }
@@ -57,72 +65,107 @@ impl Commits {
         let mut fails = false;
         while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
             // After an error the next time tries again.
-            match self.persist() {
+            match self.persist(false) {
                 Err(error) if !fails => {
-                    tracing::warn!(%error, "heads are not stored and offsets not committed; trying on");
+                    tracing::warn!(%error, "how far the store is cannot be written; trying on");
                     fails = true;
                 }
                 Err(error) => tracing::debug!(%error, "what was applied is not stored yet"),
                 Ok(()) => {
                     if std::mem::take(&mut fails) {
-                        tracing::info!("heads are stored and offsets committed again");
+                        tracing::info!("how far the store is is written again");
                     }
                 }
             }
         }
     }
 
-    pub(super) fn assigned(&self, partitions: &[Partition]) {
+    pub(super) fn assigned(&self, at: impl Iterator<Item = (Partition, Reached)>) {
         let _storing = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = partitions.iter().map(|id| (*id, Reached::default()));
-        self.reached().extend(new);
+        let new = at.map(|(partition, committed)| {
+            let applied = committed.next;
+            (partition, Place { applied, committed })
+        });
+        self.places().extend(new);
     }
 
     pub(super) fn dropped(&self, partitions: &[Partition]) {
         let _storing = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut reached = self.reached();
+        let mut places = self.places();
         for partition in partitions {
-            reached.remove(partition);
+            places.remove(partition);
         }
     }
 
     /// The store has the records below these offsets. Gives those of the partitions that are consumed
     /// here.
     pub(super) fn applied(&self, next: &BTreeMap<Partition, Offset>) -> Vec<(Partition, Offset)> {
-        let mut reached = self.reached();
+        let mut places = self.places();
         let ours = next.iter().filter_map(|(&partition, &next)| {
-            reached.get_mut(&partition)?.applied = Some(next);
+            let place = places.get_mut(&partition)?;
+            // What was read again for the inboxes lies below.
+            place.applied = place.applied.max(next);
             Some((partition, next))
         });
         ours.collect()
     }
 
-    /// Stores what counts the messages, and commits how far each partition is. After an error nothing is
-    /// committed.
-    pub(super) fn persist(&self) -> Result<(), StoreError> {
+    /// Enters what is due into inboxes, or all of it, and stores how far each partition is. After an error
+    /// nothing is committed.
+    pub(super) fn persist(&self, all: bool) -> Result<(), StoreError> {
         let _storing = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.reached().clone();
-        self.store.note_time(self.clock.now_ms());
+        let before = self.places().clone();
+        let now_ms = self.clock.now_ms();
+        self.store.note_time(now_ms);
+        enter(&*self.store, &self.inboxes, now_ms, all)?;
+        // Whatever was counted below `before` is entered by now, or among these.
+        let firsts = self.inboxes.firsts();
+        let moved: Vec<(Partition, Reached)> = before
+            .iter()
+            .filter_map(|(&partition, place)| {
+                let next = place.applied;
+                let inbox = firsts.get(&partition).map_or(next, |&first| first.min(next));
+                let reached = Reached { next, inbox };
+                (reached != place.committed).then_some((partition, reached))
+            })
+            .collect();
         // Others may consume what was given here, so it does not come with what is applied.
-        self.store.apply(&Batch {
-            position: self.given.position(),
-            ..Batch::default()
-        })?;
-        self.store.persist()?;
-        let mut reached = self.reached();
-        for (partition, then) in before {
-            let Some(applied) = then.applied.filter(|_| then.committed != then.applied) else {
-                continue;
-            };
-            self.log.set_watermark(partition, applied);
-            if let Some(now) = reached.get_mut(&partition) {
-                now.committed = then.applied;
+        self.store.reach(&moved, &self.given.position())?;
+        let mut places = self.places();
+        for (partition, reached) in moved {
+            self.log.set_watermark(partition, reached.inbox);
+            if let Some(place) = places.get_mut(&partition) {
+                place.committed = reached;
             }
         }
         Ok(())
     }
 
-    fn reached(&self) -> MutexGuard<'_, BTreeMap<Partition, Reached>> {
-        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    fn places(&self) -> MutexGuard<'_, BTreeMap<Partition, Place>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Enters what is due into inboxes, a part at a time: what was entered before an error stays so.
+pub(super) fn enter(
+    store: &dyn Store,
+    inboxes: &Inboxes,
+    now_ms: u64,
+    all: bool,
+) -> Result<(), StoreError> {
+    let due = inboxes.due(now_ms, all);
+    let mut rest = &due[..];
+    while !rest.is_empty() {
+        let mut rows = 0;
+        let fits = |segment: &&Segment| {
+            rows += segment.members.len();
+            rows <= ENTER_ROWS_MAX
+        };
+        let count = rest.iter().take_while(fits).count().max(1);
+        let (part, after) = rest.split_at(count);
+        store.mark(part)?;
+        inboxes.entered(part);
+        rest = after;
+    }
+    Ok(())
 }

@@ -15,8 +15,9 @@ use super::counters::Counters;
 use super::dispatch::Dispatch;
 use crate::admission::Refusal;
 use crate::api::Caller;
-use crate::receipts::{Buffered, Device, Entry, Judged};
-use crate::store::{Receipt, Store, StoreError};
+use super::inbox::Inboxes;
+use crate::receipts::{Buffered, Device, Entry};
+use crate::store::{Receipt, Slot, Store, StoreError};
 
 /// Receipts that are written together.
 const BATCH_MAX: usize = 1_000;
@@ -30,16 +31,22 @@ pub(crate) type Ack = (Caller, proto::DeliverAck);
 pub(crate) struct Receipts {
     acks: Receiver<Ack>,
     buffered: Mutex<Buffered>,
+    inboxes: Arc<Inboxes>,
     counters: Arc<Counters>,
 }
 
 impl Receipts {
     /// With the queue's other end. The queue ends, and with it the writer, once that is gone.
-    pub(crate) fn new(config: &Config, counters: Arc<Counters>) -> (Sender<Ack>, Arc<Receipts>) {
+    pub(super) fn new(
+        config: &Config,
+        inboxes: Arc<Inboxes>,
+        counters: Arc<Counters>,
+    ) -> (Sender<Ack>, Arc<Receipts>) {
         let (sender, acks) = bounded(config.receipts_queue_max);
         let receipts = Receipts {
             acks,
             buffered: Mutex::new(Buffered::new(config.receipts_max)),
+            inboxes,
             counters,
         };
         (sender, Arc::new(receipts))
@@ -50,12 +57,9 @@ impl Receipts {
         self.gathered().of(device).collect()
     }
 
-    /// Stored receipts that are to live on.
-    pub(crate) fn refresh(&self, device: Device, receipts: &[(u64, u64)]) {
-        let mut buffered = self.buffered();
-        for &(conversation_id, seq) in receipts {
-            buffered.refresh(device, conversation_id, seq);
-        }
+    /// A device has everything below a slot of its inbox.
+    pub(crate) fn advance(&self, device: Device, slot: Slot) {
+        self.buffered().advance(device, slot);
     }
 
     /// The buffer with all that waits in the queue. Acks leave the queue under the lock only: a reader
@@ -92,7 +96,8 @@ impl Receipts {
     }
 
     fn put(&self, buffered: &mut Buffered, (from, ack): Ack) {
-        if !buffered.ack(from, ack.conversation_id, ack.seq) {
+        let last_seq = self.inboxes.last_seq(ack.conversation_id);
+        if !buffered.ack(from, ack.conversation_id, ack.seq, last_seq) {
             self.counters.receipts_dropped.add(1);
         }
     }
@@ -130,11 +135,10 @@ impl ReceiptsWriter {
         if writing.is_empty() {
             return;
         }
-        let mut put_off = Vec::new();
         let mut all = writing.receipts().peekable();
         while all.peek().is_some() {
             let some: Vec<(Receipt, Entry)> = all.by_ref().take(BATCH_MAX).collect();
-            if let Err(error) = self.write(some, &mut put_off) {
+            if let Err(error) = self.write(some) {
                 match error {
                     StoreError::Away { .. } => tracing::debug!(%error, "receipts wait"),
                     _ => tracing::warn!(%error, "receipts could not be written"),
@@ -143,15 +147,14 @@ impl ReceiptsWriter {
             }
         }
         drop(all);
-        self.receipts.buffered().end(put_off);
+        self.receipts.buffered().end();
     }
 
     /// Writes those that can be. Done again, it changes nothing.
-    fn write(
-        &self,
-        entries: Vec<(Receipt, Entry)>,
-        put_off: &mut Vec<(Receipt, Entry)>,
-    ) -> Result<(), StoreError> {
+    fn write(&self, entries: Vec<(Receipt, Entry)>) -> Result<(), StoreError> {
+        let is_cursor = |receipt: &Receipt, entry: &Entry| {
+            receipt.conversation_id == Receipt::CURSOR && entry.from.is_none()
+        };
         let mut ids: Vec<u64> = entries
             .iter()
             .map(|(receipt, _)| receipt.conversation_id)
@@ -167,11 +170,11 @@ impl ReceiptsWriter {
             let is_member = members[at]
                 .as_deref()
                 .is_some_and(|members| members.binary_search(&receipt.user_id).is_ok());
-            match entry.judge(heads[at].last_seq) {
+            match entry.cut(heads[at].last_seq) {
+                seq if is_cursor(&receipt, &entry) => receipts.push(Receipt { seq, ..receipt }),
                 _ if !is_member => self.refuse(&entry),
-                Judged::Write(seq) => receipts.push(Receipt { seq, ..receipt }),
-                Judged::PutOff => put_off.push((receipt, entry)),
-                Judged::Drop => {}
+                0 => {}
+                seq => receipts.push(Receipt { seq, ..receipt }),
             }
         }
         self.store.receive(&receipts, self.config.clock.now_ms())?;
@@ -203,7 +206,7 @@ mod tests {
 
     #[test]
     fn an_ack_is_in_the_queue_or_in_the_buffer() {
-        let (sender, receipts) = Receipts::new(&Config::new("unused"), Arc::default());
+        let (sender, receipts) = Receipts::new(&Config::new("unused"), Arc::default(), Arc::default());
         let ack = proto::DeliverAck {
             conversation_id: 3,
             seq: 5,

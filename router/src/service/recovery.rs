@@ -2,16 +2,17 @@
 //!
 //! What the store says of itself may be ahead of what survived in it (see `store::fjall`), never
 //! behind what it synced. So the replay starts at the watermark or the store's position, whichever
-//! is lower, and writes every row again; only the seqs need care, and `sequencer` takes it.
+//! is lower, and writes every row again, the same ones.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::apply::{Applier, ApplyError};
+use super::commits;
 use super::error::StartError;
+use super::inbox::Inboxes;
 use crate::log::{LogError, Offset, Partition, Record, Recovered, Replay, Replayed};
-use crate::record;
-use crate::store::{Position, Store, StoreError};
+use crate::store::{Position, Reached, Store, StoreError};
 
 /// Records written at once.
 const BATCH_RECORDS: usize = 1_024;
@@ -22,6 +23,7 @@ pub(crate) fn recover(
     recovered: &Recovered,
     store: &Arc<dyn Store>,
     store_dir: &Path,
+    now_ms: u64,
 ) -> Result<Position, StartError> {
     let stored = store.position().map_err(|e| store_error(store_dir, &e))?;
     let end = log.end();
@@ -32,47 +34,37 @@ pub(crate) fn recover(
             end: end.0,
         });
     }
-    let from = Offset(stored.next_offset.min(recovered.watermark.0));
+    let reached = store
+        .reached(&[Partition::ONLY])
+        .map_err(|e| store_error(store_dir, &e))?;
+    let inbox = reached.first().map_or(Offset(0), |reached| reached.inbox);
+    let from = Offset(stored.next_offset)
+        .min(recovered.watermark)
+        .min(inbox);
     // The ids of the position count even where its offset does not: they only grow.
-    let mut applier = Applier::new(Arc::clone(store), stored);
-    count_again(log, from, &mut applier, store.as_ref(), store_dir)?;
-    replay_all(log, from, &mut applier, store_dir)?;
+    let inboxes = Arc::new(Inboxes::default());
+    let mut applier = Applier::new(Arc::clone(store), Arc::clone(&inboxes), stored);
+    replay_all(log, from, &mut applier, &**store, &inboxes, store_dir, now_ms)?;
     applier.position.next_offset = end.0;
-    store.persist().map_err(|e| store_error(store_dir, &e))?;
+    let all = Reached {
+        next: end,
+        inbox: end,
+    };
+    commits::enter(store.as_ref(), &inboxes, now_ms, true)
+        .and_then(|()| store.reach(&[(Partition::ONLY, all)], &applier.position))
+        .map_err(|e| store_error(store_dir, &e))?;
     log.set_watermark(Partition::ONLY, end);
     Ok(applier.position)
 }
 
-/// First pass: what the heads count already and the second pass will bring again.
-fn count_again(
-    log: &dyn Replayed,
-    from: Offset,
-    applier: &mut Applier,
-    store: &dyn Store,
-    store_dir: &Path,
-) -> Result<(), StartError> {
-    for entry in replay(log, from, store_dir)? {
-        let entry = entry.map_err(log_error)?;
-        if let Ok(record::Record::Message(message)) = record::decode(&entry.body) {
-            let id = message.conversation_id;
-            applier
-                .sequencer
-                .observe(id, entry.offset.0, || store.head(id))
-                .map_err(|e| store_error(store_dir, &e))?;
-        }
-    }
-    applier
-        .sequencer
-        .rewind()
-        .map_err(|e| store_damaged(store_dir, e.to_string()))
-}
-
-/// Second pass: every row again.
 fn replay_all(
     log: &dyn Replayed,
     from: Offset,
     applier: &mut Applier,
+    store: &dyn Store,
+    inboxes: &Inboxes,
     store_dir: &Path,
+    now_ms: u64,
 ) -> Result<(), StartError> {
     let mut batch: Vec<Record> = Vec::with_capacity(BATCH_RECORDS);
     let mut entries = replay(log, from, store_dir)?;
@@ -84,11 +76,15 @@ fn replay_all(
         if batch.is_empty() {
             return Ok(());
         }
-        applier.replay(&batch).map_err(|error| match error {
+        applier.replay(&batch, now_ms).map_err(|error| match error {
             ApplyError::Store(error) => store_error(store_dir, &error),
             ApplyError::Record { .. } => StartError::Log(error.to_string()),
             ApplyError::NoConversation { .. } => store_damaged(store_dir, error.to_string()),
         })?;
+        if inboxes.is_full() {
+            commits::enter(store, inboxes, now_ms, true)
+                .map_err(|e| store_error(store_dir, &e))?;
+        }
     }
 }
 

@@ -40,8 +40,22 @@ impl Retry {
         Ok(())
     }
 
+    /// Asks until it is answered.
+    pub(super) fn gives<T, E: Display>(
+        &self,
+        mut attempt: impl FnMut() -> Result<T, E>,
+    ) -> Result<T, GiveUp> {
+        let mut patience = self.patience(u32::MAX);
+        loop {
+            match attempt() {
+                Ok(answer) => return Ok(answer),
+                Err(error) => patience.wait(&error)?,
+            }
+        }
+    }
+
     /// So many pauses.
-    pub(super) fn patience(&self, pauses_max: u32) -> Patience<'_> {
+    fn patience(&self, pauses_max: u32) -> Patience<'_> {
         Patience {
             of: self,
             pauses: 0,

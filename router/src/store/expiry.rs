@@ -8,7 +8,7 @@ use ::fjall::compaction::filter::{
     CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
 };
 
-use super::{receipt_holds, rows};
+use super::{INBOX_TTL_MS, Place, SLOT_MS, receipt_holds, rows};
 use crate::admission::dedup_holds;
 
 /// Dedup entries: all run out.
@@ -18,6 +18,8 @@ pub(super) const OPENS: &str = "opens";
 
 /// Receipts of devices: all run out.
 pub(super) const RECEIPTS: &str = "receipts";
+/// Segments of inboxes: all run out.
+pub(super) const INBOX: &str = "inbox";
 
 /// Which filter a table has.
 type Assigner = Arc<dyn Fn(&str) -> Option<Arc<dyn Factory>> + Send + Sync>;
@@ -34,6 +36,10 @@ pub(super) fn filters(now_ms: &Arc<AtomicU64>) -> Assigner {
             RECEIPTS => |_, value, now_ms| {
                 rows::receipt(value).is_none_or(|(_, at_ms)| receipt_holds(at_ms, now_ms))
             },
+            INBOX => |key, _, now_ms| {
+                let entered = |place: Place| u64::from(place.slot.0) * SLOT_MS;
+                rows::place(key).is_none_or(|place| now_ms < entered(place) + INBOX_TTL_MS)
+            },
             _ => return None,
         };
         Some(Arc::new(Expiry {
@@ -48,7 +54,7 @@ pub(super) fn filters(now_ms: &Arc<AtomicU64>) -> Assigner {
 type Holds = fn(&[u8], &[u8], u64) -> bool;
 
 fn id_holds(_: &[u8], value: &[u8], now_ms: u64) -> bool {
-    rows::leading_id(value).is_none_or(|id| dedup_holds(id, now_ms))
+    rows::leading_u64(value).is_none_or(|id| dedup_holds(id, now_ms))
 }
 
 struct Expiry {

@@ -5,7 +5,7 @@
 //! synced when a memtable is flushed, so after a power loss some tables may be ahead of others:
 //! nothing here may trust a row to imply another one, but what `persist` covered.
 
-mod receipts;
+mod inbox;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,23 +13,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::fjall::{
-    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot,
+    Database, Guard, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable,
     UserValue,
 };
 use rookery_wire::proto;
 
-use super::expiry::{self, DEDUP, OPENS, RECEIPTS};
+use super::expiry::{self, DEDUP, INBOX, OPENS, RECEIPTS};
 use super::{
-    Batch, Below, Bound, InboxRow, LAYOUT_VERSION, Numbered, Position, Receipt, Received, Slice,
-    Store, StoreError, rows,
+    Batch, Below, Bound, LAYOUT_VERSION, Place, Position, Reached, Receipt, Received, Segment,
+    SegmentRow, Slice, Slot, Store, StoreError, StoredMessage, rows,
 };
-use crate::admission::Known;
+use crate::admission::{Known, SendKey};
+use crate::log::{Offset, Partition};
 use crate::record::{self, OpenKey, Opened};
 use crate::sequencer::Head;
 
 /// The only rows of `meta`.
 const VERSION_KEY: &[u8] = b"version";
 const POSITION_KEY: &[u8] = b"position";
+const INBOX_KEY: &[u8] = b"inbox";
 
 /// Of the tables that hold payloads, and of the small ones. Four sealed ones stall the writer.
 const MESSAGES_MEMTABLE_BYTES: u64 = 32 << 20;
@@ -41,11 +43,12 @@ const WORKERS: usize = 2;
 /// See the module.
 pub struct FjallStore {
     db: Database,
+    /// Each conversation's head in front of its messages. One table, so that after a power loss a head
+    /// is what its messages say: what survives of a table is a prefix of what was written.
     messages: Keyspace,
-    index: Keyspace,
-    heads: Keyspace,
     members: Keyspace,
     lists: Keyspace,
+    inbox: Keyspace,
     dedup: Keyspace,
     opens: Keyspace,
     receipts: Keyspace,
@@ -76,10 +79,9 @@ impl FjallStore {
         };
         let store = FjallStore {
             messages: table("messages", MESSAGES_MEMTABLE_BYTES)?,
-            index: table("index", SMALL_MEMTABLE_BYTES)?,
-            heads: table("heads", SMALL_MEMTABLE_BYTES)?,
             members: table("members", SMALL_MEMTABLE_BYTES)?,
             lists: table("lists", SMALL_MEMTABLE_BYTES)?,
+            inbox: table(INBOX, SMALL_MEMTABLE_BYTES)?,
             dedup: table(DEDUP, SMALL_MEMTABLE_BYTES)?,
             opens: table(OPENS, SMALL_MEMTABLE_BYTES)?,
             receipts: table(RECEIPTS, SMALL_MEMTABLE_BYTES)?,
@@ -107,27 +109,28 @@ impl FjallStore {
                 self.meta
                     .insert(VERSION_KEY, LAYOUT_VERSION.to_le_bytes())
                     .map_err(|e| failed("write the version", &e))?;
-                self.persist()
+                self.sync()
             }
         }
     }
 
-    fn put_message(&self, batch: &mut OwnedWriteBatch, message: &super::StoredMessage) {
+    fn sync(&self) -> Result<(), StoreError> {
+        self.db
+            .persist(PersistMode::SyncAll)
+            .map_err(|e| failed("sync", &e))
+    }
+
+    fn put_message(&self, batch: &mut OwnedWriteBatch, message: &StoredMessage) {
         let deliver = &message.deliver;
-        let (conversation_id, message_id) = (deliver.conversation_id, deliver.message_id);
+        let conversation_id = deliver.conversation_id;
         batch.insert(
             &self.messages,
-            rows::message_key(conversation_id, message_id),
-            rows::message_value(deliver),
-        );
-        batch.insert(
-            &self.index,
-            rows::pair_key(conversation_id, deliver.seq),
-            message_id.to_le_bytes(),
+            rows::message_key(conversation_id, deliver.seq),
+            rows::message_value(message),
         );
         batch.insert(
             &self.dedup,
-            rows::pair_key(deliver.sender_user_id, deliver.client_msg_id),
+            rows::name_key((deliver.sender_user_id, deliver.client_msg_id)),
             rows::known_value(deliver, message.payload_hash),
         );
     }
@@ -145,20 +148,39 @@ impl FjallStore {
         }
     }
 
-    fn head_at(&self, at: &Snapshot, conversation_id: u64) -> Result<Head, StoreError> {
-        let key = conversation_id.to_be_bytes();
+    fn head_at(&self, at: &impl Readable, conversation_id: u64) -> Result<Head, StoreError> {
+        let key = rows::head_key(conversation_id);
         let value = at
-            .get(&self.heads, key)
+            .get(&self.messages, key)
             .map_err(|e| failed("read a head", &e))?;
-        parse("heads", &key, value, rows::head).map(Option::unwrap_or_default)
+        parse("messages", &key, value, rows::head).map(Option::unwrap_or_default)
+    }
+
+    fn base(&self, conversation_id: u64, next: Offset) -> Result<Head, StoreError> {
+        let at = self.db.snapshot();
+        let head = self.head_at(&at, conversation_id)?;
+        if head.next_offset <= next.0 {
+            return Ok(head);
+        }
+        // The store is ahead of what is counted again: back past those that lie at or above the offset.
+        let keys = rows::message_key(conversation_id, 1)
+            ..=rows::message_key(conversation_id, head.last_seq);
+        for row in at.range(&self.messages, keys).rev() {
+            let (key, value) = row.into_inner().map_err(|e| failed("read messages", &e))?;
+            let found = rows::seq_of(&key).zip(rows::log_offset(&value));
+            let (last_seq, offset) = found.ok_or_else(|| damaged("messages", &key))?;
+            if offset < next.0 {
+                return Ok(Head {
+                    last_seq,
+                    next_offset: offset + 1,
+                });
+            }
+        }
+        Ok(Head::default())
     }
 
     /// Gathers messages from rows as they come, up to the bound.
-    fn gather(
-        conversation_id: u64,
-        rows: impl Iterator<Item = ::fjall::Guard>,
-        bound: Bound,
-    ) -> Result<Slice, StoreError> {
+    fn gather(rows: impl Iterator<Item = Guard>, bound: Bound) -> Result<Slice, StoreError> {
         let mut slice = Slice::default();
         let mut bytes = 0;
         for row in rows {
@@ -170,9 +192,7 @@ impl FjallStore {
                 break;
             }
             bytes += value.len();
-            let message = rows::message_id_of(&key)
-                .and_then(|message_id| rows::message(conversation_id, message_id, &value))
-                .ok_or_else(|| damaged("messages", &key))?;
+            let message = rows::message(&key, &value).ok_or_else(|| damaged("messages", &key))?;
             slice.messages.push(message);
         }
         Ok(slice)
@@ -188,10 +208,25 @@ impl Store for FjallStore {
         parse("meta", POSITION_KEY, value, rows::position).map(Option::unwrap_or_default)
     }
 
+    fn reached(&self, partitions: &[Partition]) -> Result<Vec<Reached>, StoreError> {
+        let next = Offset(self.position()?.next_offset);
+        let value = self
+            .meta
+            .get(INBOX_KEY)
+            .map_err(|e| failed("read how far the inboxes are", &e))?;
+        let inbox = parse("meta", INBOX_KEY, value, rows::one)?.map_or(Offset(0), Offset);
+        // It has one.
+        Ok(vec![Reached { next, inbox }; partitions.len()])
+    }
+
     fn head(&self, conversation_id: u64) -> Result<Head, StoreError> {
-        let key = conversation_id.to_be_bytes();
-        let value = self.heads.get(key).map_err(|e| failed("read a head", &e))?;
-        parse("heads", &key, value, rows::head).map(Option::unwrap_or_default)
+        let key = rows::head_key(conversation_id);
+        let value = self.messages.get(key).map_err(|e| failed("read a head", &e))?;
+        parse("messages", &key, value, rows::head).map(Option::unwrap_or_default)
+    }
+
+    fn bases(&self, asked: &[(u64, Offset)]) -> Result<Vec<Head>, StoreError> {
+        asked.iter().map(|&(id, next)| self.base(id, next)).collect()
     }
 
     fn members(&self, conversation_id: u64) -> Result<Option<Arc<[u64]>>, StoreError> {
@@ -210,8 +245,8 @@ impl Store for FjallStore {
             .map_err(|e| failed("read a membership", &e))
     }
 
-    fn known(&self, sender: u64, client_msg_id: u64) -> Result<Option<Known>, StoreError> {
-        let key = rows::pair_key(sender, client_msg_id);
+    fn known(&self, name: SendKey) -> Result<Option<Known>, StoreError> {
+        let key = rows::name_key(name);
         let value = self
             .dedup
             .get(key)
@@ -239,47 +274,53 @@ impl Store for FjallStore {
         if have_seq >= head.last_seq {
             return Ok((head, Slice::default()));
         }
-        let first_key = rows::pair_key(conversation_id, have_seq + 1);
-        let value = at
-            .get(&self.index, first_key)
-            .map_err(|e| failed("read the index", &e))?;
-        let first = parse("index", &first_key, value, rows::one)?
-            .ok_or_else(|| damaged("index", &first_key))?;
-        // Newest first in the table, so the ascending way is backwards from the first one.
-        let newest = conversation_id.to_be_bytes().to_vec();
-        let oldest = rows::message_key(conversation_id, first).to_vec();
-        let found = at.range(&self.messages, newest..=oldest).rev();
-        Ok((head, Self::gather(conversation_id, found, bound)?))
+        let keys = rows::message_key(conversation_id, have_seq + 1)
+            ..=rows::message_key(conversation_id, head.last_seq);
+        Ok((head, Self::gather(at.range(&self.messages, keys), bound)?))
     }
 
-    fn before(&self, conversation_id: u64, before: u64, bound: Bound) -> Result<Slice, StoreError> {
-        let found = self.messages.range(rows::below(conversation_id, before));
-        Self::gather(conversation_id, found, bound)
-    }
-
-    fn numbers_below(&self, asked: &[Below]) -> Result<Vec<Vec<Numbered>>, StoreError> {
-        asked.iter().map(|below| self.numbers(below)).collect()
+    fn before(&self, below: &Below) -> Result<Slice, StoreError> {
+        let last = match below.before_seq {
+            0 => u64::MAX,
+            seq => seq - 1,
+        };
+        if last <= below.above_seq {
+            return Ok(Slice::default());
+        }
+        let keys = rows::message_key(below.conversation_id, below.above_seq + 1)
+            ..=rows::message_key(below.conversation_id, last);
+        Self::gather(self.messages.range(keys).rev(), below.bound)
     }
 
     fn receive(&self, receipts: &[Receipt], now_ms: u64) -> Result<(), StoreError> {
         self.put_receipts(receipts, now_ms)
     }
 
-    fn receipts(
+    fn received(
         &self,
-        user_id: u64,
-        device_id: u32,
+        device: (u64, u32),
+        conversation_ids: &[u64],
         now_ms: u64,
     ) -> Result<Vec<Received>, StoreError> {
-        self.receipts_of(user_id, device_id, now_ms)
+        self.receipts_of(device, conversation_ids, now_ms)
     }
 
-    fn unread(
+    fn has_received(&self, device: (u64, u32), now_ms: u64) -> Result<bool, StoreError> {
+        self.has_receipt(device, now_ms)
+    }
+
+    fn mark(&self, segments: &[Segment]) -> Result<(), StoreError> {
+        self.put_segments(segments)
+    }
+
+    fn segments(
         &self,
         user_id: u64,
-        received: &HashMap<u64, u64>,
-    ) -> Result<Vec<InboxRow>, StoreError> {
-        self.unread_of(user_id, received)
+        from: Slot,
+        below: Place,
+        rows_max: usize,
+    ) -> Result<(Vec<SegmentRow>, bool), StoreError> {
+        self.segments_of(user_id, from, below, rows_max)
     }
 
     fn conversations(
@@ -313,19 +354,22 @@ impl Store for FjallStore {
     }
 
     fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
-        let rows_about = 4 * batch.messages.len() + 4 * batch.opened.len() + 1;
+        let member_rows: usize = batch.opened.iter().map(|opened| opened.members.len()).sum();
+        let rows_about = 3 * batch.messages.len() + 2 * batch.opened.len() + member_rows + 1;
         let mut writes = OwnedWriteBatch::with_capacity(self.db.clone(), rows_about);
         for opened in &batch.opened {
             self.put_opened(&mut writes, opened);
         }
+        let mut heads = HashMap::new();
         for message in &batch.messages {
             self.put_message(&mut writes, message);
+            heads.insert(message.deliver.conversation_id, message.head());
         }
-        for (conversation_id, head) in &batch.heads {
+        for (conversation_id, head) in heads {
             writes.insert(
-                &self.heads,
-                conversation_id.to_be_bytes(),
-                rows::head_value(head),
+                &self.messages,
+                rows::head_key(conversation_id),
+                rows::head_value(&head),
             );
         }
         writes.insert(
@@ -336,19 +380,26 @@ impl Store for FjallStore {
         writes.commit().map_err(|e| failed("write a batch", &e))
     }
 
-    fn persist(&self) -> Result<(), StoreError> {
-        self.db
-            .persist(PersistMode::SyncAll)
-            .map_err(|e| failed("sync", &e))
+    fn reach(
+        &self,
+        reached: &[(Partition, Reached)],
+        _given: &Position,
+    ) -> Result<(), StoreError> {
+        // The position came with the batches, and with it the ids.
+        for (_, reached) in reached {
+            self.meta
+                .insert(INBOX_KEY, reached.inbox.0.to_le_bytes())
+                .map_err(|e| failed("write how far the inboxes are", &e))?;
+        }
+        self.sync()
     }
 
     fn rest(&self) -> Result<(), StoreError> {
         let tables = [
             &self.messages,
-            &self.index,
-            &self.heads,
             &self.members,
             &self.lists,
+            &self.inbox,
             &self.dedup,
             &self.opens,
             &self.receipts,

@@ -8,22 +8,24 @@ pub mod cluster;
 pub mod cql;
 mod expiry;
 pub mod fjall;
+mod inbox;
 mod receipts;
 mod rows;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use rookery_wire::proto;
 
-use crate::admission::Known;
+use crate::admission::{Known, SendKey};
+use crate::log::{Offset, Partition};
 use crate::record::{OpenKey, Opened};
 use crate::sequencer::Head;
 
-pub use receipts::{Below, InboxRow, Numbered, RECEIPT_TTL_MS, Receipt, Received, receipt_holds};
+pub use inbox::{INBOX_TTL_MS, Place, SLOT_MS, Segment, SegmentRow, Slot};
+pub use receipts::{RECEIPT_TTL_MS, Receipt, Received, receipt_holds};
 
 /// The layout of the embedded store's rows.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// The store failed, or holds what it can't hold.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +63,7 @@ pub enum StoreError {
     },
 }
 
-/// Where the store is in the log, written with every batch.
+/// How far the embedded store is in its log, and how far its node's ids are; written with every batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
     /// Every record below this offset was applied.
@@ -70,6 +72,16 @@ pub struct Position {
     pub last_id: u64,
     /// The greatest stamp given by then.
     pub last_hlc: u64,
+}
+
+/// How far the store is in a partition of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// Below it every message is stored. At and above it nothing is believed: it is counted again and
+    /// written again, the same rows.
+    pub next: Offset,
+    /// Below it every message is in the inboxes of its members, never above `next`.
+    pub inbox: Offset,
 }
 
 /// A message with its seq.
@@ -81,15 +93,31 @@ pub struct StoredMessage {
     pub payload_hash: u64,
     /// The offset of its record within the conversation's partition.
     pub log_offset: u64,
+    /// When the log took the record, Unix ms; that of its id in an embedded log.
+    pub at_ms: u64,
 }
 
-/// Where a message of a store lies.
+impl StoredMessage {
+    /// The conversation's head after it.
+    pub fn head(&self) -> Head {
+        Head {
+            last_seq: self.deliver.seq,
+            next_offset: self.log_offset + 1,
+        }
+    }
+}
+
+/// A record that was counted, by its sender's name for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Placed {
+pub struct Sent {
+    /// What a retry is answered with.
+    pub known: Known,
     /// Its seq.
     pub seq: u64,
-    /// The offset of the record that it came from.
+    /// The offset of the record within the conversation's partition.
     pub log_offset: u64,
+    /// When the log took the record, Unix ms.
+    pub at_ms: u64,
 }
 
 /// A message that its sender may have sent before.
@@ -98,9 +126,16 @@ pub struct Claim {
     /// Who.
     pub sender_user_id: u64,
     /// The sender's id of it.
-    pub client_msg_id: u64,
+    pub client_msg_id: proto::ClientMsgId,
     /// What the id will stand for where it is new.
     pub known: Known,
+}
+
+impl Claim {
+    /// The sender and the sender's id.
+    pub fn name(&self) -> SendKey {
+        (self.sender_user_id, self.client_msg_id)
+    }
 }
 
 /// What a claim comes to.
@@ -132,16 +167,13 @@ pub enum Opening {
     },
 }
 
-/// Rows that become visible, and survive, together (in a distributed store: the messages first, then
-/// what counts them).
+/// Rows that become visible, and survive, together (in a distributed store: those of one conversation).
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// Messages, each with its dedup entry and its place in the seq index.
+    /// Messages, each with its dedup entry; the last one of a conversation is its head.
     pub messages: Vec<StoredMessage>,
     /// Conversations, each with its members and its row in their lists.
     pub opened: Vec<Opened>,
-    /// The heads after the batch, by conversation.
-    pub heads: HashMap<u64, Head>,
     /// After the batch.
     pub position: Position,
 }
@@ -151,7 +183,6 @@ impl Batch {
     pub fn add(&mut self, next: Batch) {
         self.messages.extend(next.messages);
         self.opened.extend(next.opened);
-        self.heads.extend(next.heads);
         self.position = next.position;
     }
 }
@@ -174,11 +205,27 @@ pub struct Bound {
     pub bytes_max: usize,
 }
 
+/// Messages of one conversation that are asked for from above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Below {
+    /// Which conversation.
+    pub conversation_id: u64,
+    /// Only smaller seqs; 0 for the newest.
+    pub before_seq: u64,
+    /// Only greater ones.
+    pub above_seq: u64,
+    /// How many, and how much of them.
+    pub bound: Bound,
+}
+
 /// See the module.
 pub trait Store: Send + Sync + 'static {
-    /// How far it is; zeros where it is empty. Never less than at the last `persist`, perhaps more
+    /// How far it is; zeros where it is empty. Never less than at the last `reach`, perhaps more
     /// than what survived of the other rows.
     fn position(&self) -> Result<Position, StoreError>;
+
+    /// How far it is in partitions of the log, in order; zeros where it has nothing of one.
+    fn reached(&self, partitions: &[Partition]) -> Result<Vec<Reached>, StoreError>;
 
     /// A conversation's head; zeros where it has no message.
     fn head(&self, conversation_id: u64) -> Result<Head, StoreError>;
@@ -187,6 +234,11 @@ pub trait Store: Send + Sync + 'static {
     fn heads(&self, conversation_ids: &[u64]) -> Result<Vec<Head>, StoreError> {
         conversation_ids.iter().map(|&id| self.head(id)).collect()
     }
+
+    /// What a conversation's head was when the record at an offset was its next one, of many in order:
+    /// the greatest seq whose record lies below the offset. Exact where every message below it is
+    /// stored, whatever lies at and above it.
+    fn bases(&self, asked: &[(u64, Offset)]) -> Result<Vec<Head>, StoreError>;
 
     /// A conversation's members, ascending; `None` where there is no such conversation.
     fn members(&self, conversation_id: u64) -> Result<Option<Arc<[u64]>>, StoreError>;
@@ -201,16 +253,22 @@ pub trait Store: Send + Sync + 'static {
     fn is_member(&self, conversation_id: u64, user_id: u64) -> Result<bool, StoreError>;
 
     /// The message that a `client_msg_id` stands for. May be one whose time has run out.
-    fn known(&self, sender: u64, client_msg_id: u64) -> Result<Option<Known>, StoreError>;
+    fn known(&self, name: SendKey) -> Result<Option<Known>, StoreError>;
 
     /// Looks up what ids stand for, and takes those that are new where that is kept outside the log.
     /// Answers in order. Two claims of one id in a call are each other's business.
     fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
         let claim = |claim: &Claim| {
-            let known = self.known(claim.sender_user_id, claim.client_msg_id)?;
+            let known = self.known(claim.name())?;
             Ok(known.map_or(Claimed::New, Claimed::Durable))
         };
         claims.iter().map(claim).collect()
+    }
+
+    /// The records that were counted under names, in order: for a log that may have a message twice.
+    /// What an embedded log has is there once, and its store is never asked.
+    fn sent(&self, names: &[SendKey]) -> Result<Vec<Vec<Sent>>, StoreError> {
+        Ok(vec![Vec::new(); names.len()])
     }
 
     /// The conversation that was opened under a key. May be one whose time has run out.
@@ -222,30 +280,8 @@ pub trait Store: Send + Sync + 'static {
         Ok(Opening::New)
     }
 
-    /// Where a message is, if it is there. For records that a head counts already and that are read
-    /// again: a store whose recovery is [`Position`]'s never is asked.
-    fn placed(
-        &self,
-        _conversation_id: u64,
-        _message_id: u64,
-    ) -> Result<Option<Placed>, StoreError> {
-        Ok(None)
-    }
-
-    /// Where the message that a `client_msg_id` stands for is: [`placed`](Self::placed), by the
-    /// sender's name for it.
-    fn placed_by_sender(
-        &self,
-        _sender: u64,
-        _client_msg_id: u64,
-    ) -> Result<Option<Placed>, StoreError> {
-        Ok(None)
-    }
-
-    /// Partitions moved: whatever is kept in memory of conversations is stale.
-    fn forget(&self) {}
-
-    /// The head and the messages with a seq above `have_seq`, ascending; both of one moment.
+    /// The head and the messages with a seq above `have_seq`, ascending and without a gap; a message
+    /// that is being written ends both.
     fn since(
         &self,
         conversation_id: u64,
@@ -253,39 +289,43 @@ pub trait Store: Send + Sync + 'static {
         bound: Bound,
     ) -> Result<(Head, Slice), StoreError>;
 
-    /// The messages with an id below `before` (0: the newest), descending, through all buckets.
-    fn before(&self, conversation_id: u64, before: u64, bound: Bound) -> Result<Slice, StoreError>;
+    /// The messages with a seq below another one, descending.
+    fn before(&self, below: &Below) -> Result<Slice, StoreError>;
 
     /// The same of many conversations, in order, each within its own bound.
-    fn below(&self, asked: &[Below]) -> Result<Vec<Slice>, StoreError> {
-        let before = |it: &Below| self.before(it.conversation_id, it.message_id, it.bound);
-        asked.iter().map(before).collect()
+    fn before_many(&self, asked: &[Below]) -> Result<Vec<Slice>, StoreError> {
+        asked.iter().map(|below| self.before(below)).collect()
     }
-
-    /// Only the ids and seqs of these messages; fewer than asked for where there are no more. Of the
-    /// bound the number counts.
-    fn numbers_below(&self, asked: &[Below]) -> Result<Vec<Vec<Numbered>>, StoreError>;
 
     /// Devices have received. Monotone: of a conversation the greatest seq stays, and any writing of
     /// it lets it live for [`RECEIPT_TTL_MS`] from `now_ms`. Written again, it changes nothing.
     fn receive(&self, receipts: &[Receipt], now_ms: u64) -> Result<(), StoreError>;
 
-    /// What a device has received, as far as that is still kept, in no order.
-    fn receipts(
+    /// What a device has received of some conversations, as far as that is still kept, in no order.
+    /// [`Receipt::CURSOR`] is one of them.
+    fn received(
         &self,
-        user_id: u64,
-        device_id: u32,
+        device: (u64, u32),
+        conversation_ids: &[u64],
         now_ms: u64,
     ) -> Result<Vec<Received>, StoreError>;
 
-    /// The conversations of a user that have a message above the seq in `received` (0 for those that
-    /// are not named there), in no order. What was applied within the last moments, by another
-    /// process, may be missing.
-    fn unread(
+    /// Whether anything is kept that a device has received.
+    fn has_received(&self, device: (u64, u32), now_ms: u64) -> Result<bool, StoreError>;
+
+    /// Enters segments into the inboxes of their members. Written again, or grown, they take the place
+    /// of what was there.
+    fn mark(&self, segments: &[Segment]) -> Result<(), StoreError>;
+
+    /// The segments of a user's inbox from a slot on and below a place, the newest first, and whether
+    /// there are more. What was counted within the last moments may be missing.
+    fn segments(
         &self,
         user_id: u64,
-        received: &HashMap<u64, u64>,
-    ) -> Result<Vec<InboxRow>, StoreError>;
+        from: Slot,
+        below: Place,
+        rows_max: usize,
+    ) -> Result<(Vec<SegmentRow>, bool), StoreError>;
 
     /// The conversations of a user with an id above `after`, ascending, and whether there are more.
     fn conversations(
@@ -295,11 +335,16 @@ pub trait Store: Send + Sync + 'static {
         rows_max: usize,
     ) -> Result<(Vec<proto::ConversationHead>, bool), StoreError>;
 
-    /// Writes a batch. It is visible when this returns; durable after the next `persist`.
+    /// Writes a batch. It is visible when this returns; durable after the next `reach`.
     fn apply(&self, batch: &Batch) -> Result<(), StoreError>;
 
-    /// Makes durable whatever was applied before the call.
-    fn persist(&self) -> Result<(), StoreError>;
+    /// Makes durable whatever was applied and marked before the call, and then how far that is, and
+    /// the ids and stamps that this node has given.
+    fn reach(
+        &self,
+        reached: &[(Partition, Reached)],
+        given: &Position,
+    ) -> Result<(), StoreError>;
 
     /// Writing has paused: the store may write out what it holds in memory for the next writes. What
     /// was applied is durable already.

@@ -1,8 +1,4 @@
-//! What devices have received: receipts, and what an outbox is computed from.
-
-use std::collections::HashMap;
-
-use super::Bound;
+//! What devices have received.
 
 /// How long a receipt is kept after it was last written, and how old the messages of an outbox may be.
 pub const RECEIPT_TTL_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
@@ -25,6 +21,12 @@ pub struct Receipt {
     pub seq: u64,
 }
 
+impl Receipt {
+    /// Not a conversation: under this id a device keeps the [slot](super::Slot) of its inbox below which
+    /// it has everything.
+    pub const CURSOR: u64 = 0;
+}
+
 /// A receipt as it is kept, of a device that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
@@ -34,43 +36,4 @@ pub struct Received {
     pub seq: u64,
     /// Since it was last written.
     pub age_ms: u64,
-}
-
-/// A conversation of a user, with its newest message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InboxRow {
-    /// Which.
-    pub conversation_id: u64,
-    /// The seq of its last message, 0 for none.
-    pub last_seq: u64,
-    /// The greatest id of its messages, 0 for none.
-    pub last_message_id: u64,
-}
-
-impl InboxRow {
-    /// Whether there is a message above the seq that was received, 0 where none was.
-    pub fn is_above(&self, received: &HashMap<u64, u64>) -> bool {
-        let have_seq = received.get(&self.conversation_id).copied().unwrap_or(0);
-        self.last_seq > have_seq
-    }
-}
-
-/// Some messages of a conversation below an id, the newest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Below {
-    /// Which conversation.
-    pub conversation_id: u64,
-    /// Only smaller ids.
-    pub message_id: u64,
-    /// How many, and how much of them.
-    pub bound: Bound,
-}
-
-/// A message's two numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Numbered {
-    /// Its id.
-    pub message_id: u64,
-    /// Its place in the conversation.
-    pub seq: u64,
 }

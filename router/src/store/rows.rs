@@ -3,39 +3,28 @@
 
 use rookery_wire::proto::Deliver;
 
-use std::ops::RangeInclusive;
-
-use super::{Position, Receipt};
-use crate::admission::Known;
-use crate::bucket;
+use super::{Place, Position, Receipt, Slot, StoredMessage};
+use crate::admission::{Known, SendKey};
 use crate::record::{OpenKey, take, take_u64};
 use crate::sequencer::Head;
 
-/// Conversation, inverted bucket, inverted message id: a forward scan is newest first, through all
-/// buckets.
-pub(super) fn message_key(conversation_id: u64, message_id: u64) -> [u8; 20] {
-    let mut key = [0; 20];
-    key[..8].copy_from_slice(&conversation_id.to_be_bytes());
-    key[8..12].copy_from_slice(&(!bucket::of_message(message_id)).to_be_bytes());
-    key[12..].copy_from_slice(&(!message_id).to_be_bytes());
-    key
+/// The seq under which a conversation's head stands, before its messages.
+const HEAD_SEQ: u64 = 0;
+
+/// Conversation and seq: messages ascend, after their head.
+pub(super) fn message_key(conversation_id: u64, seq: u64) -> [u8; 16] {
+    pair_key(conversation_id, seq)
 }
 
-/// The keys of a conversation's messages below an id (0: all), the newest first.
-pub(super) fn below(conversation_id: u64, before: u64) -> RangeInclusive<Vec<u8>> {
-    let newest = match before {
-        0 => conversation_id.to_be_bytes().to_vec(),
-        id => message_key(conversation_id, id - 1).to_vec(),
-    };
-    let mut oldest = conversation_id.to_be_bytes().to_vec();
-    oldest.extend([u8::MAX; 12]);
-    newest..=oldest
+/// The key of a conversation's head.
+pub(super) fn head_key(conversation_id: u64) -> [u8; 16] {
+    pair_key(conversation_id, HEAD_SEQ)
 }
 
-/// The message id of a message key.
-pub(super) fn message_id_of(key: &[u8]) -> Option<u64> {
-    let (_, id) = key.split_last_chunk::<8>()?;
-    (key.len() == 20).then_some(!u64::from_be_bytes(*id))
+/// The seq of a message key.
+pub(super) fn seq_of(key: &[u8]) -> Option<u64> {
+    let (_, seq) = key.split_last_chunk::<8>()?;
+    (key.len() == 16).then_some(u64::from_be_bytes(*seq))
 }
 
 /// Two ids, sorting by the first.
@@ -65,35 +54,77 @@ pub(super) fn open_key(key: OpenKey) -> [u8; 17] {
     bytes
 }
 
-/// All of a message but the two ids that are its key.
-pub(super) fn message_value(message: &Deliver) -> Vec<u8> {
-    let mut value = Vec::with_capacity(36 + message.payload.len());
+/// The bytes of a message's row in front of its payload.
+const MESSAGE_BYTES: usize = 4 * 8 + 4 + 16;
+
+/// All of a message but what its key says.
+pub(super) fn message_value(message: &StoredMessage) -> Vec<u8> {
+    let deliver = &message.deliver;
+    let mut value = Vec::with_capacity(MESSAGE_BYTES + deliver.payload.len());
     for field in [
-        message.seq,
-        message.hlc,
-        message.sender_user_id,
-        message.client_msg_id,
+        message.log_offset,
+        deliver.message_id,
+        deliver.hlc,
+        deliver.sender_user_id,
     ] {
         value.extend_from_slice(&field.to_le_bytes());
     }
-    value.extend_from_slice(&message.sender_device_id.to_le_bytes());
-    value.extend_from_slice(&message.payload);
+    value.extend_from_slice(&deliver.sender_device_id.to_le_bytes());
+    value.extend_from_slice(&deliver.client_msg_id);
+    value.extend_from_slice(&deliver.payload);
     value
 }
 
 /// The message of a row.
-pub(super) fn message(conversation_id: u64, message_id: u64, mut value: &[u8]) -> Option<Deliver> {
-    let rest = &mut value;
+pub(super) fn message(key: &[u8], value: &[u8]) -> Option<Deliver> {
+    let (conversation_id, rest) = key.split_first_chunk()?;
+    let seq = u64::from_be_bytes(rest.try_into().ok()?);
+    let rest = &mut { value };
+    let _log_offset = take_u64(rest)?;
     Some(Deliver {
-        conversation_id,
-        message_id,
-        seq: take_u64(rest)?,
+        conversation_id: u64::from_be_bytes(*conversation_id),
+        seq,
+        message_id: take_u64(rest)?,
         hlc: take_u64(rest)?,
         sender_user_id: take_u64(rest)?,
-        client_msg_id: take_u64(rest)?,
         sender_device_id: u32::from_le_bytes(take(rest)?),
+        client_msg_id: take(rest)?,
         payload: rest.to_vec(),
     })
+}
+
+/// The offset of a message's record.
+pub(super) fn log_offset(value: &[u8]) -> Option<u64> {
+    leading_u64(value)
+}
+
+/// Sender and the sender's id.
+pub(super) fn name_key(name: SendKey) -> [u8; 24] {
+    let mut key = [0; 24];
+    key[..8].copy_from_slice(&name.0.to_be_bytes());
+    key[8..].copy_from_slice(&name.1);
+    key
+}
+
+/// User, inverted slot, inverted conversation, inverted first seq: a forward scan is newest first.
+pub(super) fn segment_key(user_id: u64, place: &Place) -> [u8; 28] {
+    let mut key = [0; 28];
+    key[..8].copy_from_slice(&user_id.to_be_bytes());
+    key[8..12].copy_from_slice(&(!place.slot.0).to_be_bytes());
+    key[12..20].copy_from_slice(&(!place.conversation_id).to_be_bytes());
+    key[20..].copy_from_slice(&(!place.from_seq).to_be_bytes());
+    key
+}
+
+/// The place of a segment key.
+pub(super) fn place(key: &[u8]) -> Option<Place> {
+    let rest = &mut key.get(8..)?;
+    let place = Place {
+        slot: Slot(!u32::from_be_bytes(take(rest)?)),
+        conversation_id: !u64::from_be_bytes(take(rest)?),
+        from_seq: !u64::from_be_bytes(take(rest)?),
+    };
+    rest.is_empty().then_some(place)
 }
 
 /// Little-endian u64s, one after the other.
@@ -176,45 +207,66 @@ pub(super) fn receipt(value: &[u8]) -> Option<(u64, u64)> {
     fields(value).map(|[seq, at_ms]| (seq, at_ms))
 }
 
-/// The first number of a row: in a dedup or open row the id, which says when it runs out; in a
-/// message the seq.
-pub(super) fn leading_id(value: &[u8]) -> Option<u64> {
+/// The first number of a row: in a dedup or open row the id, which says when it runs out.
+pub(super) fn leading_u64(value: &[u8]) -> Option<u64> {
     value.first_chunk().map(|id| u64::from_le_bytes(*id))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bucket::BUCKET_MS;
-    use crate::ids::{EPOCH_MS, Snowflake};
-
-    #[test]
-    fn newer_messages_sort_first_through_all_buckets() {
-        let mut ids = Snowflake::new(9, 0);
-        let keys: Vec<_> = (0..40)
-            .map(|i| message_key(5, ids.next_id(EPOCH_MS + i * (BUCKET_MS / 3))))
-            .collect();
-        assert!(keys.windows(2).all(|pair| pair[0] > pair[1]));
-        assert!(message_key(6, ids.next_id(0)) > keys[0]);
-    }
 
     #[test]
     fn a_message_comes_back_from_its_row_and_a_short_row_is_refused() {
-        let message_in = Deliver {
+        let deliver = Deliver {
             conversation_id: 1,
             seq: 2,
             message_id: 3,
             sender_user_id: 4,
             sender_device_id: 5,
-            client_msg_id: 6,
+            client_msg_id: [6; 16],
             hlc: 7,
             payload: b"x".to_vec(),
         };
-        let (key, value) = (message_key(1, 3), message_value(&message_in));
-        assert_eq!(message_id_of(&key), Some(3));
-        assert_eq!(message(1, 3, &value), Some(message_in));
-        assert_eq!(message(1, 3, &value[..35]), None);
+        let stored = StoredMessage {
+            deliver: deliver.clone(),
+            payload_hash: 8,
+            log_offset: 9,
+            at_ms: 10,
+        };
+        let (key, value) = (message_key(1, 2), message_value(&stored));
+        assert_eq!(value.len(), MESSAGE_BYTES + 1);
+        assert_eq!((seq_of(&key), log_offset(&value)), (Some(2), Some(9)));
+        assert_eq!(message(&key, &value), Some(deliver));
+        assert_eq!(message(&key, &value[..MESSAGE_BYTES - 1]), None);
+        assert_eq!(message(&key[..15], &value), None);
         assert_eq!(head(&value[..15]), None);
-        assert_eq!(message_id_of(&key[..19]), None);
+        assert!(head_key(1) < key && key < message_key(1, 3) && key < head_key(2));
+    }
+
+    #[test]
+    fn segments_sort_from_the_newest_place_down() {
+        let place = |slot, conversation_id, from_seq| Place {
+            slot: Slot(slot),
+            conversation_id,
+            from_seq,
+        };
+        let places = [
+            Place::NEWEST,
+            place(9, 8, 7),
+            place(9, 8, 6),
+            place(9, 7, 9),
+            place(8, u64::MAX, 1),
+            place(0, 0, 0),
+        ];
+        assert!(places.is_sorted_by(|a, b| a > b));
+        let keys = places.map(|it| segment_key(5, &it));
+        assert!(keys.is_sorted() && keys[5] < segment_key(6, &places[0]));
+        assert_eq!(keys.map(|key| place_of(&key)), places.map(Some));
+        assert_eq!(place_of(&keys[1][..27]), None);
+    }
+
+    fn place_of(key: &[u8]) -> Option<Place> {
+        super::place(key)
     }
 }

@@ -3,6 +3,8 @@
 //! The names are metric labels: lower case, never changed. The tables here are the ones that
 //! `docs/protocol.md` prints; a test compares them.
 
+use super::ClientMsgId;
+
 /// What a client does after a connection was closed with a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
@@ -78,6 +80,33 @@ close_codes! {
     OVERLOADED = 4500, "overloaded", Backoff, "The server sheds load.";
     STORAGE_FULL = 4501, "storage_full", Backoff, "Nothing can be made durable now.";
     BACKEND_UNAVAILABLE = 4502, "backend_unavailable", Backoff, "A service behind the server is away.";
+}
+
+/// Which request an Error is about: at most one of the two, the other is zeros.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// The `request_id`.
+    pub request_id: u64,
+    /// The `client_msg_id` of a Send.
+    pub client_msg_id: ClientMsgId,
+}
+
+impl From<u64> for About {
+    fn from(request_id: u64) -> Self {
+        Self {
+            request_id,
+            ..Self::default()
+        }
+    }
+}
+
+impl From<ClientMsgId> for About {
+    fn from(client_msg_id: ClientMsgId) -> Self {
+        Self {
+            client_msg_id,
+            ..Self::default()
+        }
+    }
 }
 
 /// The `code` of an Error message.
@@ -167,10 +196,17 @@ impl ErrorCode {
 
     /// An Error message with this code. A reason over its limit is cut at a character.
     /// `retry_after_ms` is 0 unless the code is [`retryable`](Self::retryable).
-    pub fn message(self, request_id: u64, retry_after_ms: u32, reason: &str) -> super::Error {
+    pub fn message(
+        self,
+        about: impl Into<About>,
+        retry_after_ms: u32,
+        reason: &str,
+    ) -> super::Error {
         let end = reason.floor_char_boundary(super::REASON_BYTES_MAX);
+        let about = about.into();
         super::Error {
-            request_id,
+            request_id: about.request_id,
+            client_msg_id: about.client_msg_id,
             code: self.code(),
             retry_after_ms: if self.retryable() { retry_after_ms } else { 0 },
             reason: reason.as_bytes()[..end].to_vec(),

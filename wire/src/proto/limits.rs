@@ -19,8 +19,8 @@ pub const REASON_BYTES_MAX: usize = 256;
 /// The version and kind bytes.
 pub const FRAME_HEADER_BYTES: usize = 2;
 
-/// Room for the fixed part of any archive; the largest (Deliver) has 60 bytes.
-const ROOT_BYTES_MAX: usize = 64;
+/// Room for the fixed part of any archive; the largest (Deliver) has 68 bytes.
+const ROOT_BYTES_MAX: usize = 80;
 
 /// Bounds that a frame is held to while it is parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

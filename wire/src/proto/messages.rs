@@ -6,6 +6,12 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
+/// What a client calls a message: a UUID (RFC 9562), in its byte order; for the server any 16 bytes.
+pub type ClientMsgId = [u8; 16];
+
+/// Where a page of an outbox begins.
+pub type OutboxCursor = [u8; 36];
+
 /// Declares the message structs, so that each has the same derives.
 macro_rules! messages {
     ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
@@ -49,8 +55,8 @@ messages! {
     }
     /// Client: a message to a conversation.
     Send {
-        /// Chosen by the client; the same again within 7 days is the same message.
-        client_msg_id: u64,
+        /// A UUID of the client's; the same again within 7 days is the same message.
+        client_msg_id: ClientMsgId,
         /// Where to.
         conversation_id: u64,
         /// Ciphertext, opaque to the server.
@@ -59,7 +65,7 @@ messages! {
     /// Server: the message is durable.
     SendAck {
         /// From the Send.
-        client_msg_id: u64,
+        client_msg_id: ClientMsgId,
         /// From the Send.
         conversation_id: u64,
         /// The message's id, the same for every retry.
@@ -80,7 +86,7 @@ messages! {
         /// From which device.
         sender_device_id: u32,
         /// The sender's own id of it.
-        client_msg_id: u64,
+        client_msg_id: ClientMsgId,
         /// Hybrid logical clock: 48 bits Unix ms, 16 bits counter.
         hlc: u64,
         /// Ciphertext.
@@ -114,8 +120,8 @@ messages! {
         request_id: u64,
         /// The conversation.
         conversation_id: u64,
-        /// Messages with a smaller message id than this; 0 for the newest.
-        before_message_id: u64,
+        /// Messages with a smaller seq than this; 0 for the newest.
+        before_seq: u64,
         /// The most messages wanted, 1 to `page_messages_max`.
         limit: u32,
     }
@@ -142,8 +148,8 @@ messages! {
     Outbox {
         /// The client's.
         request_id: u64,
-        /// Messages with a smaller message id than this; 0 for the newest.
-        before_message_id: u64,
+        /// The `next_cursor` of the page before; zeros for the first page.
+        cursor: OutboxCursor,
         /// The most messages wanted, 1 to `page_messages_max`.
         limit: u32,
     }
@@ -151,8 +157,10 @@ messages! {
     OutboxPage {
         /// From the Outbox.
         request_id: u64,
-        /// The newest first, by message id.
+        /// What came last first; of one conversation the newest first.
         messages: Vec<Deliver>,
+        /// Where the next page begins. Opaque.
+        next_cursor: OutboxCursor,
         /// 1 where the outbox has older ones, else 0.
         has_more: u8,
         /// 1 where the device may lack more than its outbox hands out. Final on the last page; an
@@ -228,8 +236,10 @@ messages! {
     }
     /// Server: a request failed. The connection goes on unless a close follows.
     Error {
-        /// The `request_id` or `client_msg_id` of what failed, 0 where there is none.
+        /// The `request_id` of what failed, 0 where it has none.
         request_id: u64,
+        /// The `client_msg_id` of a Send that failed, else zeros.
+        client_msg_id: ClientMsgId,
         /// One of `ErrorCode`.
         code: u16,
         /// Wait this long before the next try; 0: do not retry as it is.

@@ -15,7 +15,7 @@ mod kind;
 mod limits;
 mod messages;
 
-pub use codes::{Advice, CloseCode, ErrorCode};
+pub use codes::{About, Advice, CloseCode, ErrorCode};
 pub use frame::{Encoder, FrameError, Owner, encode, encode_into, owned};
 pub use kind::{ClientFrame, Kind, Message, ServerFrame};
 pub use limits::{

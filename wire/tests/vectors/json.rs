@@ -87,6 +87,15 @@ impl Field for Vec<u8> {
     }
 }
 
+impl<const N: usize> Field for [u8; N] {
+    fn to_json(&self) -> Value {
+        bytes_to_json(self)
+    }
+    fn from_json(value: &Value) -> Self {
+        bytes_from_json(value).try_into().unwrap()
+    }
+}
+
 macro_rules! list_fields {
     ($($type:ty)*) => {
         $(impl Field for Vec<$type> {
@@ -130,10 +139,10 @@ messages! {
     }
     Sync { request_id conversation_id have_seq limit }
     SyncEnd { request_id conversation_id last_seq head_seq }
-    History { request_id conversation_id before_message_id limit }
+    History { request_id conversation_id before_seq limit }
     HistoryPage { request_id conversation_id messages has_more }
     DeliverAck { conversation_id seq }
-    Outbox { request_id before_message_id limit }
+    Outbox { request_id cursor limit }
     OutboxPage { request_id messages has_more needs_full_sync }
     OpenDirect { request_id peer_user_id }
     CreateConversation { request_id member_user_ids }

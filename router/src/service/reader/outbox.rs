@@ -1,4 +1,5 @@
-//! The answer to Outbox: what the device has received, what there is, and the page between the two.
+//! The answer to Outbox: the segments of the user's inbox, what the device has received of them, and the
+//! page between the two. What it costs is in proportion to what came since the device was last here.
 
 use std::collections::HashMap;
 
@@ -7,17 +8,26 @@ use rookery_wire::proto;
 use super::{Failure, Reader};
 use crate::admission::page_limit;
 use crate::api::Caller;
-use crate::ids;
-use crate::outbox::{self, Asked, Item, Page};
+use crate::outbox::{Cursor, MESSAGES_MAX, merge};
 use crate::receipts::Device;
-use crate::store::{Below, Bound, RECEIPT_TTL_MS, StoreError};
+use crate::store::{Below, Bound, RECEIPT_TTL_MS, Receipt, SegmentRow, Slice, Slot, StoreError};
 
-/// A receipt that is older is written anew when its device asks for its outbox, so that those of quiet
-/// conversations live as long as the device comes back. Not each time: that would be a write for every
-/// conversation.
-const REFRESH_AFTER_MS: u64 = 24 * 60 * 60 * 1_000;
-/// Conversations whose messages are read at once: each within a page's bytes.
+/// Segments that are read at once, and that a page looks at: one of a device that has received them all
+/// ends early.
+const SEGMENTS: usize = 128;
+const SEGMENTS_MAX: usize = 1_024;
+/// Segments whose messages are read at once: each within a page's bytes.
 const ROUND: usize = 16;
+
+/// A page as it fills.
+struct Page {
+    cursor: Cursor,
+    messages: Vec<proto::Deliver>,
+    /// Messages and bytes that it may still take.
+    left: usize,
+    bytes_left: usize,
+    full: bool,
+}
 
 impl Reader {
     pub(super) fn outbox(
@@ -26,104 +36,181 @@ impl Reader {
         asked: &proto::Outbox,
     ) -> Result<Vec<Vec<u8>>, Failure> {
         let now_ms = self.config.clock.now_ms();
-        let received = self.received((caller.user_id, caller.device_id), now_ms)?;
-        let rows = self.store.unread(caller.user_id, &received)?;
-        let wanted = Asked {
-            before_message_id: asked.before_message_id,
-            limit: page_limit(asked.limit, self.config.page_messages_max),
-            oldest_id: ids::least_at(now_ms.saturating_sub(RECEIPT_TTL_MS)),
+        let device = (caller.user_id, caller.device_id);
+        // Before the store is asked: an entry that is written in between is there.
+        let acked: HashMap<u64, u64> = self.receipts.of(device).into_iter().collect();
+        let known_from = self.known_from(device, now_ms)?;
+        let is_known = match known_from {
+            Some(_) => true,
+            None => !acked.is_empty() || self.store.has_received(device, now_ms)?,
         };
-        let page = outbox::page(&rows, &received, wanted, |asked| {
-            self.store.numbers_below(asked)
-        })?;
-        let messages = self.messages(&page)?;
-        let has_more = page.has_more || messages.len() < page.items.len();
+        let oldest = Slot::of(now_ms.saturating_sub(RECEIPT_TTL_MS));
+        let from = known_from.map_or(oldest, |slot| slot.max(oldest));
+        let cursor = Cursor::read(&asked.cursor);
+        let limit = page_limit(asked.limit, self.config.page_messages_max);
+        let mut page = Page {
+            cursor,
+            messages: Vec::new(),
+            left: limit.min(MESSAGES_MAX.saturating_sub(cursor.handed) as usize),
+            bytes_left: self.config.page_bytes_max,
+            full: false,
+        };
+        let has_more = self.fill(&mut page, device, from, &acked, now_ms)?;
+        let handed_all = has_more && page.cursor.handed >= MESSAGES_MAX;
+        if !has_more && is_known {
+            // What lies below has all been received; a slot that is not over may still grow.
+            let below = page.cursor.oldest_unread.min(Slot::of(now_ms).previous());
+            self.receipts.advance(device, below);
+        }
+        page.messages
+            .sort_by_key(|message| std::cmp::Reverse(message.message_id));
         Ok(vec![proto::encode(&proto::OutboxPage {
             request_id: asked.request_id,
-            messages,
-            has_more: u8::from(has_more),
-            needs_full_sync: u8::from(page.needs_full_sync),
+            messages: page.messages,
+            next_cursor: page.cursor.bytes(),
+            has_more: u8::from(has_more && !handed_all),
+            needs_full_sync: u8::from(!is_known || handed_all),
         })])
     }
 
-    /// Up to where the device has each conversation: by the store, and by what it acked since.
-    fn received(&self, device: Device, now_ms: u64) -> Result<HashMap<u64, u64>, StoreError> {
-        // Before the store is asked: an entry that is written in between is there.
-        let buffered = self.receipts.of(device);
-        let stored = self.store.receipts(device.0, device.1, now_ms)?;
-        let aging: Vec<(u64, u64)> = stored
-            .iter()
-            .filter(|it| it.age_ms > REFRESH_AFTER_MS)
-            .map(|it| (it.conversation_id, it.seq))
-            .collect();
-        self.receipts.refresh(device, &aging);
-        let stored = stored.iter().map(|it| (it.conversation_id, it.seq));
+    /// The slot below which a device has everything, where that is known.
+    fn known_from(&self, device: Device, now_ms: u64) -> Result<Option<Slot>, StoreError> {
+        let found = self.store.received(device, &[Receipt::CURSOR], now_ms)?;
+        let slot = found.first().map(|kept| u32::try_from(kept.seq));
+        Ok(slot.and_then(Result::ok).map(Slot))
+    }
+
+    /// Takes what the page has room for; whether there is more.
+    fn fill(
+        &self,
+        page: &mut Page,
+        device: Device,
+        from: Slot,
+        acked: &HashMap<u64, u64>,
+        now_ms: u64,
+    ) -> Result<bool, StoreError> {
+        let mut looked_at = 0;
+        let mut segments: Vec<SegmentRow> = page.cursor.left().into_iter().collect();
+        loop {
+            let below = page.cursor.place;
+            let (stored, more) = self.store.segments(device.0, from, below, SEGMENTS)?;
+            let lowest = stored.last().map(|row| row.place).filter(|_| more);
+            // Only once the place is known down to which the stored ones reach: the rest is the next round's.
+            let slot = Slot::of(now_ms);
+            let mut waiting = self.inboxes.of_user(device.0, slot);
+            waiting.retain(|row| row.place < below && lowest.is_none_or(|least| row.place >= least));
+            segments.extend(merge(stored, waiting));
+            if segments.is_empty() {
+                return Ok(false);
+            }
+            looked_at += segments.len();
+            self.take(page, device, &std::mem::take(&mut segments), acked, now_ms)?;
+            if page.full {
+                return Ok(true);
+            }
+            if !more {
+                return Ok(false);
+            }
+            if looked_at >= SEGMENTS_MAX {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Takes what of these segments was not received, as far as there is room.
+    fn take(
+        &self,
+        page: &mut Page,
+        device: Device,
+        segments: &[SegmentRow],
+        acked: &HashMap<u64, u64>,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        let mut ids: Vec<u64> = segments.iter().map(|it| it.place.conversation_id).collect();
+        ids.sort_unstable();
+        ids.dedup();
         let mut received: HashMap<u64, u64> = HashMap::new();
-        for (conversation_id, seq) in stored.chain(buffered) {
-            let kept = received.entry(conversation_id).or_default();
-            *kept = seq.max(*kept);
+        for kept in self.store.received(device, &ids, now_ms)? {
+            received.insert(kept.conversation_id, kept.seq);
         }
-        Ok(received)
+        let have_seq = |id: u64| {
+            let stored = received.get(&id).copied().unwrap_or(0);
+            stored.max(acked.get(&id).copied().unwrap_or(0))
+        };
+        let mut rest = segments.iter().peekable();
+        while rest.peek().is_some() {
+            let round: Vec<(&SegmentRow, Below)> = rest
+                .by_ref()
+                .take(ROUND)
+                .map(|row| {
+                    let place = row.place;
+                    let above_seq = (place.from_seq.saturating_sub(1)).max(have_seq(place.conversation_id));
+                    let below = Below {
+                        conversation_id: place.conversation_id,
+                        before_seq: row.last_seq.saturating_add(1),
+                        above_seq,
+                        bound: Bound {
+                            // Of a page that is full one message more tells that there is more.
+                            messages_max: page.left.max(1),
+                            bytes_max: page.bytes_left,
+                        },
+                    };
+                    (row, below)
+                })
+                .collect();
+            self.take_round(page, &round)?;
+            if page.full {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
-    /// The page's messages, as many as its bytes allow, but one.
-    fn messages(&self, page: &Page) -> Result<Vec<proto::Deliver>, StoreError> {
-        let mut found: HashMap<Item, proto::Deliver> = HashMap::new();
-        let mut messages = Vec::new();
-        let mut bytes = 0;
-        for (at, item) in page.items.iter().enumerate() {
-            if !found.contains_key(item) {
-                let missing = page.items[at..].iter();
-                let missing: Vec<Item> = missing
-                    .filter(|it| !found.contains_key(it))
-                    .copied()
-                    .collect();
-                found.extend(self.read(&missing)?);
+    fn take_round(
+        &self,
+        page: &mut Page,
+        round: &[(&SegmentRow, Below)],
+    ) -> Result<(), StoreError> {
+        let unread: Vec<Below> = round
+            .iter()
+            .map(|(_, below)| *below)
+            .filter(is_unread)
+            .collect();
+        let mut slices = self.store.before_many(&unread)?.into_iter();
+        for (row, below) in round {
+            let cursor = &mut page.cursor;
+            let mut slice = Slice::default();
+            if is_unread(below) {
+                slice = slices.next().unwrap_or_default();
+                cursor.oldest_unread = cursor.oldest_unread.min(row.place.slot);
             }
-            let Some(message) = found.remove(item) else {
-                return Err(StoreError::Damaged {
-                    table: "messages",
-                    key: format!("{:016x}{:016x}", item.conversation_id, item.message_id),
-                });
-            };
-            bytes += message.payload.len();
-            if !messages.is_empty() && bytes > self.config.page_bytes_max {
-                break;
+            let has_more = slice.has_more;
+            for message in slice.messages {
+                let bytes = message.payload.len();
+                let fits = page.left > 0 && (page.messages.is_empty() || bytes <= page.bytes_left);
+                if !fits {
+                    page.full = true;
+                    return Ok(());
+                }
+                cursor.place = row.place;
+                cursor.before_seq = message.seq;
+                cursor.handed += 1;
+                page.left -= 1;
+                page.bytes_left = page.bytes_left.saturating_sub(bytes);
+                page.messages.push(message);
             }
-            messages.push(message);
+            if has_more {
+                page.full = true;
+                return Ok(());
+            }
+            cursor.place = row.place;
+            cursor.before_seq = 0;
         }
-        Ok(messages)
+        Ok(())
     }
+}
 
-    /// Reads the first of some items, and others of the first few conversations among them.
-    fn read(&self, items: &[Item]) -> Result<HashMap<Item, proto::Deliver>, StoreError> {
-        let mut asked: Vec<Below> = Vec::new();
-        for item in items {
-            let of_same = asked
-                .iter()
-                .position(|it| it.conversation_id == item.conversation_id);
-            match of_same {
-                Some(at) => asked[at].bound.messages_max += 1,
-                None if asked.len() == ROUND => {}
-                None => asked.push(Below {
-                    conversation_id: item.conversation_id,
-                    message_id: item.message_id + 1,
-                    bound: Bound {
-                        messages_max: 1,
-                        bytes_max: self.config.page_bytes_max,
-                    },
-                }),
-            }
-        }
-        let slices = self.store.below(&asked)?;
-        let messages = slices.into_iter().flat_map(|slice| slice.messages);
-        let by_item = messages.map(|message| {
-            let item = Item {
-                conversation_id: message.conversation_id,
-                message_id: message.message_id,
-            };
-            (item, message)
-        });
-        Ok(by_item.collect())
-    }
+/// Whether there is a seq between the two.
+fn is_unread(below: &Below) -> bool {
+    below.above_seq.saturating_add(1) < below.before_seq
 }
