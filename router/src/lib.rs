@@ -1,6 +1,6 @@
 //! The router: admission, ids, the log, the store, and fan-out.
 //!
-//! Decisions (`admission`, `bucket`, `hlc`, `ids`, `outbox`, `record`, `sequencer`) are pure: bytes and time
+//! Decisions (`admission`, `bucket`, `hlc`, `ids`, `outbox`, `placement`, `record`, `sequencer`) are pure: bytes and time
 //! come in as arguments. `service` gives them threads, queues and clocks. The log is the truth: a
 //! sender is acked once its record is durable there, and the store is derived from it.
 
@@ -13,6 +13,7 @@ pub mod hlc;
 pub mod ids;
 pub mod log;
 mod outbox;
+pub mod placement;
 pub mod postgres;
 pub mod problem;
 mod receipts;

@@ -21,7 +21,7 @@ use super::dispatch::Dispatch;
 use super::progress::Progress;
 use super::retry::{GiveUp, Retry};
 use super::storing::{RECORDS_MAX, Storing, Unstored};
-use crate::log::{Fed, Feed, Log, Partition, Record};
+use crate::log::{Fed, Feed, Log, Offset, Partition, Record};
 use crate::record::DecodeError;
 use crate::store::{Batch, Store};
 
@@ -88,7 +88,12 @@ impl Consumer {
                     }
                     self.count(&records)?;
                 }
-                Fed::Assigned(partitions) => self.assigned(&partitions)?,
+                Fed::Assigned { partitions, begin } => {
+                    self.assigned(&partitions)?;
+                    // All of it again; what was counted before is told by the store. Whoever hears
+                    // nothing of it has lost the partitions meanwhile.
+                    drop(begin.send(partitions.into_iter().map(|it| (it, Offset(0))).collect()));
+                }
                 Fed::Revoked { partitions, done } => {
                     // In vain where the store is away for long: then another one does it again.
                     let stored = self.storing.is_stored_within(REVOKED_PATIENCE)

@@ -27,6 +27,7 @@ use crate::admission::{Pending, Refusal};
 use crate::api::Caller;
 use crate::generations::Generations;
 use crate::log::{AppendError, Log, Ticket};
+use crate::placement::SharedPlacement;
 use crate::store::{Store, StoreError};
 
 /// Requests that are looked up together.
@@ -78,6 +79,7 @@ pub(crate) struct Intake {
     pub(crate) queued: Arc<QueuedBytes>,
     pub(crate) config: Config,
     pub(super) stamps: Stamps,
+    pub(crate) placement: Arc<SharedPlacement>,
     pub(crate) members: Generations<u64, Arc<[u64]>>,
     pub(crate) ticket: Ticket,
 }
@@ -174,8 +176,17 @@ impl Intake {
     /// Gives a record that is pending under the next ticket to the log.
     fn append(&mut self, conversation_id: u64, body: Vec<u8>) -> Decided {
         let (ticket, bytes) = (self.ticket, body.len());
+        let partition = match self.placement.of(conversation_id) {
+            Ok(partition) => partition,
+            // Another edge opened it under partitions that this one has not heard of: soon.
+            Err(error) => {
+                tracing::debug!(%error, "a message waits");
+                self.pending().retract(ticket);
+                return Err(Refusal::UNAVAILABLE);
+            }
+        };
         self.progress.issue(bytes);
-        match self.log.append(conversation_id, body, ticket) {
+        match self.log.append(partition, conversation_id, body, ticket) {
             Ok(()) => {
                 self.ticket += 1;
                 self.counters.appended.add(1);

@@ -23,7 +23,7 @@ use super::progress::Progress;
 use super::receipts::Receipts;
 use crate::admission::{Refusal, page_limit};
 use crate::api::Caller;
-use crate::log::Log;
+use crate::placement::SharedPlacement;
 use crate::store::{Bound, Store, StoreError};
 
 /// A request that only reads.
@@ -68,7 +68,7 @@ impl Read {
 /// One reader's thread.
 pub(crate) struct Reader {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) log: Arc<dyn Log>,
+    pub(crate) placement: Arc<SharedPlacement>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) counters: Arc<Counters>,
@@ -127,7 +127,7 @@ impl Reader {
 
     /// Waits until the store has what anybody was told of that the answer is about.
     fn caught_up(&self, read: &Read) -> Result<(), Failure> {
-        let partition = |id| self.log.partition_of(id);
+        let partition = |id| self.placement.of(id).ok();
         match self.patience {
             None => self.progress.wait_applied(),
             Some(patience) => {

@@ -33,6 +33,7 @@ use crate::admission::Pending;
 use crate::api::{Caller, Outlet};
 use crate::ids::NODE_MAX;
 use crate::log::{self, Acks, Feed, Log, LogError, Recovered, Replayed, Sink};
+use crate::placement::{Placement, SharedPlacement};
 use crate::store::fjall::FjallStore;
 use crate::store::{Position, Store, StoreError};
 
@@ -83,6 +84,7 @@ struct Parts {
     config: Config,
     store: Arc<dyn Store>,
     log: Arc<dyn Log>,
+    placement: Arc<SharedPlacement>,
     pending: Arc<Mutex<Pending>>,
     progress: Arc<Progress>,
     dispatch: Arc<Dispatch>,
@@ -121,7 +123,8 @@ pub(super) fn start(
     );
     store.note_time(config.clock.now_ms());
     let position = recovery::recover(log.as_ref(), &recovered, &store, &store_dir)?;
-    let parts = Parts::new(config, store, log, answering, None);
+    let placement = Arc::new(SharedPlacement::new(Placement::single()));
+    let parts = Parts::new(config, store, log, placement, answering, None);
     let applier = parts.applier(position, to_apply);
     let applying = Applying {
         run: Box::new(move || applier.run()),
@@ -142,6 +145,7 @@ pub(super) fn start_shared(
     config: Config,
     outlet: Arc<dyn Outlet>,
     store: Arc<dyn Store>,
+    placement: Arc<SharedPlacement>,
     open_log: impl FnOnce(Box<dyn Acks>, Box<dyn Feed>) -> Result<Arc<dyn Log>, LogError>,
 ) -> Result<RouterHandle, StartError> {
     check_limits(&config)?;
@@ -160,7 +164,14 @@ pub(super) fn start_shared(
     let position = store.position().map_err(service)?;
     let (feed, fed) = crossbeam::channel::bounded(FED_MAX);
     let log = open_log(Box::new(acker), Box::new(Feeder(feed))).map_err(recovery::log_error)?;
-    let parts = Parts::new(config, store, log, answering, Some(READ_PATIENCE));
+    let parts = Parts::new(
+        config,
+        store,
+        log,
+        placement,
+        answering,
+        Some(READ_PATIENCE),
+    );
     let interval = parts.config.persist_interval;
     let stamps = Stamps::new(parts.config.node_id, position);
     let closing = Arc::new(AtomicBool::new(false));
@@ -219,6 +230,7 @@ impl Parts {
         config: Config,
         store: Arc<dyn Store>,
         log: Arc<dyn Log>,
+        placement: Arc<SharedPlacement>,
         answering: Answering,
         patience: Option<Duration>,
     ) -> Self {
@@ -230,6 +242,7 @@ impl Parts {
             config,
             store,
             log,
+            placement,
             pending: answering.pending,
             progress: answering.progress,
             dispatch: answering.dispatch,
@@ -313,6 +326,7 @@ impl Parts {
             queued: Arc::clone(&self.queued),
             config: self.config.clone(),
             stamps,
+            placement: Arc::clone(&self.placement),
             members: members_cache(),
             ticket: 0,
         }
@@ -331,7 +345,7 @@ impl Parts {
     fn reader(&self, receipts: &Arc<Receipts>) -> Reader {
         Reader {
             store: Arc::clone(&self.store),
-            log: Arc::clone(&self.log),
+            placement: Arc::clone(&self.placement),
             progress: Arc::clone(&self.progress),
             dispatch: Arc::clone(&self.dispatch),
             counters: Arc::clone(&self.counters),
