@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rookery_router::log::kafka::{self, KafkaLog, Options};
 use rookery_router::log::{Acks, AppendError, Fed, Feed, Log, Offset, Partition, Ticket};
+use rookery_router::placement::partition_of;
 
 const LINGERS_MS: [u32; 5] = [0, 1, 2, 5, 10];
 /// Open loop, as senders come; then as fast as the queue takes.
@@ -22,6 +23,8 @@ const CONVERSATIONS: u64 = 10_000;
 type Latencies = Arc<Mutex<Vec<u32>>>;
 
 /// A ticket is the intended send time, in nanoseconds from the start.
+const PARTITIONS: u32 = 12;
+
 struct Measure {
     start: Instant,
     latencies: Latencies,
@@ -45,18 +48,26 @@ impl Acks for Measure {
     }
 }
 
-/// Consumes and forgets.
+/// Consumes from the beginning and forgets.
 struct Forget;
 
 impl Feed for Forget {
-    fn feed(&mut self, _fed: Fed) -> bool {
-        true
+    fn feed(&mut self, fed: Fed) -> bool {
+        match fed {
+            Fed::Assigned { partitions, begin } => {
+                let begins = partitions.into_iter().map(|it| (it, Offset(0))).collect();
+                begin.send(begins).is_ok()
+            }
+            _ => true,
+        }
     }
 }
 
 fn append(log: &KafkaLog, n: u64, at: Duration) -> Result<(), AppendError> {
     loop {
-        match log.append(n % CONVERSATIONS, vec![1; BODY_BYTES], at.as_nanos() as u64) {
+        let key = n % CONVERSATIONS;
+        let partition = Partition(partition_of(key, PARTITIONS));
+        match log.append(partition, key, vec![1; BODY_BYTES], at.as_nanos() as u64) {
             Err(AppendError::Full) => std::thread::sleep(Duration::from_micros(50)),
             other => return other,
         }
@@ -114,9 +125,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..Options::default()
     };
     let copies = options.brokers.len().min(3) as u32;
-    kafka::ensure(&options, 12, copies)?;
+    kafka::ensure(&options, PARTITIONS, copies)?;
     println!(
-        "{copies} copies, 12 partitions, {BODY_BYTES} B records, {SECONDS} s each; latency in µs"
+        "{copies} copies, {PARTITIONS} partitions, {BODY_BYTES} B records, {SECONDS} s each; latency in µs"
     );
     println!("linger ms |   rate |  records/s |    p50 |    p99 |  p99.9");
     for _ in 0..ROUNDS {

@@ -46,7 +46,12 @@ impl Sink for Measure {
 
 fn append(log: &CommitLog, at: Duration) -> Result<(), AppendError> {
     loop {
-        match log.append(7, vec![1; BODY_BYTES], at.as_nanos() as u64) {
+        match log.append(
+            Partition::ONLY,
+            7,
+            vec![1; BODY_BYTES],
+            at.as_nanos() as u64,
+        ) {
             Err(AppendError::Full) => std::thread::sleep(Duration::from_micros(50)),
             other => return other,
         }

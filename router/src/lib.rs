@@ -1,8 +1,8 @@
 //! The router: admission, ids, the log, the store, and fan-out.
 //!
-//! Decisions (`admission`, `hlc`, `ids`, `outbox`, `record`, `repetitions`, `sequencer`) are pure: bytes and
-//! time come in as arguments. `service` gives them threads, queues and clocks. The log is the truth: a
-//! sender is acked once its record is durable there, and the store is derived from it.
+//! Decisions (`admission`, `hlc`, `ids`, `outbox`, `placement`, `record`, `repetitions`, `sequencer`) are
+//! pure: bytes and time come in as arguments. `service` gives them threads, queues and clocks. The log is
+//! the truth: a sender is acked once its record is durable there, and the store is derived from it.
 
 pub mod admission;
 mod api;
@@ -12,6 +12,7 @@ pub mod hlc;
 pub mod ids;
 pub mod log;
 mod outbox;
+pub mod placement;
 pub mod postgres;
 pub mod problem;
 mod receipts;

@@ -10,14 +10,11 @@
 mod log_support;
 
 use std::sync::mpsc::{Sender, channel};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use log_support::PATIENCE;
 use log_support::group::*;
-use rdkafka::ClientConfig;
+use log_support::{PATIENCE, partition_of};
 use rdkafka::mocking::MockCluster;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rookery_router::log::kafka;
 use rookery_router::log::{AppendError, Fed, Feed, Log, Offset, Partition};
@@ -37,49 +34,40 @@ fn topics(cluster: &MockCluster<'_, impl rdkafka::ClientContext>) -> kafka::Opti
     options
 }
 
-/// A client of the test's own.
-fn own(cluster: &MockCluster<'_, impl rdkafka::ClientContext>) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", cluster.bootstrap_servers());
-    config
-}
-
-/// How long what must not happen is waited for: two looks at the offsets, and some.
-const LOOKS: Duration = Duration::from_secs(6);
-
 #[test]
-fn a_partition_whose_log_was_cut_off_stays_stuck_when_it_grows() {
+fn a_store_that_is_ahead_of_the_topic_ends_the_process_and_nothing_is_acked() {
     let cluster = MockCluster::new(3).unwrap();
     let options = topics(&cluster);
     let (log, applied, answers) = open(&options);
     let places = append(&log, &answers, 0..100);
     wait("all is applied", || applied.count() == 100);
+    log.close().unwrap();
     // As if the log had been five records longer.
     let cut = places[0].0;
     let end = places.iter().filter(|(of, _)| *of == cut).count() as u64;
-    log.set_watermark(cut, Offset(end + 5));
-    log.close().unwrap();
+    positions(&options).set(cut, Offset(end + 5));
 
     let (log, applied, answers) = open(&options);
-    let told = || {
-        let problems = log.health();
-        let place = format!("partition {cut} goes on at offset {}", end + 5);
-        problems
-            .iter()
-            .any(|problem| problem.fatal && problem.what.contains(&place))
-    };
-    wait("it is noticed", told);
-    let grown = append(&log, &answers, 0..100);
-    let others = grown.iter().filter(|(of, _)| *of != cut).count();
-    wait("the others go on", || applied.count() == others);
-    thread::sleep(LOOKS);
-    assert!(told(), "{:?}", log.health());
-    assert_eq!(applied.count(), others, "records were skipped");
+    wait("it ends", || log.ended().is_some());
+    let why = log.ended().unwrap();
+    let said = format!("partition {cut} goes on at offset {}", end + 5);
+    assert!(
+        why.contains(&said) && why.contains("Stop all edges"),
+        "{why}"
+    );
+    assert!(log.health().iter().any(|problem| problem.fatal));
+    for key in 0..20 {
+        if log.append(partition_of(key), key, vec![1], key).is_ok() {
+            answers.recv_timeout(PATIENCE).unwrap().unwrap_err();
+        }
+    }
     log.close().unwrap();
+    let of_cut = applied.places().into_iter().filter(|(of, _)| *of == cut);
+    assert_eq!(of_cut.count(), 0, "records were skipped");
 }
 
 #[test]
-fn a_partition_that_librdkafka_stopped_is_told_also_where_its_offset_is_there_again() {
+fn a_partition_that_librdkafka_stops_ends_the_process() {
     let cluster = MockCluster::new(1).unwrap();
     let options = topics(&cluster);
     let (log, applied, answers) = open(&options);
@@ -88,68 +76,44 @@ fn a_partition_that_librdkafka_stopped_is_told_also_where_its_offset_is_there_ag
     assert_eq!(log.health(), []);
     let gone = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE;
     cluster.request_errors(RDKafkaApiKey::Fetch, &[gone]);
-    wait("it is noticed", || !log.health().is_empty());
-    thread::sleep(LOOKS);
-    let problems = log.health();
-    assert!(
-        problems.len() == 1 && problems[0].what.contains("one of 0, 1, 2"),
-        "{problems:?}"
-    );
+    wait("it ends", || log.ended().is_some());
+    let why = log.ended().unwrap();
+    assert!(why.contains("lacks the offset"), "{why}");
     log.close().unwrap();
 }
 
 #[test]
-fn a_letter_that_cannot_be_kept_holds_up_its_partition_only() {
-    let cluster = MockCluster::new(3).unwrap();
-    // Who waits for a letter for so long holds up the others beyond this test's patience.
-    let options = kafka::Options {
-        delivery_timeout_ms: 300_000,
-        ..topics(&cluster)
+fn partitions_that_are_not_told_where_they_begin_hold_up_nobody() {
+    let cluster = MockCluster::new(1).unwrap();
+    let options = topics(&cluster);
+    let (tell, told) = channel();
+    let (answered, answers) = channel();
+    let acks = Box::new(Answered(answered));
+    let log = kafka::open(options, acks, Box::new(Told(tell))).unwrap();
+    append(&log, &answers, 0..50);
+    let Fed::Assigned { partitions, begin } = told.recv_timeout(PATIENCE).unwrap() else {
+        panic!("nothing was assigned");
     };
-    let (messages, letters) = (options.messages(), options.dead_letters());
-    for partition in 0..3 {
-        cluster
-            .partition_leader(&messages, partition, Some(1))
-            .unwrap();
-    }
-    cluster.partition_leader(&letters, 0, Some(2)).unwrap();
-    let coordinator = rdkafka::mocking::MockCoordinator::Group(options.group());
-    cluster.coordinator(coordinator, 1).unwrap();
-    let (log, applied, answers) = open(&options);
-    let before = append(&log, &answers, 0..100).len();
-    wait("all is applied", || applied.count() == before);
-    cluster.broker_down(2).unwrap();
-    let foreign: BaseProducer = own(&cluster).create().unwrap();
-    let record = BaseRecord::to(&messages)
-        .key("who?")
-        .payload("what?")
-        .partition(1);
-    foreign.send(record).map_err(|(error, _)| error).unwrap();
-    foreign.flush(PATIENCE).unwrap();
-
-    // One after the other, so that a thread that is held up for each shows.
-    let (mut elsewhere, mut behind) = (before, 0);
-    for key in 0..30 {
-        let (partition, _) = append(&log, &answers, key..key + 1)[0];
-        match partition {
-            Partition(1) => behind += 1,
-            _ => elsewhere += 1,
+    // Longer than a poll, and than librdkafka takes to read all that there is.
+    let quiet = told.recv_timeout(Duration::from_secs(2));
+    assert!(quiet.is_err(), "{quiet:?}");
+    // Acks go on.
+    let places = append(&log, &answers, 50..100);
+    let from = |id: Partition| Offset(u64::from(id.0));
+    let begins = partitions.iter().map(|id| (*id, from(*id))).collect();
+    begin.send(begins).unwrap();
+    let mut first = std::collections::BTreeMap::new();
+    while first.len() < partitions.len() {
+        if let Fed::Records(records) = told.recv_timeout(PATIENCE).unwrap() {
+            let it = &records[0];
+            first.entry(it.partition).or_insert(it.offset);
         }
-        wait("the others go on", || applied.count() >= elsewhere);
     }
-    wait("it is said", || !log.health().is_empty());
-    assert!(behind > 0);
-    assert_eq!(applied.count(), elsewhere, "something passed the letter");
-
-    cluster.broker_up(2).unwrap();
-    let all = elsewhere + behind;
-    wait("all is applied", || applied.count() >= all);
-    wait("that is over", || log.health().is_empty());
+    assert!(
+        places.iter().all(|(id, _)| first[id] == from(*id)),
+        "{first:?}"
+    );
     log.close().unwrap();
-    let mut places = applied.places();
-    places.sort_unstable();
-    places.dedup();
-    assert_eq!(places.len(), all, "something is missing");
 }
 
 #[test]
@@ -178,7 +142,7 @@ fn all_brokers_may_go_and_come_back() {
 
     (1..=3).for_each(|broker| cluster.broker_down(broker).unwrap());
     let begun = Instant::now();
-    log.append(1, vec![1], 1).unwrap();
+    log.append(partition_of(1), 1, vec![1], 1).unwrap();
     assert!(
         begun.elapsed() < Duration::from_millis(500),
         "an append blocked"
@@ -203,7 +167,7 @@ fn all_brokers_may_go_and_come_back() {
     loop {
         assert!(Instant::now() < patience, "appends fail for ever");
         tried += 1;
-        log.append(1, vec![2], tried).unwrap();
+        log.append(partition_of(1), 1, vec![2], tried).unwrap();
         if answers.recv_timeout(PATIENCE).unwrap().is_ok() {
             break;
         }
@@ -221,7 +185,7 @@ fn a_log_that_closes_while_brokers_are_away_answers_every_ticket() {
     let (log, _, answers) = open(&options);
     append(&log, &answers, 0..10);
     (1..=3).for_each(|broker| cluster.broker_down(broker).unwrap());
-    (0..500).for_each(|n| log.append(n, vec![1], n).unwrap());
+    (0..500).for_each(|n| log.append(partition_of(n), n, vec![1], n).unwrap());
     let begun = Instant::now();
     log.close().unwrap();
     assert!(
@@ -243,7 +207,7 @@ impl Feed for Told {
 }
 
 #[test]
-fn who_was_thought_dead_is_told_so_and_begins_again_where_the_group_is() {
+fn who_was_thought_dead_is_told_so_and_begins_again_where_it_is_told() {
     let cluster = MockCluster::new(1).unwrap();
     let options = topics(&cluster);
     let (tell, told) = channel();
@@ -270,7 +234,14 @@ fn who_was_thought_dead_is_told_so_and_begins_again_where_the_group_is() {
         places
     };
     let all: Vec<Partition> = (0..3).map(Partition).collect();
-    assert!(matches!(next(), Fed::Assigned(partitions) if partitions == all));
+    let assigned = |fed| match fed {
+        Fed::Assigned { partitions, begin } if partitions == all => {
+            let begins = partitions.into_iter().map(|it| (it, Offset(0))).collect();
+            begin.send(begins).unwrap();
+        }
+        other => panic!("{other:?}"),
+    };
+    assigned(next());
     let first = records(50);
 
     // The group says at the next heartbeat that it does not know this consumer.
@@ -279,7 +250,7 @@ fn who_was_thought_dead_is_told_so_and_begins_again_where_the_group_is() {
     assert!(matches!(next(), Fed::Lost(partitions) if partitions == all));
     // Too late: another process may have gone on from there.
     log.set_watermark(Partition(0), Offset(5));
-    assert!(matches!(next(), Fed::Assigned(partitions) if partitions == all));
+    assigned(next());
     assert_eq!(records(50), first);
     log.close().unwrap();
 }

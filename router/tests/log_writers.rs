@@ -62,7 +62,10 @@ fn appended_is_read_back_after_reopening(writer: WriterKind) {
         read += check_replay(&log, 0, life[1]);
         read += check_replay(&log, life[1] / 2, life[1]);
         log.close().unwrap();
-        assert_eq!(log.append(0, Vec::new(), 9), Err(AppendError::Closed));
+        assert_eq!(
+            log.append(Partition::ONLY, 0, Vec::new(), 9),
+            Err(AppendError::Closed)
+        );
     }
     println!("{read} records read back");
 }
@@ -119,7 +122,7 @@ fn the_disk_bound_refuses_and_recovers(writer: WriterKind) {
     let (log, _, outcomes) = open(dir.path(), &options);
     let mut durable = 0;
     let mut n = 0;
-    while log.append(key(n), body(n), n).is_ok() {
+    while log.append(Partition::ONLY, key(n), body(n), n).is_ok() {
         match outcomes.recv_timeout(PATIENCE).unwrap() {
             Outcome::Durable(record, _) => {
                 check_record(&record, n);
@@ -133,13 +136,13 @@ fn the_disk_bound_refuses_and_recovers(writer: WriterKind) {
         }
     }
     assert_eq!(
-        log.append(key(n), body(n), n),
+        log.append(Partition::ONLY, key(n), body(n), n),
         Err(AppendError::StorageFull)
     );
     check_replay(&log, 0, durable);
     log.set_watermark(Partition::ONLY, Offset(durable));
     let patience = Instant::now() + PATIENCE;
-    while let Err(error) = log.append(key(n), body(n), n) {
+    while let Err(error) = log.append(Partition::ONLY, key(n), body(n), n) {
         assert_eq!(error, AppendError::StorageFull);
         assert!(Instant::now() < patience, "never taken again");
         thread::sleep(Duration::from_millis(1));
@@ -164,7 +167,8 @@ fn a_large_record_fills_a_batch(writer: WriterKind) {
     let (log, _, outcomes) = open(dir.path(), &small(writer));
     let bodies: Vec<Vec<u8>> = (0..40).map(|n| vec![n as u8; (8 << 10) - n % 3]).collect();
     for (n, body) in bodies.iter().enumerate() {
-        log.append(1, body.clone(), n as u64).unwrap();
+        log.append(Partition::ONLY, 1, body.clone(), n as u64)
+            .unwrap();
         assert!(matches!(
             outcomes.recv_timeout(PATIENCE).unwrap(),
             Outcome::Durable(..)

@@ -241,9 +241,13 @@ fn a_store_that_is_away_keeps_acks_waiting_and_drops_what_has_no_room() {
     config.close_grace = Duration::from_secs(5);
     let store = GroupStore::new(&services, 1);
     let mut log = None;
-    let router = start_shared(config, mailbox.clone(), store, |acks, feed| {
-        Ok(log.insert(GroupLog::open(&brokers, acks, feed)).clone())
-    })
+    let router = start_shared(
+        config,
+        mailbox.clone(),
+        store,
+        Brokers::placement(),
+        |acks, feed| Ok(log.insert(GroupLog::open(&brokers, acks, feed)).clone()),
+    )
     .unwrap();
     let partitions: Vec<Partition> = (0..PARTITIONS).map(Partition).collect();
     log.unwrap().assign(&partitions);

@@ -53,9 +53,13 @@ impl Edge {
         let mailbox = Mailbox::new();
         let store: Arc<dyn Store> = GroupStore::new(services, node_id);
         let mut log = None;
-        let router = start_shared(config, mailbox.clone(), store, |acks, feed| {
-            Ok(log.insert(GroupLog::open(brokers, acks, feed)).clone())
-        })
+        let router = start_shared(
+            config,
+            mailbox.clone(),
+            store,
+            Brokers::placement(),
+            |acks, feed| Ok(log.insert(GroupLog::open(brokers, acks, feed)).clone()),
+        )
         .unwrap();
         Edge {
             router,

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rookery_router::log::{Log, LogError, kafka};
+use rookery_router::log::kafka::{self, KafkaLog};
+use rookery_router::log::{Log, LogError};
+use rookery_router::placement::{Placement, SharedPlacement};
 use rookery_router::postgres::Postgres;
 use rookery_router::redis::{self, Instance, Node, USER_TTL};
 use rookery_router::store::cluster::{ClusterStore, Options};
@@ -26,6 +28,7 @@ const SEEK_PAUSE: Duration = Duration::from_secs(2);
 /// What the distributed form has beside the router.
 pub(super) struct Cluster {
     store: Arc<ClusterStore>,
+    log: Arc<KafkaLog>,
     lease: Lease,
     node_id: u16,
 }
@@ -52,7 +55,9 @@ impl Cluster {
             tracing::warn!(%error, "Redis is not there at the first start");
         }
         let (node_id, data_dir) = (config.node_id, config.data_dir.clone());
-        let mut lease = None;
+        let partitions = kafka::partitions(&services.kafka)?;
+        let placement = Arc::new(SharedPlacement::new(Placement::new(vec![partitions])?));
+        let (mut lease, mut log) = (None, None);
         let open_log = |acks, feed| {
             // The data directory is this process's from here on, and nothing has an id yet.
             lease = Some(Lease::take(
@@ -61,13 +66,16 @@ impl Cluster {
                 &data_dir,
                 store.runtime(),
             )?);
-            Ok(Arc::new(kafka::open(services.kafka.clone(), acks, feed)?) as Arc<dyn Log>)
+            let opened = Arc::new(kafka::open(services.kafka.clone(), acks, feed)?);
+            Ok(Arc::clone(log.insert(opened)) as Arc<dyn Log>)
         };
         let shared: Arc<dyn Store> = Arc::clone(&store) as _;
-        let router = rookery_router::start_shared(config, outlet, shared, open_log)?;
+        let router = rookery_router::start_shared(config, outlet, shared, placement, open_log)?;
         let lease = lease.context("the log was not opened")?;
+        let log = log.context("the log was not opened")?;
         let cluster = Self {
             store,
+            log,
             lease,
             node_id,
         };
@@ -90,9 +98,12 @@ impl Cluster {
         Directory::start(drivers).context("cannot start the directory's thread")
     }
 
-    /// Looks after the node id. An error: another living process has it, and two that give ids under one
-    /// would give the same ones.
+    /// Looks after the node id and the log. An error: another living process has the id, and two that give
+    /// ids under one would give the same ones; or the log is not the one that the store was made from.
     pub(super) fn look(&mut self) -> anyhow::Result<()> {
+        if let Some(why) = self.log.ended() {
+            anyhow::bail!("{why}");
+        }
         self.lease.look(self.store.runtime())
     }
 

@@ -1,7 +1,7 @@
 //! The face of a log, embedded or distributed. Not here: how either keeps its promise.
 //!
 //! The promise: a record of which the log said that it is durable is on stable storage, it lies in the
-//! partition that its key chooses, offsets of a partition only grow, and the consumer is given the same
+//! partition that it was appended to, offsets of a partition only grow, and the consumer is given the same
 //! records in the same order after any crash. A record whose append failed, or that was in flight when
 //! the process died, may still be read back, whole: the consumer removes duplicates, the log does not.
 //!
@@ -56,7 +56,9 @@ pub struct Record {
     pub partition: Partition,
     /// Its place in the partition.
     pub offset: Offset,
-    /// The key that chose the partition: the conversation's id.
+    /// When the log took it, Unix ms, by its own clock; 0 from an embedded log, which has none.
+    pub at_ms: u64,
+    /// The conversation's id.
     pub key: u64,
     /// Opaque bytes.
     pub body: Vec<u8>,
@@ -92,9 +94,15 @@ pub trait Acks: Send {
 /// What the consumer of a distributed log is given, in order, from one thread.
 #[derive(Debug)]
 pub enum Fed {
-    /// This process consumes the partitions from now on, from what was last committed. Whatever was
-    /// known of their conversations may be stale.
-    Assigned(Vec<Partition>),
+    /// This process consumes the partitions from now on. Whatever was known of their conversations may
+    /// be stale.
+    Assigned {
+        /// Which.
+        partitions: Vec<Partition>,
+        /// To be told where each begins, once; none of their records comes before. Takes as long as it
+        /// takes: the log goes on with its other partitions meanwhile.
+        begin: crossbeam::channel::Sender<Vec<(Partition, Offset)>>,
+    },
     /// Records of one partition, in order, offsets ascending (with holes where the log has records of
     /// its own).
     Records(Vec<Record>),
@@ -122,15 +130,15 @@ pub type Replay = Box<dyn Iterator<Item = Result<Record, LogError>> + Send>;
 
 /// A log.
 pub trait Log: Send + Sync {
-    /// Queues a record. Never blocks; `Ok` means that the sink will hear of the ticket, an error
-    /// that it will not.
-    fn append(&self, key: u64, body: Vec<u8>, ticket: Ticket) -> Result<(), AppendError>;
-
-    /// Where the records of a key lie; none where only their acks tell.
-    fn partition_of(&self, key: u64) -> Option<Partition> {
-        let _ = key;
-        None
-    }
+    /// Queues a record for a partition ([`Placement`](crate::placement::Placement) tells which). Never
+    /// blocks; `Ok` means that the sink will hear of the ticket, an error that it will not.
+    fn append(
+        &self,
+        partition: Partition,
+        key: u64,
+        body: Vec<u8>,
+        ticket: Ticket,
+    ) -> Result<(), AppendError>;
 
     /// Everything of the partition below `offset` is durable in the store and need not be read again.
     /// Only grows; takes effect in the background, and may be lost with the process.

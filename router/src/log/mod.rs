@@ -221,7 +221,13 @@ fn start(
 }
 
 impl Log for CommitLog {
-    fn append(&self, key: u64, body: Vec<u8>, ticket: Ticket) -> Result<(), AppendError> {
+    fn append(
+        &self,
+        _only: Partition,
+        key: u64,
+        body: Vec<u8>,
+        ticket: Ticket,
+    ) -> Result<(), AppendError> {
         if body.len() > self.record_bytes_max {
             let bytes_max = self.record_bytes_max;
             return Err(AppendError::TooLarge {

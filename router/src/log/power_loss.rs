@@ -345,7 +345,7 @@ fn append_and_wait(
     outcomes: &Outcomes,
     ticket: Ticket,
 ) -> Result<Offset, AppendError> {
-    log.append(ticket, vec![7; 4000], ticket)?;
+    log.append(Partition::ONLY, ticket, vec![7; 4000], ticket)?;
     let (answered, outcome) = outcomes.recv_timeout(Duration::from_secs(60)).unwrap();
     assert_eq!(answered, ticket);
     outcome.map(|record| record.offset)
@@ -367,7 +367,7 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
     });
     assert_eq!(refused, Some(AppendError::StorageFull));
     assert_eq!(
-        log.append(1, vec![1], 1),
+        log.append(Partition::ONLY, 1, vec![1], 1),
         Err(AppendError::StorageFull),
         "refused at the door"
     );

@@ -74,6 +74,7 @@ impl Reader {
             .map(|(offset, (key, body))| Record {
                 partition: Partition::ONLY,
                 offset,
+                at_ms: 0,
                 key,
                 body: body.to_vec(),
             })

@@ -244,6 +244,7 @@ impl Service {
             let record = Record {
                 partition: Partition::ONLY,
                 offset,
+                at_ms: 0,
                 key: entry.key,
                 body: entry.body,
             };

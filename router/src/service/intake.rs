@@ -27,6 +27,7 @@ use crate::admission::{Pending, Refusal};
 use crate::api::Caller;
 use crate::generations::Generations;
 use crate::log::{AppendError, Log, Ticket};
+use crate::placement::SharedPlacement;
 use crate::store::{Store, StoreError};
 
 /// Requests that are looked up together.
@@ -45,12 +46,12 @@ pub(crate) enum Write {
 }
 
 impl Write {
-    /// The id that an Error carries.
-    fn request_id(&self) -> u64 {
+    /// What an Error is about.
+    fn about(&self) -> proto::About {
         match self {
-            Write::Send(send) => send.client_msg_id,
-            Write::OpenDirect(open) => open.request_id,
-            Write::CreateConversation(create) => create.request_id,
+            Write::Send(send) => send.client_msg_id.into(),
+            Write::OpenDirect(open) => open.request_id.into(),
+            Write::CreateConversation(create) => create.request_id.into(),
         }
     }
 
@@ -78,6 +79,7 @@ pub(crate) struct Intake {
     pub(crate) queued: Arc<QueuedBytes>,
     pub(crate) config: Config,
     pub(super) stamps: Stamps,
+    pub(crate) placement: Arc<SharedPlacement>,
     pub(crate) members: Generations<u64, Arc<[u64]>>,
     pub(crate) ticket: Ticket,
 }
@@ -147,7 +149,7 @@ impl Intake {
         let mut claimed = self.claim(&batch, now_ms).into_iter();
         for (caller, write) in batch {
             self.queued.leave(write.bytes());
-            let request_id = write.request_id();
+            let about = write.about();
             let room = self.config.in_flight_max as u64;
             self.progress
                 .wait_for_room(room, self.config.in_flight_bytes_max);
@@ -165,7 +167,7 @@ impl Intake {
                 Err(refusal) => {
                     self.counters.refused.add(1);
                     self.dispatch
-                        .answer(caller, vec![refusal.frame(request_id)]);
+                        .answer(caller, vec![refusal.frame(about)]);
                 }
             }
         }
@@ -174,8 +176,17 @@ impl Intake {
     /// Gives a record that is pending under the next ticket to the log.
     fn append(&mut self, conversation_id: u64, body: Vec<u8>) -> Decided {
         let (ticket, bytes) = (self.ticket, body.len());
+        let partition = match self.placement.of(conversation_id) {
+            Ok(partition) => partition,
+            // Another edge opened it under partitions that this one has not heard of: soon.
+            Err(error) => {
+                tracing::debug!(%error, "a message waits");
+                self.pending().retract(ticket);
+                return Err(Refusal::UNAVAILABLE);
+            }
+        };
         self.progress.issue(bytes);
-        match self.log.append(conversation_id, body, ticket) {
+        match self.log.append(partition, conversation_id, body, ticket) {
             Ok(()) => {
                 self.ticket += 1;
                 self.counters.appended.add(1);

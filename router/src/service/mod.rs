@@ -18,6 +18,7 @@ mod consumer;
 pub mod counters;
 mod dispatch;
 pub mod error;
+mod inbox;
 mod intake;
 mod progress;
 mod queued;
@@ -40,6 +41,7 @@ use rookery_wire::proto;
 
 use crate::api::{Caller, Outlet, Request};
 use crate::log::{Acks, Feed, Log, LogError, Sink};
+use crate::placement::SharedPlacement;
 use crate::store::Store;
 use channel::Sender;
 use config::Config;
@@ -121,15 +123,17 @@ pub fn start_on(
 }
 
 /// The router over a log and a store that other processes share, each behind its trait. `open_log` is
-/// given where acks go, and where the records go that this process is to consume. The data directory
+/// given where acks go, and where the records go that this process is to consume. `placement` may learn of
+/// epochs meanwhile. The data directory
 /// holds a lock only.
 pub fn start_shared(
     config: Config,
     outlet: Arc<dyn Outlet>,
     store: Arc<dyn Store>,
+    placement: Arc<SharedPlacement>,
     open_log: impl FnOnce(Box<dyn Acks>, Box<dyn Feed>) -> Result<Arc<dyn Log>, LogError>,
 ) -> Result<RouterHandle, StartError> {
-    startup::start_shared(config, outlet, store, open_log)
+    startup::start_shared(config, outlet, store, placement, open_log)
 }
 
 impl RouterHandle {

@@ -19,12 +19,13 @@ use rookery_wire::proto;
 use super::config::Config;
 use super::counters::Counters;
 use super::dispatch::Dispatch;
+use super::inbox::Inboxes;
 use super::progress::Progress;
 use super::receipts::Receipts;
 use crate::admission::{Refusal, page_limit};
 use crate::api::Caller;
-use crate::log::Log;
-use crate::store::{Bound, Store, StoreError};
+use crate::placement::SharedPlacement;
+use crate::store::{Below, Bound, Store, StoreError};
 
 /// A request that only reads.
 #[derive(Debug)]
@@ -68,7 +69,8 @@ impl Read {
 /// One reader's thread.
 pub(crate) struct Reader {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) log: Arc<dyn Log>,
+    pub(super) inboxes: Arc<Inboxes>,
+    pub(crate) placement: Arc<SharedPlacement>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) counters: Arc<Counters>,
@@ -127,7 +129,7 @@ impl Reader {
 
     /// Waits until the store has what anybody was told of that the answer is about.
     fn caught_up(&self, read: &Read) -> Result<(), Failure> {
-        let partition = |id| self.log.partition_of(id);
+        let partition = |id| self.placement.of(id).ok();
         match self.patience {
             None => self.progress.wait_applied(),
             Some(patience) => {
@@ -174,11 +176,12 @@ impl Reader {
 
     fn history(&self, caller: Caller, history: &proto::History) -> Result<Vec<Vec<u8>>, Failure> {
         self.check_member(caller, history.conversation_id)?;
-        let slice = self.store.before(
-            history.conversation_id,
-            history.before_message_id,
-            self.bound(history.limit),
-        )?;
+        let slice = self.store.before(&Below {
+            conversation_id: history.conversation_id,
+            before_seq: history.before_seq,
+            above_seq: 0,
+            bound: self.bound(history.limit),
+        })?;
         Ok(vec![proto::encode(&proto::HistoryPage {
             request_id: history.request_id,
             conversation_id: history.conversation_id,

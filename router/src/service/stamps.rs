@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::hlc::Hlc;
-use crate::ids::Snowflake;
+use crate::ids::{ConversationIds, Snowflake};
 use crate::store::Position;
 
 /// The greatest that were given; zeros before the first.
@@ -41,6 +41,7 @@ pub(super) struct Stamp {
 #[derive(Debug)]
 pub(super) struct Stamps {
     ids: Snowflake,
+    conversations: ConversationIds,
     hlc: Hlc,
     given: Arc<Given>,
 }
@@ -50,6 +51,7 @@ impl Stamps {
     pub(super) fn new(node_id: u16, stored: Position) -> Stamps {
         Stamps {
             ids: Snowflake::new(node_id, stored.last_id),
+            conversations: ConversationIds::new(node_id, stored.last_id),
             hlc: Hlc::new(stored.last_hlc),
             given: Arc::default(),
         }
@@ -60,13 +62,24 @@ impl Stamps {
         Arc::clone(&self.given)
     }
 
-    /// The next ones.
+    /// The next ones of a message.
     pub(super) fn next(&mut self, now_ms: u64) -> Stamp {
+        let id = self.ids.next_id(now_ms);
+        self.give(id, now_ms)
+    }
+
+    /// The next ones of a conversation, opened under an epoch.
+    pub(super) fn open(&mut self, now_ms: u64, epoch: u8) -> Stamp {
+        let id = self.conversations.next_id(now_ms, epoch);
+        self.give(id, now_ms)
+    }
+
+    fn give(&mut self, id: u64, now_ms: u64) -> Stamp {
         let stamp = Stamp {
-            id: self.ids.next_id(now_ms),
+            id,
             hlc: self.hlc.tick(now_ms),
         };
-        self.given.id.store(stamp.id, Ordering::Relaxed);
+        self.given.id.fetch_max(stamp.id, Ordering::Relaxed);
         self.given.hlc.store(stamp.hlc, Ordering::Relaxed);
         stamp
     }

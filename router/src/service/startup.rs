@@ -1,6 +1,6 @@
 //! From a directory to a router that serves: lock, log, store, replay, threads.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -18,6 +18,7 @@ use super::consumer::{Consumer, FED_MAX, Feeder};
 use super::counters::Counters;
 use super::dispatch::Dispatch;
 use super::error::StartError;
+use super::inbox::Inboxes;
 use super::intake::{Intake, Write, members_cache};
 use super::progress::Progress;
 use super::queued::QueuedBytes;
@@ -33,6 +34,7 @@ use crate::admission::Pending;
 use crate::api::{Caller, Outlet};
 use crate::ids::NODE_MAX;
 use crate::log::{self, Acks, Feed, Log, LogError, Recovered, Replayed, Sink};
+use crate::placement::{Placement, SharedPlacement};
 use crate::store::fjall::FjallStore;
 use crate::store::{Position, Store, StoreError};
 
@@ -83,10 +85,12 @@ struct Parts {
     config: Config,
     store: Arc<dyn Store>,
     log: Arc<dyn Log>,
+    placement: Arc<SharedPlacement>,
     pending: Arc<Mutex<Pending>>,
     progress: Arc<Progress>,
     dispatch: Arc<Dispatch>,
     counters: Arc<Counters>,
+    inboxes: Arc<Inboxes>,
     store_failed: Arc<AtomicBool>,
     space_low: Arc<AtomicBool>,
     queued: Arc<QueuedBytes>,
@@ -120,8 +124,10 @@ pub(super) fn start(
             .map_err(|error| recovery::store_error(&store_dir, &error))?,
     );
     store.note_time(config.clock.now_ms());
-    let position = recovery::recover(log.as_ref(), &recovered, &store, &store_dir)?;
-    let parts = Parts::new(config, store, log, answering, None);
+    let now_ms = config.clock.now_ms();
+    let position = recovery::recover(log.as_ref(), &recovered, &store, &store_dir, now_ms)?;
+    let placement = Arc::new(SharedPlacement::new(Placement::single()));
+    let parts = Parts::new(config, store, log, placement, answering, None);
     let applier = parts.applier(position, to_apply);
     let applying = Applying {
         run: Box::new(move || applier.run()),
@@ -142,6 +148,7 @@ pub(super) fn start_shared(
     config: Config,
     outlet: Arc<dyn Outlet>,
     store: Arc<dyn Store>,
+    placement: Arc<SharedPlacement>,
     open_log: impl FnOnce(Box<dyn Acks>, Box<dyn Feed>) -> Result<Arc<dyn Log>, LogError>,
 ) -> Result<RouterHandle, StartError> {
     check_limits(&config)?;
@@ -160,7 +167,14 @@ pub(super) fn start_shared(
     let position = store.position().map_err(service)?;
     let (feed, fed) = crossbeam::channel::bounded(FED_MAX);
     let log = open_log(Box::new(acker), Box::new(Feeder(feed))).map_err(recovery::log_error)?;
-    let parts = Parts::new(config, store, log, answering, Some(READ_PATIENCE));
+    let parts = Parts::new(
+        config,
+        store,
+        log,
+        placement,
+        answering,
+        Some(READ_PATIENCE),
+    );
     let interval = parts.config.persist_interval;
     let stamps = Stamps::new(parts.config.node_id, position);
     let closing = Arc::new(AtomicBool::new(false));
@@ -169,6 +183,7 @@ pub(super) fn start_shared(
         Arc::clone(&parts.log),
         Arc::clone(&parts.config.clock),
         stamps.given(),
+        Arc::clone(&parts.inboxes),
     ));
     let storing = Arc::new(Storing::default());
     let retry = Retry {
@@ -184,11 +199,18 @@ pub(super) fn start_shared(
         retry: retry.clone(),
     };
     let consumer = Consumer {
-        applier: Applier::shared(Arc::clone(&parts.store), position),
+        applier: Applier::shared(
+            Arc::clone(&parts.store),
+            Arc::clone(&parts.inboxes),
+            position,
+        ),
         store: Arc::clone(&parts.store),
         log: Arc::clone(&parts.log),
         storing,
         commits: Arc::clone(&commits),
+        inboxes: Arc::clone(&parts.inboxes),
+        clock: Arc::clone(&parts.config.clock),
+        held: HashSet::new(),
         fed,
         progress: Arc::clone(&parts.progress),
         dispatch: Arc::clone(&parts.dispatch),
@@ -219,17 +241,20 @@ impl Parts {
         config: Config,
         store: Arc<dyn Store>,
         log: Arc<dyn Log>,
+        placement: Arc<SharedPlacement>,
         answering: Answering,
         patience: Option<Duration>,
     ) -> Self {
         Self {
             queued: Arc::new(QueuedBytes::new(config.intake_bytes_max)),
+            inboxes: Arc::default(),
             store_failed: Arc::default(),
             space_low: Arc::default(),
             patience,
             config,
             store,
             log,
+            placement,
             pending: answering.pending,
             progress: answering.progress,
             dispatch: answering.dispatch,
@@ -246,7 +271,11 @@ impl Parts {
         let (writes, to_admit) = bounded::<(Caller, Write)>(self.config.intake_queue_max);
         let (reads, to_read) =
             crossbeam::channel::bounded::<(Caller, Read)>(self.config.read_queue_max);
-        let (acks, receipts) = Receipts::new(&self.config, Arc::clone(&self.counters));
+        let (acks, receipts) = Receipts::new(
+            &self.config,
+            Arc::clone(&self.inboxes),
+            Arc::clone(&self.counters),
+        );
         let writer = self.receipts_writer(&receipts);
         let intake = self.intake(stamps, reads.clone());
         let threads = Threads {
@@ -285,8 +314,13 @@ impl Parts {
 
     fn applier(&self, position: Position, work: Receiver<Work>) -> ApplierThread {
         ApplierThread {
-            applier: Applier::new(Arc::clone(&self.store), position),
+            applier: Applier::new(
+                Arc::clone(&self.store),
+                Arc::clone(&self.inboxes),
+                position,
+            ),
             store: Arc::clone(&self.store),
+            inboxes: Arc::clone(&self.inboxes),
             log: Arc::clone(&self.log),
             work,
             pending: Arc::clone(&self.pending),
@@ -313,6 +347,7 @@ impl Parts {
             queued: Arc::clone(&self.queued),
             config: self.config.clone(),
             stamps,
+            placement: Arc::clone(&self.placement),
             members: members_cache(),
             ticket: 0,
         }
@@ -331,7 +366,8 @@ impl Parts {
     fn reader(&self, receipts: &Arc<Receipts>) -> Reader {
         Reader {
             store: Arc::clone(&self.store),
-            log: Arc::clone(&self.log),
+            inboxes: Arc::clone(&self.inboxes),
+            placement: Arc::clone(&self.placement),
             progress: Arc::clone(&self.progress),
             dispatch: Arc::clone(&self.dispatch),
             counters: Arc::clone(&self.counters),

@@ -6,12 +6,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use rookery_router::log::{
-    self, Acks, AppendError, Fed, Feed, Log, Offset, Options, Partition, Record, Replayed, Sink,
-    Ticket, WriterKind, kafka,
+    self, Acks, AppendError, Fed, Feed, Log, LogError, Offset, Options, Partition, Record,
+    Replayed, Sink, Ticket, WriterKind, kafka,
 };
 use tempfile::TempDir;
 
-use super::{PATIENCE, small};
+use super::group::{Positions, positions};
+use super::{PARTITIONS, PATIENCE, small};
 
 /// How much a log takes.
 #[derive(Clone, Copy)]
@@ -178,9 +179,6 @@ impl Embedded {
     }
 }
 
-/// Partitions of a test's topic: more than one, so that keys are spread.
-pub(crate) const PARTITIONS: u32 = 3;
-
 /// The brokers of the tests.
 pub(crate) fn brokers() -> Vec<String> {
     let Ok(brokers) = std::env::var("ROOKERY_TEST_KAFKA") else {
@@ -237,18 +235,51 @@ impl Acks for TellAcks {
     }
 }
 
-struct TellFeed(Sender<Record>);
+struct TellFeed {
+    consumed: Sender<Record>,
+    positions: Positions,
+}
 
 impl Feed for TellFeed {
     fn feed(&mut self, fed: Fed) -> bool {
-        if let Fed::Records(records) = fed {
+        if let Fed::Assigned { partitions, begin } = fed {
+            begin.send(self.positions.of(&partitions)).unwrap();
+        } else if let Fed::Records(records) = fed {
             let partition = records[0].partition;
             for record in records {
                 assert_eq!(record.partition, partition, "a batch is of one partition");
-                drop(self.0.send(record));
+                drop(self.consumed.send(record));
             }
         }
         true
+    }
+}
+
+/// Keeps what is marked, as a store does.
+struct Marked {
+    log: kafka::KafkaLog,
+    positions: Positions,
+}
+
+impl Log for Marked {
+    fn append(
+        &self,
+        partition: Partition,
+        key: u64,
+        body: Vec<u8>,
+        ticket: Ticket,
+    ) -> Result<(), AppendError> {
+        self.log.append(partition, key, body, ticket)
+    }
+    fn set_watermark(&self, partition: Partition, offset: Offset) {
+        self.positions.reach(partition, offset);
+        self.log.set_watermark(partition, offset);
+    }
+    fn bury(&self, record: &Record, reason: &str) -> Result<(), AppendError> {
+        self.log.bury(record, reason)
+    }
+    fn close(&self) -> Result<(), LogError> {
+        self.log.close()
     }
 }
 
@@ -268,10 +299,14 @@ impl Form for Kafka {
         let (answers, answered) = channel();
         let (consumed, consumption) = channel();
         let acks = Box::new(TellAcks { before, answers });
-        let feed = Box::new(TellFeed(consumed));
+        let positions = positions(&self.0);
+        let feed = Box::new(TellFeed {
+            consumed,
+            positions: positions.clone(),
+        });
         let log = kafka::open(self.0.clone(), acks, feed).unwrap();
         Life {
-            log: Box::new(log),
+            log: Box::new(Marked { log, positions }),
             answers: answered,
             consumed: consumption,
         }

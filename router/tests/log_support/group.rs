@@ -1,5 +1,6 @@
 //! A Kafka log whose records are applied at once, and clients of the tests' own beside it.
 
+use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -11,7 +12,7 @@ use rdkafka::client::DefaultClientContext;
 use rookery_router::log::kafka::{self, KafkaLog};
 use rookery_router::log::{Acks, AppendError, Fed, Feed, Log, Offset, Partition, Ticket};
 
-use super::PATIENCE;
+use super::{PATIENCE, partition_of};
 
 /// Passes answers on.
 pub(crate) struct Answered(pub(crate) Sender<Result<(Partition, Offset), AppendError>>);
@@ -27,14 +28,51 @@ impl Acks for Answered {
 
 pub(crate) type Answers = Receiver<Result<(Partition, Offset), AppendError>>;
 
+/// How far each partition of a topic is applied, as a store that all processes share knows it.
+#[derive(Clone, Default)]
+pub(crate) struct Positions(Arc<Mutex<HashMap<Partition, Offset>>>);
+
+impl Positions {
+    pub(crate) fn of(&self, partitions: &[Partition]) -> Vec<(Partition, Offset)> {
+        let positions = self.0.lock().unwrap();
+        let of = |it: &Partition| (*it, positions.get(it).copied().unwrap_or_default());
+        partitions.iter().map(of).collect()
+    }
+    /// It only grows.
+    pub(crate) fn reach(&self, partition: Partition, next: Offset) {
+        let mut positions = self.0.lock().unwrap();
+        let position = positions.entry(partition).or_default();
+        *position = (*position).max(next);
+    }
+    /// Makes it another one.
+    pub(crate) fn set(&self, partition: Partition, next: Offset) {
+        self.0.lock().unwrap().insert(partition, next);
+    }
+}
+
+/// Those of a topic, for all logs of it in this process.
+pub(crate) fn positions(options: &kafka::Options) -> Positions {
+    static ALL: OnceLock<Mutex<HashMap<String, Positions>>> = OnceLock::new();
+    let topic = format!("{}/{}", options.brokers.join(","), options.messages());
+    let mut all = ALL.get_or_init(Mutex::default).lock().unwrap();
+    all.entry(topic).or_default().clone()
+}
+
 /// Applies records by writing down where they lie, and marks them at once, as the router does.
 #[derive(Clone, Default)]
 pub(crate) struct Applied {
     places: Arc<Mutex<Vec<(Partition, Offset)>>>,
+    positions: Positions,
     pub(crate) log: Arc<OnceLock<Arc<KafkaLog>>>,
 }
 
 impl Applied {
+    pub(crate) fn of(options: &kafka::Options) -> Applied {
+        Applied {
+            positions: positions(options),
+            ..Applied::default()
+        }
+    }
     pub(crate) fn places(&self) -> Vec<(Partition, Offset)> {
         self.places.lock().unwrap().clone()
     }
@@ -45,13 +83,16 @@ impl Applied {
 
 impl Feed for Applied {
     fn feed(&mut self, fed: Fed) -> bool {
-        if let Fed::Records(records) = fed {
+        if let Fed::Assigned { partitions, begin } = fed {
+            begin.send(self.positions.of(&partitions)).unwrap();
+        } else if let Fed::Records(records) = fed {
             let last = records.last().unwrap();
             let mark = (last.partition, last.offset.plus(1));
             let places = records
                 .iter()
                 .map(|record| (record.partition, record.offset));
             self.places.lock().unwrap().extend(places);
+            self.positions.reach(mark.0, mark.1);
             self.log.wait().set_watermark(mark.0, mark.1);
         }
         true
@@ -60,7 +101,7 @@ impl Feed for Applied {
 
 /// Opens a log whose records are applied and marked at once.
 pub(crate) fn open(options: &kafka::Options) -> (Arc<KafkaLog>, Applied, Answers) {
-    let applied = Applied::default();
+    let applied = Applied::of(options);
     let (answered, answers) = channel();
     let acks = Box::new(Answered(answered));
     let log = kafka::open(options.clone(), acks, Box::new(applied.clone())).unwrap();
@@ -116,7 +157,10 @@ pub(crate) fn append(
     keys: std::ops::Range<u64>,
 ) -> Vec<(Partition, Offset)> {
     let count = keys.clone().count();
-    keys.for_each(|key| log.append(key, key.to_string().into_bytes(), key).unwrap());
+    keys.for_each(|key| {
+        let body = key.to_string().into_bytes();
+        log.append(partition_of(key), key, body, key).unwrap();
+    });
     let answered = (0..count).map(|_| answers.recv_timeout(PATIENCE).unwrap().unwrap());
     answered.collect()
 }

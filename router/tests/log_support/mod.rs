@@ -15,9 +15,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use rookery_router::log::{
-    self, AppendError, CommitLog, Log, Offset, Options, Record, Recovered, Replayed, Sink, Ticket,
-    WriterKind,
+    self, AppendError, CommitLog, Log, Offset, Options, Partition, Record, Recovered, Replayed,
+    Sink, Ticket, WriterKind,
 };
+use rookery_router::placement;
 
 /// Long enough for a starved machine; a log that takes longer is stuck.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -74,9 +75,17 @@ pub(crate) fn key(n: u64) -> u64 {
     n % 7
 }
 
+/// Partitions of a test's topic: more than one, so that keys are spread.
+pub(crate) const PARTITIONS: u32 = 3;
+
+/// Where a key's records go. An embedded log has one partition and takes every record there.
+pub(crate) fn partition_of(key: u64) -> Partition {
+    Partition(placement::partition_of(key, PARTITIONS))
+}
+
 pub(crate) fn append(log: &CommitLog, n: u64) {
     loop {
-        match log.append(key(n), body(n), n) {
+        match log.append(Partition::ONLY, key(n), body(n), n) {
             Ok(()) => return,
             Err(AppendError::Full) => std::thread::yield_now(),
             Err(error) => panic!("record {n}: {error}"),

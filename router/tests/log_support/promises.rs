@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rookery_router::log::{AppendError, Log, LogError, Offset, Partition, Record};
 
 use crate::log_support::forms::{Answer, Bounds, Form, Life};
-use crate::log_support::{PATIENCE, body, key};
+use crate::log_support::{PATIENCE, body, key, partition_of};
 
 macro_rules! tests {
     ($module:ident, $form:ty, [$($promise:ident),* $(,)?]) => {
@@ -54,7 +54,7 @@ pub(crate) use {keeps, tests};
 /// Appends, waiting where the queue is full.
 fn append(log: &dyn Log, key: u64, body: &[u8], ticket: u64) {
     let patience = Instant::now() + PATIENCE;
-    while let Err(error) = log.append(key, body.to_vec(), ticket) {
+    while let Err(error) = log.append(partition_of(key), key, body.to_vec(), ticket) {
         assert_eq!(error, AppendError::Full, "ticket {ticket}");
         assert!(Instant::now() < patience, "the queue stays full");
         thread::sleep(Duration::from_micros(100));
@@ -200,7 +200,10 @@ pub(crate) fn a_closed_log_refuses<F: Form>() {
     let form = F::make(Bounds::default());
     let life = form.open();
     life.log.close().unwrap();
-    assert_eq!(life.log.append(1, vec![1], 1), Err(AppendError::Closed));
+    assert_eq!(
+        life.log.append(partition_of(1), 1, vec![1], 1),
+        Err(AppendError::Closed)
+    );
     life.log.close().unwrap();
     drop(life.log);
     assert_eq!(life.answers.try_iter().count(), 0);
@@ -221,13 +224,15 @@ pub(crate) fn the_queue_is_bounded_and_says_so<F: Form>() {
             }
         }));
         let taken = (0..3000)
-            .find_map(|n| match life.log.append(0, vec![0; 100], n) {
-                Ok(()) => None,
-                Err(error) => {
-                    assert_eq!(error, AppendError::Full);
-                    Some(n as usize)
-                }
-            })
+            .find_map(
+                |n| match life.log.append(partition_of(0), 0, vec![0; 100], n) {
+                    Ok(()) => None,
+                    Err(error) => {
+                        assert_eq!(error, AppendError::Full);
+                        Some(n as usize)
+                    }
+                },
+            )
             .unwrap_or_else(|| panic!("{records} records, {bytes} bytes: all were taken"));
         let_go.send(()).unwrap();
         life.log.close().unwrap();
@@ -251,7 +256,11 @@ pub(crate) fn a_record_that_is_too_large_is_refused<F: Form>() {
         bytes: bytes_max + 1,
         bytes_max,
     };
-    assert_eq!(life.log.append(1, vec![0; bytes_max + 1], 1), Err(refused));
+    assert_eq!(
+        life.log
+            .append(partition_of(1), 1, vec![0; bytes_max + 1], 1),
+        Err(refused)
+    );
     append(&*life.log, 1, &vec![0; bytes_max], 2);
     assert_eq!(
         places(&life.answered(1)).into_keys().collect::<Vec<_>>(),
@@ -327,7 +336,7 @@ pub(crate) fn a_panic_of_the_acks_closes_the_log_in_order<F: Form>() {
     let patience = Instant::now() + PATIENCE;
     let mut taken = 0;
     loop {
-        match life.log.append(4, body(taken), taken) {
+        match life.log.append(partition_of(4), 4, body(taken), taken) {
             Ok(()) => taken += 1,
             Err(AppendError::Closed) => break,
             Err(error) => assert_eq!(error, AppendError::Full),

@@ -11,6 +11,7 @@ use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use rookery_router::log::{
     Acks, AppendError, Fed, Feed, Log, LogError, Offset, Partition, Record, Ticket,
 };
+use rookery_router::placement::{self, Placement, SharedPlacement};
 
 pub const PARTITIONS: u32 = 4;
 /// Small batches, so that commits and moves fall between them.
@@ -34,12 +35,21 @@ impl Brokers {
     }
 
     pub fn partition_of(key: u64) -> Partition {
-        Partition((key % u64::from(PARTITIONS)) as u32)
+        Partition(placement::partition_of(key, PARTITIONS))
+    }
+
+    /// Their partitions, as a router is told of them.
+    pub fn placement() -> Arc<SharedPlacement> {
+        let counts = Placement::new(vec![PARTITIONS]).unwrap();
+        Arc::new(SharedPlacement::new(counts))
     }
 
     /// Writes a record without a router.
     pub fn write(&self, key: u64, body: Vec<u8>) -> (Partition, Offset) {
-        let partition = Self::partition_of(key);
+        self.write_to(Self::partition_of(key), key, body)
+    }
+
+    fn write_to(&self, partition: Partition, key: u64, body: Vec<u8>) -> (Partition, Offset) {
         let mut partitions = self.partitions.lock().unwrap();
         let records = partitions.entry(partition).or_default();
         // Every third offset is the log's own.
@@ -51,6 +61,7 @@ impl Brokers {
         records.push(Record {
             partition,
             offset,
+            at_ms: 0,
             key,
             body,
         });
@@ -67,25 +78,20 @@ impl Brokers {
         let begin = records.partition_point(|record| record.offset.0 < next);
         records[begin..].iter().take(BATCH).cloned().collect()
     }
-
-    fn committed(&self, partition: Partition) -> u64 {
-        self.committed
-            .lock()
-            .unwrap()
-            .get(&partition)
-            .copied()
-            .unwrap_or(0)
-    }
 }
 
-/// A key, a body, and the ticket of its append.
-type Append = (u64, Vec<u8>, Ticket);
+/// A partition, a key, a body, and the ticket of its append.
+type Append = (Partition, u64, Vec<u8>, Ticket);
+
+/// Partitions that wait to hear where they begin.
+type Awaited = (Vec<Partition>, Receiver<Vec<(Partition, Offset)>>);
 
 /// One router's end of the log.
 pub struct GroupLog {
     brokers: Arc<Brokers>,
     acks: Mutex<Option<Sender<Append>>>,
     consumed: Arc<Mutex<HashMap<Partition, u64>>>,
+    awaited: Arc<Mutex<Vec<Awaited>>>,
     feed: Arc<Mutex<Box<dyn Feed>>>,
     closed: Arc<AtomicBool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -98,6 +104,7 @@ impl GroupLog {
             brokers: Arc::clone(brokers),
             acks: Mutex::new(Some(give)),
             consumed: Arc::default(),
+            awaited: Arc::default(),
             feed: Arc::new(Mutex::new(feed)),
             closed: Arc::default(),
             threads: Mutex::default(),
@@ -109,7 +116,13 @@ impl GroupLog {
         let consumer = {
             let (brokers, consumed) = (Arc::clone(brokers), Arc::clone(&log.consumed));
             let (feed, closed) = (Arc::clone(&log.feed), Arc::clone(&log.closed));
-            std::thread::spawn(move || consume(&brokers, &consumed, &feed, &closed))
+            let awaited = Arc::clone(&log.awaited);
+            std::thread::spawn(move || {
+                while !closed.load(Ordering::SeqCst) {
+                    begin(&consumed, &awaited, &feed);
+                    consume(&brokers, &consumed, &feed);
+                }
+            })
         };
         log.threads.lock().unwrap().extend([producer, consumer]);
         log
@@ -119,20 +132,24 @@ impl GroupLog {
         self.consumed.lock().unwrap()
     }
 
-    /// Gives it partitions, from what is committed.
+    /// Gives it partitions, from where it says.
     pub fn assign(&self, partitions: &[Partition]) {
         let mut feed = self.feed.lock().unwrap();
-        feed.feed(Fed::Assigned(partitions.to_vec()));
-        for &partition in partitions {
-            let from = self.brokers.committed(partition);
-            self.consumed().insert(partition, from);
-        }
+        let (begin, told) = bounded(1);
+        let partitions = partitions.to_vec();
+        self.awaited
+            .lock()
+            .unwrap()
+            .push((partitions.clone(), told));
+        feed.feed(Fed::Assigned { partitions, begin });
     }
 
     /// Gives it partitions, and nothing of what they hold.
     pub fn assign_stuck(&self, partitions: &[Partition]) {
         let mut feed = self.feed.lock().unwrap();
-        feed.feed(Fed::Assigned(partitions.to_vec()));
+        let (begin, _) = bounded(1);
+        let partitions = partitions.to_vec();
+        feed.feed(Fed::Assigned { partitions, begin });
     }
 
     /// Takes them away, and waits until it has let go.
@@ -140,7 +157,7 @@ impl GroupLog {
         let (done, gone) = bounded(0);
         {
             let mut feed = self.feed.lock().unwrap();
-            self.consumed().retain(|id, _| !partitions.contains(id));
+            self.let_go(partitions);
             feed.feed(Fed::Revoked {
                 partitions: partitions.to_vec(),
                 done,
@@ -152,8 +169,15 @@ impl GroupLog {
     /// Tells it that they were taken away some time ago. Until then it goes on with them.
     pub fn lose(&self, partitions: &[Partition]) {
         let mut feed = self.feed.lock().unwrap();
-        self.consumed().retain(|id, _| !partitions.contains(id));
+        self.let_go(partitions);
         feed.feed(Fed::Lost(partitions.to_vec()));
+    }
+
+    fn let_go(&self, partitions: &[Partition]) {
+        self.consumed().retain(|id, _| !partitions.contains(id));
+        for (awaited, _) in &mut *self.awaited.lock().unwrap() {
+            awaited.retain(|id| !partitions.contains(id));
+        }
     }
 }
 
@@ -161,9 +185,9 @@ fn produce(brokers: &Brokers, take: &Receiver<Append>, mut acks: Box<dyn Acks>) 
     while let Ok(first) = take.recv() {
         let mut appends: Vec<Append> = std::iter::once(first).chain(take.try_iter()).collect();
         // Each partition's in order, and no more.
-        appends.sort_by_key(|(key, _, _)| std::cmp::Reverse(Brokers::partition_of(*key)));
-        for (key, body, ticket) in appends {
-            let (partition, offset) = brokers.write(key, body);
+        appends.sort_by_key(|(partition, ..)| std::cmp::Reverse(*partition));
+        for (partition, key, body, ticket) in appends {
+            let (partition, offset) = brokers.write_to(partition, key, body);
             let unlucky = |left: u64| left.checked_sub(1);
             let timed_out = &brokers.written_and_timed_out;
             match timed_out.fetch_update(Ordering::SeqCst, Ordering::SeqCst, unlucky) {
@@ -178,41 +202,59 @@ fn produce(brokers: &Brokers, take: &Receiver<Append>, mut acks: Box<dyn Acks>) 
     }
 }
 
+/// Sets going what was told where it begins.
+fn begin(
+    consumed: &Mutex<HashMap<Partition, u64>>,
+    awaited: &Mutex<Vec<Awaited>>,
+    feed: &Mutex<Box<dyn Feed>>,
+) {
+    // Nothing is assigned or revoked meanwhile.
+    let _feed = feed.lock().unwrap();
+    awaited.lock().unwrap().retain(|(partitions, told)| {
+        let Ok(begin) = told.try_recv() else {
+            return true;
+        };
+        let ours = begin.into_iter().filter(|(id, _)| partitions.contains(id));
+        let ours = ours.map(|(id, offset)| (id, offset.0));
+        consumed.lock().unwrap().extend(ours);
+        false
+    });
+}
+
 fn consume(
     brokers: &Brokers,
     consumed: &Mutex<HashMap<Partition, u64>>,
     feed: &Mutex<Box<dyn Feed>>,
-    closed: &AtomicBool,
 ) {
-    while !closed.load(Ordering::SeqCst) {
-        let mut idle = true;
-        for partition in (0..PARTITIONS).map(Partition) {
-            let mut feed = feed.lock().unwrap();
-            let next = consumed.lock().unwrap().get(&partition).copied();
-            let Some(next) = next else { continue };
-            let records = brokers.from(partition, next);
-            let Some(last) = records.last() else { continue };
-            idle = false;
-            let after = last.offset.0 + 1;
-            feed.feed(Fed::Records(records));
-            consumed.lock().unwrap().insert(partition, after);
-        }
-        if idle {
-            std::thread::park_timeout(Duration::from_millis(1));
-        }
+    let mut idle = true;
+    for partition in (0..PARTITIONS).map(Partition) {
+        let mut feed = feed.lock().unwrap();
+        let next = consumed.lock().unwrap().get(&partition).copied();
+        let Some(next) = next else { continue };
+        let records = brokers.from(partition, next);
+        let Some(last) = records.last() else { continue };
+        idle = false;
+        let after = last.offset.0 + 1;
+        feed.feed(Fed::Records(records));
+        consumed.lock().unwrap().insert(partition, after);
+    }
+    if idle {
+        std::thread::park_timeout(Duration::from_millis(1));
     }
 }
 
 impl Log for GroupLog {
-    fn append(&self, key: u64, body: Vec<u8>, ticket: Ticket) -> Result<(), AppendError> {
+    fn append(
+        &self,
+        partition: Partition,
+        key: u64,
+        body: Vec<u8>,
+        ticket: Ticket,
+    ) -> Result<(), AppendError> {
         let acks = self.acks.lock().unwrap();
         let acks = acks.as_ref().ok_or(AppendError::Closed)?;
-        acks.send((key, body, ticket))
+        acks.send((partition, key, body, ticket))
             .map_err(|_| AppendError::Closed)
-    }
-
-    fn partition_of(&self, key: u64) -> Option<Partition> {
-        Some(Brokers::partition_of(key))
     }
 
     fn set_watermark(&self, partition: Partition, offset: Offset) {

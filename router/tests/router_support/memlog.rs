@@ -106,6 +106,7 @@ fn commit_all(disk: &Disk, queue: &Queue, mut sink: Box<dyn Sink>) {
             let mut record = Record {
                 partition: Partition::ONLY,
                 offset: Offset(records.len() as u64),
+                at_ms: 0,
                 key,
                 body,
             };
@@ -127,7 +128,13 @@ struct MemLog {
 }
 
 impl Log for MemLog {
-    fn append(&self, key: u64, body: Vec<u8>, ticket: Ticket) -> Result<(), AppendError> {
+    fn append(
+        &self,
+        _: Partition,
+        key: u64,
+        body: Vec<u8>,
+        ticket: Ticket,
+    ) -> Result<(), AppendError> {
         self.queue
             .entries
             .lock()

@@ -1,9 +1,9 @@
 //! What the Kafka log promises besides what every log does: partitions shared out in a group, dead letters,
-//! and offsets that are gone.
+//! times, and beginnings that the topic has not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rookery_router::log::kafka;
 use rookery_router::log::{Fed, Feed, Log, Offset, Partition, Record};
 
-use crate::log_support::PATIENCE;
-use crate::log_support::forms::{PARTITIONS, migrate, options};
+use crate::log_support::forms::{migrate, options};
 use crate::log_support::group::*;
+use crate::log_support::{PARTITIONS, PATIENCE};
 
 #[test]
 fn a_rebalance_loses_and_repeats_nothing() {
@@ -85,7 +85,7 @@ fn a_stuck_applier_keeps_its_place_and_does_not_hold_up_the_group() {
     migrate(&options);
     let (answered, answers) = channel();
     let (let_go, gate) = channel();
-    let by_first = Applied::default();
+    let by_first = Applied::of(&options);
     let stuck = Stuck {
         let_go: gate,
         applied: by_first.clone(),
@@ -155,86 +155,159 @@ fn what_cannot_be_applied_is_kept_as_it_was() {
     let record = Record {
         partition: Partition(2),
         offset: Offset(77),
+        at_ms: 0,
         key: 0x0102_0304_0506_0708,
         body: vec![0, 255, 7],
     };
     log.bury(&record, "kind 9 is unknown").unwrap();
-    // And one that somebody else wrote, whose key is no conversation's.
-    let foreign: BaseProducer = client(&options).create().unwrap();
-    let topic = options.messages();
-    let record = BaseRecord::to(&topic)
-        .key("who?")
-        .payload("what?")
-        .partition(1);
-    foreign.send(record).map_err(|(error, _)| error).unwrap();
-    foreign.flush(PATIENCE).unwrap();
-    let places = append(&log, &answers, 0..50);
-    wait("the others are applied", || applied.count() == 50);
-    assert_eq!(
-        applied.places().into_iter().collect::<BTreeSet<_>>(),
-        places.into_iter().collect()
-    );
-    let letters = read(&options, &options.dead_letters(), 2);
+    let letters = read(&options, &options.dead_letters(), 1);
     assert_eq!(letters[0].key(), Some(&[1, 2, 3, 4, 5, 6, 7, 8][..]));
     assert_eq!(letters[0].payload(), Some(&[0, 255, 7][..]));
     let told = headers(&letters[0]);
     assert_eq!((&*told["partition"], &*told["offset"]), ("2", "77"));
     assert_eq!(told["reason"], "kind 9 is unknown");
-    assert_eq!(
-        (letters[1].key(), letters[1].payload()),
-        (Some(&b"who?"[..]), Some(&b"what?"[..]))
-    );
-    assert_eq!(headers(&letters[1])["partition"], "1");
     close(&log);
 }
 
+/// Passes records on, and begins at the beginning.
+struct Seen(Sender<Record>);
+
+impl Feed for Seen {
+    fn feed(&mut self, fed: Fed) -> bool {
+        match fed {
+            Fed::Assigned { partitions, begin } => {
+                let begins = partitions.into_iter().map(|it| (it, Offset(0))).collect();
+                begin.send(begins).unwrap();
+            }
+            Fed::Records(records) => records.into_iter().for_each(|record| {
+                drop(self.0.send(record));
+            }),
+            Fed::Revoked { .. } | Fed::Lost(_) => {}
+        }
+        true
+    }
+}
+
 #[test]
-fn an_offset_that_is_gone_is_said_and_never_skipped() {
-    let options = options("gone");
+fn every_record_is_handed_on_with_the_time_that_the_log_took_it_at() {
+    let options = options("times");
+    migrate(&options);
+    let (answered, answers) = channel();
+    let (tell, told) = channel();
+    let acks = Box::new(Answered(answered));
+    let log = kafka::open(options.clone(), acks, Box::new(Seen(tell))).unwrap();
+    let now_ms = || {
+        let now = std::time::SystemTime::now();
+        let now = now.duration_since(std::time::UNIX_EPOCH).unwrap();
+        u64::try_from(now.as_millis()).unwrap()
+    };
+    let begun_ms = now_ms();
+    // One that somebody else wrote, whose key is no conversation's and whose clock is elsewhere.
+    let foreign: BaseProducer = client(&options).create().unwrap();
+    let topic = options.messages();
+    let record = BaseRecord::to(&topic)
+        .key("who?")
+        .payload("what?")
+        .timestamp(1)
+        .partition(1);
+    foreign.send(record).map_err(|(error, _)| error).unwrap();
+    foreign.flush(PATIENCE).unwrap();
+    append(&log, &answers, 1..21);
+    let records: Vec<Record> = (0..21)
+        .map(|_| told.recv_timeout(PATIENCE).unwrap())
+        .collect();
+    let foreign = records.iter().find(|record| record.body == b"what?");
+    assert_eq!(
+        foreign.map(|it| (it.key, it.partition)),
+        Some((0, Partition(1)))
+    );
+    // The brokers run on this host.
+    let slack_ms = 1_000;
+    for record in records {
+        let taken = begun_ms - slack_ms..=now_ms() + slack_ms;
+        assert!(
+            taken.contains(&record.at_ms),
+            "{record:?} not within {taken:?}"
+        );
+    }
+    log.close().unwrap();
+}
+
+/// Where the store is, and what the topic has.
+fn refused(name: &str, position: u64, deleted: i64) -> String {
+    let options = options(name);
     migrate(&options);
     let (log, applied, answers) = open(&options);
     let places = append(&log, &answers, 0..300);
     wait("all is applied", || applied.count() == 300);
     close(&log);
-    // The group is set back, and then the topic is cut off above it.
     let (partition, _) = places[0];
-    let topic = options.messages();
-    let list = |offset| {
+    positions(&options).set(partition, Offset(position));
+    if deleted > 0 {
         let mut list = TopicPartitionList::new();
-        let offset = rdkafka::Offset::Offset(offset);
-        list.add_partition_offset(&topic, partition.0 as i32, offset)
+        let below = rdkafka::Offset::Offset(deleted);
+        list.add_partition_offset(&options.messages(), partition.0 as i32, below)
             .unwrap();
-        list
-    };
+        let cut = futures_executor::block_on(admin(&options).delete_records(&list, &patience()));
+        cut.unwrap();
+    }
+    let (log, applied, answers) = open(&options);
+    wait("it ends", || log.ended().is_some());
+    let why = log.ended().unwrap().to_owned();
+    let said = format!("partition {partition} goes on at offset {position}, and the topic has");
+    assert!(why.contains(&said), "{why}");
+    assert!(why.contains("Stop all edges"), "{why}");
+    let of_it = applied
+        .places()
+        .into_iter()
+        .filter(|(of, _)| *of == partition);
+    assert_eq!(of_it.count(), 0, "records were skipped");
+    // And nothing is acked any more.
+    if log.append(partition, 1, vec![1], 1).is_ok() {
+        answers.recv_timeout(PATIENCE).unwrap().unwrap_err();
+    }
+    close(&log);
+    why
+}
+
+#[test]
+fn records_that_were_deleted_before_they_were_stored_are_said_and_never_skipped() {
+    assert!(refused("gone", 2, 8).contains("were deleted"));
+}
+
+#[test]
+fn a_store_that_is_ahead_of_the_topic_is_said_and_nothing_is_taken() {
+    assert!(refused("cut", 1_000, 0).contains("made anew"));
+}
+
+#[test]
+fn what_the_group_committed_is_for_people_only() {
+    let options = options("committed");
+    migrate(&options);
+    let (log, applied, answers) = open(&options);
+    let places = append(&log, &answers, 0..300);
+    wait("all is applied", || applied.count() == 300);
+    close(&log);
     let mut config = client(&options);
     let group: BaseConsumer = config.set("group.id", options.group()).create().unwrap();
-    group.commit(&list(2), CommitMode::Sync).unwrap();
-    let cut = futures_executor::block_on(admin(&options).delete_records(&list(8), &patience()));
-    cut.unwrap();
-
-    let (log, applied, _) = open(&options);
-    wait("it is noticed", || {
-        log.health()
-            .iter()
-            .any(|problem| problem.what.contains("offset 2"))
-    });
-    let problem = log.health().remove(0);
-    assert!(
-        problem.fatal && problem.what.contains(&format!("partition {partition}")),
-        "{problem:?}"
+    let mut list = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        let topic = options.messages();
+        list.add_partition_offset(&topic, partition as i32, rdkafka::Offset::Offset(0))
+            .unwrap();
+    }
+    let committed = group.committed_offsets(list.clone(), PATIENCE).unwrap();
+    let of_first = places.iter().filter(|(of, _)| *of == places[0].0).count();
+    let told = committed.find_partition(&options.messages(), places[0].0.0 as i32);
+    assert_eq!(
+        told.unwrap().offset(),
+        rdkafka::Offset::Offset(of_first as i64),
+        "lag tools are told"
     );
-    assert!(problem.advice.contains("--reset-offsets"), "{problem:?}");
-    assert_eq!(applied.count(), 0, "records were skipped");
-    close(&log);
-
-    // As the advice says.
-    group.commit(&list(8), CommitMode::Sync).unwrap();
-    let left = places
-        .iter()
-        .filter(|(of, offset)| *of == partition && offset.0 >= 8)
-        .count();
-    let (log, applied, _) = open(&options);
-    wait("it goes on", || applied.count() == left);
-    assert_eq!(log.health(), []);
+    group.commit(&list, CommitMode::Sync).unwrap();
+    let (log, applied, answers) = open(&options);
+    append(&log, &answers, 0..3);
+    wait("it goes on", || applied.count() == 3);
+    assert_eq!(log.ended(), None);
     close(&log);
 }

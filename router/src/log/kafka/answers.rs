@@ -24,8 +24,8 @@ const LATE_LOOK: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) ticket: Ticket,
-    /// The record's key.
-    pub(super) key: u64,
+    /// The partition that it was appended to.
+    pub(super) partition: Partition,
     /// The body's length, which is held until now.
     pub(super) body: usize,
     pub(super) outcome: Result<(Partition, Offset), AppendError>,
@@ -160,16 +160,16 @@ mod tests {
             let outcome = Ok((Partition(7), Offset(ticket)));
             answers.push(Answer {
                 ticket,
-                key: ticket % 2,
+                partition: Partition(ticket as u32 % 2),
                 body: 9,
                 outcome,
             });
         }
         let (tell, told) = mpsc::channel();
-        let keys = Mutex::new(Vec::new());
-        let answered = |answer: &Answer| keys.lock().unwrap().push(answer.key);
+        let heard = Mutex::new(Vec::new());
+        let answered = |answer: &Answer| heard.lock().unwrap().push(answer.partition.0);
         answers.run(Box::new(Tell(tell)), &answered);
-        assert_eq!(*keys.lock().unwrap(), [1, 0, 1, 0, 1], "of each, once");
+        assert_eq!(*heard.lock().unwrap(), [1, 0, 1, 0, 1], "of each, once");
         let told: Vec<String> = told.iter().collect();
         let closed = AppendError::Closed;
         let expected = [
@@ -215,7 +215,7 @@ mod tests {
         answers.held.take(9).unwrap();
         answers.push(Answer {
             ticket: 1,
-            key: 0,
+            partition: Partition(0),
             body: 9,
             outcome: Ok((Partition(0), Offset(0))),
         });

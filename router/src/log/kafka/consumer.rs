@@ -1,23 +1,21 @@
-//! The consumer's thread: polls without a pause, gathers records into batches of one partition, commits
-//! what the store has, and finds out what a stuck partition lacks. What it gathers goes to the feeder's
-//! thread, which may block: then the partitions are paused, and the polling keeps this process in its
-//! group.
+//! The consumer's thread: polls without a pause, gathers records into batches of one partition, sets
+//! partitions going where the router says, and commits what the store has. What it gathers goes to the
+//! feeder's thread, which may block: then the partitions are paused, and the polling keeps this process in
+//! its group. A partition that cannot go on where it should ends it all: nothing is skipped.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rdkafka::Offset as At;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
-use rdkafka::message::{BorrowedMessage, Message, OwnedMessage};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::{Offset as At, TopicPartitionList};
 
-use super::dead_letters::{DeadLetters, Letter};
+use super::floors::Floors;
 use super::health::{Trouble, code_of};
 use super::rebalance::Group;
-use super::standing::{self, Standing};
-use super::stuck::Stuck;
 use super::timer::now;
 use crate::log::{Fed, Offset, Partition, Record};
 
@@ -26,7 +24,7 @@ const BATCH_RECORDS_MAX: usize = 1_000;
 const BATCH_BYTES_MAX: usize = 1 << 20;
 /// How long a poll waits for the first record; commits are at most so late.
 const POLL: Duration = Duration::from_millis(250);
-/// The same while the feeder is busy: it may be ready again soon.
+/// The same while the feeder is busy, or partitions wait to be told where they begin: it may be soon.
 const POLL_BUSY: Duration = Duration::from_millis(20);
 /// How long the feeder may be busy before the partitions are paused. A pause throws away what was read
 /// ahead, so it is for when the store is away, not for when it is slow.
@@ -39,13 +37,11 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) struct Consuming {
     consumer: BaseConsumer<Group>,
-    dead_letters: Arc<DeadLetters>,
+    floors: Arc<Floors>,
     closing: Arc<AtomicBool>,
     gathered: BTreeMap<Partition, Vec<Record>>,
-    /// Which assignment was paused; none while nothing is.
-    paused: Option<u64>,
-    standing: Standing,
-    stuck: Stuck,
+    /// The feeder is busy: all is paused.
+    is_paused: bool,
     committed_at: Instant,
     looked_at: Instant,
 }
@@ -53,35 +49,35 @@ pub(super) struct Consuming {
 impl Consuming {
     pub(super) fn new(
         consumer: BaseConsumer<Group>,
-        dead_letters: Arc<DeadLetters>,
+        floors: Arc<Floors>,
         closing: Arc<AtomicBool>,
     ) -> Self {
         Self {
             consumer,
-            dead_letters,
+            floors,
             closing,
             gathered: BTreeMap::new(),
-            paused: None,
-            standing: Standing::default(),
-            stuck: Stuck::default(),
+            is_paused: false,
             committed_at: now(),
             looked_at: now(),
         }
     }
 
-    /// Until the log closes or nobody consumes any more. At the end the group is left in order: what was
-    /// fed is applied and committed first.
+    /// Until the log closes, nobody consumes any more, or it must end. At the end the group is left in
+    /// order: what was fed is applied and committed first.
     pub(super) fn run(mut self) {
         let group = self.consumer.context().clone();
-        while !self.closing.load(Ordering::Acquire) && !group.handover.is_abandoned() {
-            let busy = !group.handover.wait_for_room(match self.paused {
-                None => PATIENCE,
-                Some(_) => Duration::ZERO,
+        let closing = self.closing.clone();
+        let closes = || closing.load(Ordering::Acquire) || group.handover.is_abandoned();
+        while !closes() && group.health.ended().is_none() {
+            let busy = !group.handover.wait_for_room(match self.is_paused {
+                false => PATIENCE,
+                true => Duration::ZERO,
             });
             let outcome = self
                 .pause_or_resume(&group, busy)
-                .and_then(|()| self.try_letters(&group))
-                .and_then(|()| self.gather(&group, if busy { POLL_BUSY } else { POLL }))
+                .and_then(|()| self.begin(&group))
+                .and_then(|waits| self.gather(&group, if busy || waits { POLL_BUSY } else { POLL }))
                 .and_then(|()| self.commit(&group));
             if let Err(error) = outcome {
                 self.on_error(&group, &error);
@@ -94,14 +90,61 @@ impl Consuming {
     }
 
     fn pause_or_resume(&mut self, group: &Group, busy: bool) -> KafkaResult<()> {
-        let assigned = group.assigned.load(Ordering::Acquire);
-        if busy && self.paused != Some(assigned) {
+        if busy && !self.is_paused {
             self.consumer.pause(&self.consumer.assignment()?)?;
-            self.paused = Some(assigned);
+            self.is_paused = true;
             tracing::debug!("kafka: what was read is not applied yet; the partitions are paused");
-        } else if !busy && self.paused.take().is_some() {
-            self.consumer.resume(&self.consumer.assignment()?)?;
+        } else if !busy && self.is_paused {
+            self.consumer.resume(&self.going(group)?)?;
+            self.is_paused = false;
         }
+        Ok(())
+    }
+
+    /// What is assigned and was told where it begins.
+    fn going(&self, group: &Group) -> KafkaResult<TopicPartitionList> {
+        let assigned = self.consumer.assignment()?;
+        let numbers = assigned.elements();
+        let numbers = numbers.iter().map(|element| element.partition());
+        let numbers = numbers.filter_map(|number| u32::try_from(number).ok());
+        let going = numbers.filter(|number| !group.begins.waits(Partition(*number)));
+        let going: Vec<_> = going.map(|number| (number, At::Invalid)).collect();
+        group.list(&going)
+    }
+
+    /// Sets going what was told where it begins; whether some of that is still to be done.
+    fn begin(&mut self, group: &Group) -> KafkaResult<bool> {
+        let due = group.begins.due();
+        for (partition, offset) in &due {
+            if let Err(error) = self.begin_one(group, *partition, *offset) {
+                // No leader at the moment, or librdkafka is not that far: tried again soon.
+                tracing::debug!(%error, %partition, "kafka: a partition cannot begin yet");
+                return Ok(true);
+            }
+            if group.health.ended().is_some() {
+                break;
+            }
+        }
+        Ok(false)
+    }
+
+    fn begin_one(&self, group: &Group, partition: Partition, begin: Offset) -> KafkaResult<()> {
+        let (number, at) = (partition.0 as i32, At::Offset(begin.0 as i64));
+        let has = self
+            .consumer
+            .fetch_watermarks(&group.topic, number, LOOK_TIMEOUT)?;
+        if let Some(sentence) = misses(partition, begin, has) {
+            group.health.end(Trouble::Mismatch, sentence);
+            return Ok(());
+        }
+        self.consumer.seek(&group.topic, number, at, LOOK_TIMEOUT)?;
+        group.marks().assign(partition.0, begin.0);
+        self.floors.raise(partition, begin);
+        group.begins.goes(partition);
+        if !self.is_paused {
+            self.consumer.resume(&group.list(&[(partition.0, at)])?)?;
+        }
+        tracing::info!(%partition, offset = %begin, "kafka: a partition begins");
         Ok(())
     }
 
@@ -114,8 +157,6 @@ impl Consuming {
             let gone = group.take_gone();
             self.gathered
                 .retain(|partition, _| !gone.contains(partition));
-            self.standing.forget(&gone);
-            self.stuck.forget(&gone);
             match polled {
                 None => break,
                 Some(Err(error)) => {
@@ -125,26 +166,15 @@ impl Consuming {
                 Some(Ok(message)) => {
                     records += 1;
                     bytes += message.payload_len();
-                    match record_of(&message) {
-                        _ if self
-                            .standing
-                            .is_ahead(message.partition(), message.offset()) => {}
-                        Some(record) => {
-                            self.gathered
-                                .entry(record.partition)
-                                .or_default()
-                                .push(record);
-                        }
-                        None => {
-                            let foreign = message.detach();
-                            drop(message);
-                            outcome = self.bury(group, &foreign);
-                        }
+                    if let Some(record) = record_of(&message)
+                        && !group.begins.waits(record.partition)
+                    {
+                        self.gathered
+                            .entry(record.partition)
+                            .or_default()
+                            .push(record);
                     }
                 }
-            }
-            if outcome.is_err() {
-                break;
             }
             wait = Duration::ZERO;
         }
@@ -155,57 +185,6 @@ impl Consuming {
             group.handover.put(Fed::Records(records));
         }
         outcome
-    }
-
-    /// Not of our making: its key is no conversation. If it cannot be kept either it is read again, and
-    /// nothing of its partition is fed meanwhile.
-    fn bury(&mut self, group: &Group, message: &OwnedMessage) -> KafkaResult<()> {
-        let (partition, offset) = (message.partition(), message.offset());
-        let letter = Letter {
-            partition: u32::try_from(partition).unwrap_or_default(),
-            offset: u64::try_from(offset).unwrap_or_default(),
-            key: message.key().unwrap_or_default(),
-            body: message.payload().unwrap_or_default(),
-            reason: "the key is not the 8 bytes of a conversation's id",
-        };
-        if self.standing.may_try(now()) {
-            match self.dead_letters.bury_within(letter, standing::TRY) {
-                Ok(()) => {
-                    if self.standing.kept(partition) {
-                        group.health.clear(&[Trouble::DeadLetters]);
-                    }
-                    return Ok(());
-                }
-                Err(error) => {
-                    let what = format!(
-                        "a dead letter of partition {} cannot be kept: {error}",
-                        letter.partition
-                    );
-                    group.health.note(Trouble::DeadLetters, &what);
-                    self.standing.failed(now());
-                }
-            }
-        }
-        // Also where the seek fails: what comes of the partition is dropped until it is at the letter.
-        self.standing.stand(partition, offset);
-        let place = group.list(&[(letter.partition, At::Offset(offset))])?;
-        self.consumer
-            .seek(&group.topic, partition, At::Offset(offset), LOOK_TIMEOUT)?;
-        self.consumer.pause(&place)
-    }
-
-    /// Has the partitions read again that stand at a letter, when it is time to try it again.
-    fn try_letters(&mut self, group: &Group) -> KafkaResult<()> {
-        for (partition, offset) in self.standing.take_due(now()) {
-            let at = At::Offset(offset);
-            let place = group.list(&[(u32::try_from(partition).unwrap_or_default(), at)])?;
-            self.consumer
-                .seek(&group.topic, partition, at, LOOK_TIMEOUT)?;
-            if self.paused.is_none() {
-                self.consumer.resume(&place)?;
-            }
-        }
-        Ok(())
     }
 
     fn commit(&mut self, group: &Group) -> KafkaResult<()> {
@@ -235,22 +214,41 @@ impl Consuming {
     fn on_error(&mut self, group: &Group, error: &KafkaError) {
         match (error, code_of(error)) {
             (KafkaError::MessageConsumptionFatal(code), _) => {
-                group
-                    .health
-                    .note(Trouble::Fatal, &format!("the consumer stopped: {code}"));
+                let what = format!("the consumer stopped: {code}");
+                group.health.end(Trouble::Fatal, what);
             }
             (_, Code::AutoOffsetReset) => {
-                group.health.note(
-                    Trouble::OffsetGone,
-                    "a partition has not the offset to go on at",
-                );
-                self.stuck.stopped();
-                self.look_at_offsets(group);
+                let what = self.out_of_range(group).unwrap_or_else(|| {
+                    format!("the topic {} lacks the offset that comes next", group.topic)
+                });
+                group.health.end(Trouble::Mismatch, what);
             }
             // Told by `Group::error` already, with more words.
             (KafkaError::MessageConsumption(_), _) => {}
             (error, _) => tracing::warn!(%error, "kafka: the consumer goes on after an error"),
         }
+    }
+
+    /// A sentence on the partitions whose next offset the topic has not; none where all have it again.
+    fn out_of_range(&self, group: &Group) -> Option<String> {
+        let position = self.consumer.position().ok()?;
+        let mut sentences = Vec::new();
+        for element in position.elements() {
+            let (At::Offset(next), Ok(number)) =
+                (element.offset(), u32::try_from(element.partition()))
+            else {
+                continue;
+            };
+            let next = Offset(u64::try_from(next).unwrap_or_default());
+            let has =
+                self.consumer
+                    .fetch_watermarks(&group.topic, element.partition(), LOOK_TIMEOUT);
+            sentences.extend(
+                has.ok()
+                    .and_then(|has| misses(Partition(number), next, has)),
+            );
+        }
+        (!sentences.is_empty()).then(|| sentences.join("; "))
     }
 
     /// Looks, while there is a trouble and at intervals, whether it is over.
@@ -267,33 +265,62 @@ impl Consuming {
             if topic.is_some_and(|topic| topic.error().is_none()) {
                 group.health.clear(&[Trouble::NoTopic, Trouble::Forbidden]);
             }
-            if group.health.has(Trouble::OffsetGone) {
-                self.look_at_offsets(group);
-            }
         }
         self.looked_at = now();
     }
-
-    /// Says which partitions are stuck, and sets those going that only did not know where to begin.
-    fn look_at_offsets(&mut self, group: &Group) {
-        let standing = &self.standing;
-        match self
-            .stuck
-            .find(&self.consumer, group, standing, LOOK_TIMEOUT)
-        {
-            Ok(stuck) if stuck.is_empty() => group.health.clear(&[Trouble::OffsetGone]),
-            Ok(stuck) => group.health.note(Trouble::OffsetGone, &stuck.join("; ")),
-            Err(error) => tracing::debug!(%error, "kafka: the offsets cannot be looked at"),
-        }
-    }
 }
 
-/// A record of ours; none where the key is not a conversation's.
+/// What is to be said where a partition, which has offsets from the first to the second of `has`, cannot
+/// go on at `next`.
+fn misses(partition: Partition, next: Offset, has: (i64, i64)) -> Option<String> {
+    let (start, end) = has;
+    let why = match i64::try_from(next.0) {
+        Ok(next) if next < start => {
+            "records were deleted before they were stored (retention, or by hand)"
+        }
+        Ok(next) if next <= end => return None,
+        _ => {
+            "the topic was made anew, cut off by an unclean leader, or is another cluster's of the same name"
+        }
+    };
+    Some(format!(
+        "partition {partition} goes on at offset {next}, and the topic has {start} to {end}: {why}"
+    ))
+}
+
+/// As a record of ours; of a foreign one, whose key is no conversation's, the key is 0, with which none of
+/// ours decodes.
 fn record_of(message: &BorrowedMessage<'_>) -> Option<Record> {
+    let key = message.key().and_then(|key| key.try_into().ok());
+    let at_ms = message.timestamp().to_millis();
     Some(Record {
         partition: Partition(u32::try_from(message.partition()).ok()?),
         offset: Offset(u64::try_from(message.offset()).ok()?),
-        key: u64::from_be_bytes(message.key()?.try_into().ok()?),
+        at_ms: at_ms.and_then(|ms| ms.try_into().ok()).unwrap_or(0),
+        key: key.map_or(0, u64::from_be_bytes),
         body: message.payload().unwrap_or_default().to_vec(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_skipped() {
+        let says = |next, has| misses(Partition(3), Offset(next), has);
+        assert_eq!(says(9, (9, 20)), None, "at the start");
+        assert_eq!(says(20, (9, 20)), None, "at the end");
+        let gone = says(5, (9, 20)).unwrap_or_default();
+        assert!(
+            gone.starts_with(
+                "partition 3 goes on at offset 5, and the topic has 9 to 20: records were deleted"
+            ),
+            "{gone}"
+        );
+        for next in [21, u64::MAX] {
+            let other = says(next, (0, 20)).unwrap_or_default();
+            assert!(other.contains("made anew"), "{other}");
+        }
+    }
 }

@@ -72,15 +72,7 @@ impl DeadLetters {
     /// after an error, and when its partition is consumed again from before it.
     pub(super) fn bury(&self, letter: Letter<'_>) -> Result<(), AppendError> {
         let delivery = Duration::from_millis(self.options.delivery_timeout_ms.into());
-        self.bury_within(letter, delivery + POLL * POLLS_OVER)
-    }
-
-    /// The same, given up after so long.
-    pub(super) fn bury_within(
-        &self,
-        letter: Letter<'_>,
-        at_most: Duration,
-    ) -> Result<(), AppendError> {
+        let at_most = delivery + POLL * POLLS_OVER;
         let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         let producer = match &mut *producer {
             Some(producer) => producer,

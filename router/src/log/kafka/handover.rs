@@ -136,6 +136,7 @@ mod tests {
         let record = |n| Record {
             partition: Partition(partition),
             offset: Offset(offset + n),
+            at_ms: 0,
             key: 1,
             body: vec![0; bytes],
         };
@@ -166,12 +167,14 @@ mod tests {
         let handover = Handover::default();
         handover.put(records(1, 0, RECORDS_MAX as u64, 0));
         handover.put(records(2, 7, 1, 0));
-        handover.put(Fed::Assigned(vec![Partition(3)]));
+        let (begin, _) = crossbeam::channel::bounded(1);
+        let partitions = vec![Partition(3)];
+        handover.put(Fed::Assigned { partitions, begin });
         handover.put(records(3, 9, 1, 0));
         handover.withdraw(&[Partition(1)]);
         assert!(handover.wait_for_room(Duration::ZERO), "its room is free");
         assert_eq!(first(handover.take()), (2, 7));
-        assert!(matches!(handover.take(), Some(Fed::Assigned(_))));
+        assert!(matches!(handover.take(), Some(Fed::Assigned { .. })));
         assert_eq!(first(handover.take()), (3, 9));
         handover.end();
         assert!(handover.take().is_none());

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -25,8 +25,8 @@ pub(super) enum Trouble {
     Forbidden,
     /// There is no such topic.
     NoTopic,
-    /// The group would go on at an offset that the topic does not have.
-    OffsetGone,
+    /// The topic is not the log that the store was made from.
+    Mismatch,
     /// A record that cannot be applied cannot be kept either.
     DeadLetters,
     /// The client takes no more until the process is started again.
@@ -48,9 +48,6 @@ impl Trouble {
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
                 Some(Self::NoTopic)
             }
-            Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => {
-                Some(Self::OffsetGone)
-            }
             Code::Fatal | Code::Fenced | Code::FencedInstanceId | Code::ProducerFenced => {
                 Some(Self::Fatal)
             }
@@ -71,12 +68,9 @@ impl Trouble {
                  (kafka-acls.sh)."
             }
             Self::NoTopic => "Make the topics: `rookery migrate`.",
-            Self::OffsetGone => {
-                "Records were deleted before they were applied, the partition was cut off (an unclean \
-                 leader), or the topic was made anew. It does not go on by itself, also where the \
-                 topic grows beyond that offset. Stop all edges; bring the topic back, or, where those \
-                 messages may be missing, set the group's offsets (kafka-consumer-groups.sh \
-                 --reset-offsets --to-earliest); and start them."
+            Self::Mismatch => {
+                "Stop all edges. Bring back the topic that the store was filled from, or use another \
+                 keyspace, which `rookery migrate` fills from what the topic has (docs/deploy/changes.md)."
             }
             Self::DeadLetters => {
                 "Look at the dead-letters topic of the prefix: it must exist and take this user's \
@@ -96,6 +90,8 @@ pub(super) struct Health {
     troubles: Mutex<BTreeMap<Trouble, String>>,
     /// Whether there is any, so that the many good events cost nothing.
     any: AtomicBool,
+    /// Why the process must end.
+    ended: OnceLock<String>,
 }
 
 impl Health {
@@ -120,6 +116,17 @@ impl Health {
         }
     }
 
+    /// The process must end: going on would lose what was acked. The first reason is kept.
+    pub(super) fn end(&self, trouble: Trouble, what: String) {
+        self.note(trouble, &what);
+        drop(self.ended.set(format!("{what}. {}", trouble.advice())));
+    }
+
+    /// Why it must end, and what to do; none while it may go on.
+    pub(super) fn ended(&self) -> Option<&str> {
+        self.ended.get().map(String::as_str)
+    }
+
     /// It is over.
     pub(super) fn clear(&self, over: &[Trouble]) {
         if !self.any.load(Ordering::Acquire) {
@@ -137,10 +144,6 @@ impl Health {
     /// A broker answered something.
     pub(super) fn reached(&self) {
         self.clear(&[Trouble::Unreachable, Trouble::Credentials]);
-    }
-
-    pub(super) fn has(&self, trouble: Trouble) -> bool {
-        self.any.load(Ordering::Acquire) && self.lock().contains_key(&trouble)
     }
 
     pub(super) fn is_well(&self) -> bool {
@@ -198,13 +201,23 @@ mod tests {
         let health = Health::default();
         assert!(health.is_well());
         health.note_code(Code::AllBrokersDown, "3/3 brokers are down");
-        health.note_code(Code::AutoOffsetReset, "partition 3");
+        health.end(Trouble::Mismatch, "partition 3".into());
+        health.end(Trouble::Fatal, "and then some".into());
         health.note_code(Code::NotCoordinator, "nothing");
         let fatal: Vec<bool> = health.problems().iter().map(|p| p.fatal).collect();
-        assert_eq!(fatal, [false, true], "brokers may come back, records not");
+        assert_eq!(
+            fatal,
+            [false, true, true],
+            "brokers may come back, records not"
+        );
         health.reached();
-        assert!(health.has(Trouble::OffsetGone) && !health.has(Trouble::Unreachable));
-        health.clear(&[Trouble::OffsetGone]);
+        assert!(
+            health
+                .ended()
+                .is_some_and(|why| why.starts_with("partition 3. Stop all"))
+                && health.problems().len() == 2
+        );
+        health.clear(&[Trouble::Mismatch, Trouble::Fatal]);
         assert!(health.is_well() && health.problems().is_empty());
     }
 }

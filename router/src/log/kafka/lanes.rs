@@ -9,16 +9,19 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::placement::partition_of;
-use crate::log::{AppendError, Ticket};
+use crate::log::{AppendError, Partition, Ticket};
 
 /// With so many records unanswered librdkafka sends more of a partition: one less than its limit
 /// (`RD_KAFKA_IDEMP_MAX_INFLIGHT`), which it counts in records.
 const UNANSWERED_MAX: usize = 4;
+/// Partitions may be added while the log is open. With more of them than this it still works, and keeps
+/// some apart that need not be.
+const LANES: usize = 1024;
 
 /// What is to be appended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Pending {
+    pub(super) partition: Partition,
     pub(super) key: u64,
     pub(super) body: Vec<u8>,
     pub(super) ticket: Ticket,
@@ -34,21 +37,17 @@ struct Lane {
 #[derive(Debug)]
 pub(super) struct Lanes {
     lanes: Box<[Mutex<Lane>]>,
-    partitions: u32,
 }
 
 impl Lanes {
-    /// With another number of partitions than the topic has it still works, and keeps some apart that need
-    /// not be. At least 1.
-    pub(super) fn new(partitions: u32) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            lanes: (0..partitions).map(|_| Mutex::default()).collect(),
-            partitions,
+            lanes: (0..LANES).map(|_| Mutex::default()).collect(),
         }
     }
 
-    fn of(&self, key: u64) -> MutexGuard<'_, Lane> {
-        self.lanes[partition_of(key, self.partitions) as usize]
+    fn of(&self, partition: Partition) -> MutexGuard<'_, Lane> {
+        self.lanes[partition.0 as usize % LANES]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -59,7 +58,7 @@ impl Lanes {
         pending: Pending,
         send: impl FnOnce(&Pending) -> Result<(), AppendError>,
     ) -> Result<(), AppendError> {
-        let mut lane = self.of(pending.key);
+        let mut lane = self.of(pending.partition);
         if lane.waiting.is_empty() && lane.unanswered < UNANSWERED_MAX {
             send(&pending)?;
             lane.unanswered += 1;
@@ -69,15 +68,15 @@ impl Lanes {
         Ok(())
     }
 
-    /// A record of this key was answered: those behind it go on their way. A record that cannot be sent is
+    /// A record of this partition was answered: those behind it go on their way. A record that cannot be sent is
     /// handed to `refused` and is to be answered like the others.
     pub(super) fn answered(
         &self,
-        key: u64,
+        partition: Partition,
         mut send: impl FnMut(&Pending) -> Result<(), AppendError>,
         mut refused: impl FnMut(Pending, AppendError),
     ) {
-        let mut lane = self.of(key);
+        let mut lane = self.of(partition);
         lane.unanswered = lane.unanswered.saturating_sub(1);
         if lane.unanswered >= UNANSWERED_MAX {
             return;
@@ -90,10 +89,10 @@ impl Lanes {
         }
     }
 
-    /// The brokers did not take a record of this key in time: those behind it have waited too, and are not
+    /// The brokers did not take a record of this partition in time: those behind it have waited too, and are not
     /// to wait as long again. Each is to be answered like the others.
-    pub(super) fn give_up(&self, key: u64, refused: impl FnMut(Pending)) {
-        self.of(key).give_up(refused);
+    pub(super) fn give_up(&self, partition: Partition, refused: impl FnMut(Pending)) {
+        self.of(partition).give_up(refused);
     }
 
     /// The same of all lanes.
@@ -127,9 +126,12 @@ mod tests {
         }
     }
 
-    fn pending(key: u64, ticket: Ticket) -> Pending {
+    const HERE: Partition = Partition(1);
+
+    fn pending(partition: Partition, ticket: Ticket) -> Pending {
         Pending {
-            key,
+            partition,
+            key: ticket % 2,
             body: vec![1],
             ticket,
         }
@@ -141,58 +143,56 @@ mod tests {
 
     #[test]
     fn what_waits_goes_out_together_and_in_order() {
-        let (lanes, mut sent) = (Lanes::new(1), Sent::default());
+        let (lanes, mut sent) = (Lanes::new(), Sent::default());
         for ticket in 0..10 {
-            let waiting = pending(ticket % 2, ticket);
+            let waiting = pending(HERE, ticket);
             lanes.append(waiting, |p| sent.send(p)).unwrap();
         }
         assert_eq!(sent.0, [0, 1, 2, 3]);
-        lanes.answered(0, |p| sent.send(p), nothing_refused);
+        lanes.answered(HERE, |p| sent.send(p), nothing_refused);
         assert_eq!(sent.0, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
         for _ in 0..5 {
-            lanes.append(pending(1, 10), |p| sent.send(p)).unwrap();
-            lanes.answered(1, |p| sent.send(p), nothing_refused);
+            lanes.append(pending(HERE, 10), |p| sent.send(p)).unwrap();
+            lanes.answered(HERE, |p| sent.send(p), nothing_refused);
         }
         assert_eq!(sent.0.len(), 10, "9 to 4 are unanswered");
-        lanes.answered(1, |p| sent.send(p), nothing_refused);
+        lanes.answered(HERE, |p| sent.send(p), nothing_refused);
         assert_eq!(sent.0.len(), 15, "3 are");
     }
 
     #[test]
     fn lanes_do_not_wait_for_each_other() {
-        let (lanes, mut sent) = (Lanes::new(12), Sent::default());
-        let here = 1;
-        let there = (2..).find(|key| partition_of(*key, 12) != partition_of(here, 12));
+        let (lanes, mut sent) = (Lanes::new(), Sent::default());
         for ticket in 0..9 {
             lanes
-                .append(pending(here, ticket), |p| sent.send(p))
+                .append(pending(HERE, ticket), |p| sent.send(p))
                 .unwrap();
         }
-        let other = pending(there.unwrap(), 9);
+        let other = pending(Partition(2), 9);
         lanes.append(other, |p| sent.send(p)).unwrap();
         assert_eq!(sent.0, [0, 1, 2, 3, 9]);
     }
 
     #[test]
     fn every_record_that_is_refused_is_handed_back_once() {
-        let lanes = Lanes::new(1);
+        let lanes = Lanes::new();
         let full = |_: &Pending| Err(AppendError::Full);
-        assert_eq!(lanes.append(pending(1, 0), full), Err(AppendError::Full));
+        assert_eq!(lanes.append(pending(HERE, 0), full), Err(AppendError::Full));
         for ticket in 1..=8 {
-            lanes.append(pending(1, ticket), |_| Ok(())).unwrap();
+            lanes.append(pending(HERE, ticket), |_| Ok(())).unwrap();
         }
         let mut refused = Vec::new();
-        lanes.give_up(1, |pending| refused.push(pending.ticket));
+        lanes.give_up(HERE, |pending| refused.push(pending.ticket));
         assert_eq!(refused, [5, 6, 7, 8]);
         for ticket in 9..=10 {
-            lanes.append(pending(1, ticket), |_| Ok(())).unwrap();
+            lanes.append(pending(HERE, ticket), |_| Ok(())).unwrap();
         }
         // The four that were sent and the four that were given up are answered.
         for _ in 0..8 {
-            lanes.answered(1, full, |pending, _| refused.push(pending.ticket));
+            lanes.answered(HERE, full, |pending, _| refused.push(pending.ticket));
         }
         assert_eq!(refused, [5, 6, 7, 8, 9, 10]);
-        lanes.append(pending(1, 11), |_| Ok(())).unwrap();
+        lanes.append(pending(HERE, 11), |_| Ok(())).unwrap();
         lanes.give_up_all(|pending| refused.push(pending.ticket));
         assert_eq!(refused.len(), 6, "it was sent at once");
     }

@@ -6,26 +6,25 @@
 //! bodies are opaque, and the order of a key is the order of its partition.
 
 mod answers;
+mod begins;
 mod check;
 mod consumer;
 mod dead_letters;
+mod floors;
 mod handover;
 mod health;
 mod held;
 mod lanes;
 mod marks;
 mod options;
-mod placement;
 mod producer;
 mod rebalance;
-mod standing;
-mod stuck;
 mod timer;
 mod topics;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -36,8 +35,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use super::{Acks, AppendError, Feed, Log, LogError, Offset, Partition, Record, Ticket};
 use crate::problem::Problem;
 use answers::panic_text;
+use begins::Begins;
 use consumer::Consuming;
 use dead_letters::{DeadLetters, Letter};
+use floors::Floors;
 use handover::Handover;
 use health::{Health, Trouble};
 use marks::Marks;
@@ -46,8 +47,7 @@ use rebalance::Group;
 
 pub use check::check;
 pub use options::Options;
-pub use placement::partition_of;
-pub use topics::{PARTITIONS, REPLICATION, ensure, is_empty, missing};
+pub use topics::{PARTITIONS, REPLICATION, ensure, expect as partitions, is_empty, missing};
 
 /// How long the feeder's thread may take to end, beyond what partitions are waited for.
 const FEEDER_END: Duration = Duration::from_secs(2);
@@ -62,8 +62,6 @@ struct Threads {
 
 /// A log kept by Kafka. Dropping it closes it.
 pub struct KafkaLog {
-    /// Of the messages' topic. They are for good.
-    partitions: u32,
     appender: Appender,
     dead_letters: Arc<DeadLetters>,
     marks: Arc<Mutex<Marks>>,
@@ -88,10 +86,11 @@ pub fn open(
     feed: Box<dyn Feed>,
 ) -> Result<KafkaLog, LogError> {
     options.check()?;
-    let partitions = topics::expect(&options)?;
+    topics::expect(&options)?;
     let health = Arc::new(Health::default());
     let marks = Arc::new(Mutex::new(Marks::default()));
     let closing = Arc::new(AtomicBool::new(false));
+    let floors = Arc::new(Floors::default());
     let handover = Arc::new(Handover::default());
     let dead_letters = Arc::new(DeadLetters::new(options.clone()));
     let group = Group {
@@ -101,7 +100,7 @@ pub fn open(
         health: health.clone(),
         revoke_wait: Duration::from_millis(options.revoke_wait_ms.into()),
         gone: Mutex::new(Vec::new()),
-        assigned: AtomicU64::new(0),
+        begins: Begins::default(),
     };
     let joined =
         options
@@ -112,13 +111,12 @@ pub fn open(
                 Ok(consumer)
             });
     let consumer = joined.map_err(|error| service_error(&options, &error))?;
-    let consuming = Consuming::new(consumer, dead_letters.clone(), closing.clone());
-    let appender = Appender::start(&options, partitions, acks, health.clone())?;
+    let consuming = Consuming::new(consumer, floors.clone(), closing.clone());
+    let appender = Appender::start(&options, acks, health.clone(), floors)?;
     let feed_died = Arc::new(Mutex::new(None));
     let threads = start(&options, consuming, handover, feed, feed_died.clone())
         .inspect_err(|_| drop(appender.close()))?;
     Ok(KafkaLog {
-        partitions,
         appender,
         dead_letters,
         marks,
@@ -168,6 +166,13 @@ impl KafkaLog {
         self.health.problems()
     }
 
+    /// Why this process must end, and what is to be done first: the topic is not the log that the store was
+    /// made from, or the client takes no more. Nothing is acked or consumed any more then.
+    #[must_use]
+    pub fn ended(&self) -> Option<&str> {
+        self.health.ended()
+    }
+
     /// The partitions that this process consumes at the moment, ascending.
     #[must_use]
     pub fn assigned(&self) -> Vec<Partition> {
@@ -203,12 +208,14 @@ impl KafkaLog {
 }
 
 impl Log for KafkaLog {
-    fn append(&self, key: u64, body: Vec<u8>, ticket: Ticket) -> Result<(), AppendError> {
-        self.appender.append(key, body, ticket)
-    }
-
-    fn partition_of(&self, key: u64) -> Option<Partition> {
-        Some(Partition(partition_of(key, self.partitions)))
+    fn append(
+        &self,
+        partition: Partition,
+        key: u64,
+        body: Vec<u8>,
+        ticket: Ticket,
+    ) -> Result<(), AppendError> {
+        self.appender.append(partition, key, body, ticket)
     }
 
     /// Of a partition that another process consumes it says nothing.

@@ -217,9 +217,6 @@ impl Options {
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("compression.type", "lz4")
-            // The hash of Kafka's own clients: a producer in Java puts a conversation into the same
-            // partition.
-            .set("partitioner", "murmur2_random")
             .set("linger.ms", self.linger_ms.to_string())
             .set("message.timeout.ms", self.delivery_timeout_ms.to_string())
             .set("request.timeout.ms", self.delivery_timeout_ms.to_string())

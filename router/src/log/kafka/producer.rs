@@ -14,6 +14,7 @@ use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
 
 use super::answers::{Answer, Answers};
+use super::floors::Floors;
 use super::health::{Health, Trouble, code_of, log_line};
 use super::held::Held;
 use super::lanes::{Lanes, Pending};
@@ -37,6 +38,7 @@ const _: () = assert!(
 struct Reports {
     answers: Arc<Answers>,
     health: Arc<Health>,
+    floors: Arc<Floors>,
     record_bytes_max: usize,
 }
 
@@ -55,7 +57,10 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
         let (message, outcome) = match result {
-            Ok(message) => (message, place(message.partition(), message.offset())),
+            Ok(message) => {
+                let place = place(message.partition(), message.offset());
+                (message, place.and_then(|place| self.check(place)))
+            }
             Err((error, message)) => {
                 let error =
                     append_error(code_of(error), message.payload_len(), self.record_bytes_max);
@@ -71,13 +76,30 @@ impl ProducerContext for Reports {
             self.health
                 .note(trouble, &format!("a record was refused: {error}"));
         }
-        let key = message.key().and_then(|key| key.try_into().ok());
         self.answers.push(Answer {
             ticket: ticket as Ticket,
-            key: key.map_or(0, u64::from_be_bytes),
+            partition: Partition(u32::try_from(message.partition()).unwrap_or_default()),
             body: message.payload_len(),
             outcome,
         });
+    }
+}
+
+impl Reports {
+    /// Nothing is acked that the store would not take for this log's.
+    fn check(&self, place: (Partition, Offset)) -> Result<(Partition, Offset), AppendError> {
+        if let Err(floor) = self.floors.take(place.0, place.1) {
+            let what = format!(
+                "the brokers took a record at offset {} of partition {}, below {floor}, which was there \
+                 before: the topic was made anew or cut off",
+                place.1, place.0
+            );
+            self.health.end(Trouble::Mismatch, what);
+        }
+        match self.health.ended() {
+            None => Ok(place),
+            Some(why) => Err(AppendError::Failed { reason: why.into() }),
+        }
     }
 }
 
@@ -125,7 +147,9 @@ struct Outgoing {
 impl Outgoing {
     fn send(&self, pending: &Pending) -> Result<(), AppendError> {
         let key = pending.key.to_be_bytes();
+        let partition = i32::try_from(pending.partition.0).unwrap_or(i32::MAX);
         let record = BaseRecord::with_opaque_to(&self.topic, pending.ticket as usize)
+            .partition(partition)
             .key(&key)
             .payload(&pending.body);
         self.producer.send(record).map_err(|(error, _)| {
@@ -151,10 +175,10 @@ impl Outgoing {
     fn answered(&self, answer: &Answer) {
         if let Err(AppendError::TimedOut { .. }) = answer.outcome {
             self.lanes
-                .give_up(answer.key, |pending| self.refuse(pending, late()));
+                .give_up(answer.partition, |pending| self.refuse(pending, late()));
         }
         self.lanes.answered(
-            answer.key,
+            answer.partition,
             |pending| self.send(pending),
             |pending, error| self.refuse(pending, error),
         );
@@ -163,7 +187,7 @@ impl Outgoing {
     fn refuse(&self, pending: Pending, error: AppendError) {
         self.answers.push(Answer {
             ticket: pending.ticket,
-            key: pending.key,
+            partition: pending.partition,
             body: pending.body.len(),
             outcome: Err(error),
         });
@@ -204,18 +228,18 @@ pub(super) struct Appender {
 }
 
 impl Appender {
-    /// `partitions` of the topic.
     pub(super) fn start(
         options: &Options,
-        partitions: u32,
         acks: Box<dyn Acks>,
         health: Arc<Health>,
+        floors: Arc<Floors>,
     ) -> Result<Self, LogError> {
         let held = Held::new(options.queue_records_max, options.queue_bytes_max);
         let answers = Arc::new(Answers::new(held));
         let reports = Reports {
             answers: answers.clone(),
             health,
+            floors,
             record_bytes_max: options.record_bytes_max,
         };
         let producer: BaseProducer<Reports> = options
@@ -224,7 +248,7 @@ impl Appender {
             .map_err(|error| service_error(options, &error))?;
         let outgoing = Arc::new(Outgoing {
             producer,
-            lanes: Lanes::new(partitions),
+            lanes: Lanes::new(),
             answers,
             topic: options.messages(),
             record_bytes_max: options.record_bytes_max,
@@ -249,11 +273,17 @@ impl Appender {
     /// Never blocks.
     pub(super) fn append(
         &self,
+        partition: Partition,
         key: u64,
         body: Vec<u8>,
         ticket: Ticket,
     ) -> Result<(), AppendError> {
-        self.outgoing.append(Pending { key, body, ticket })
+        self.outgoing.append(Pending {
+            partition,
+            key,
+            body,
+            ticket,
+        })
     }
 
     /// Refuses more, waits until all is delivered or given up, and ends the threads.

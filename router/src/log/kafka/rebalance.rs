@@ -1,7 +1,7 @@
 //! Partitions that come and go. librdkafka calls this while the consumer's thread polls: what goes is
-//! applied and committed before another process has it, what comes begins where the group committed.
+//! applied and committed before another process has it, what comes is paused until the router says where
+//! it begins. What the group committed is for people to look at: nothing begins by it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,15 +12,11 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
+use super::begins::Begins;
 use super::handover::Handover;
 use super::health::{Health, code_of, log_line};
 use super::marks::Marks;
 use crate::log::{Fed, Partition};
-
-/// How often the group's coordinator is asked where to begin, and for how long each time. If it does not
-/// say, librdkafka asks by itself, and the consumer's thread mends what comes of that.
-const COMMITTED_ASKS: u32 = 3;
-const COMMITTED_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What the consumer's thread and librdkafka's calls share.
 pub(super) struct Group {
@@ -31,8 +27,8 @@ pub(super) struct Group {
     pub(super) revoke_wait: Duration,
     /// Went away since the consumer's thread last looked: what it has gathered of them is void.
     pub(super) gone: Mutex<Vec<Partition>>,
-    /// Counts what came, so that the thread pauses that too while the feeder is busy.
-    pub(super) assigned: AtomicU64,
+    /// What is not read yet.
+    pub(super) begins: Begins,
 }
 
 impl Group {
@@ -54,71 +50,27 @@ impl Group {
         Ok(list)
     }
 
+    /// What came is paused until it is told where it begins.
     fn assign(&self, consumer: &BaseConsumer<Self>, came: &TopicPartitionList) -> KafkaResult<()> {
         let partitions = partitions_of(came);
-        let begin = match self.begin(consumer, came) {
-            Some(begin) => begin,
-            None => came.clone(),
-        };
-        for element in begin.elements() {
-            let committed = match element.offset() {
-                Offset::Offset(offset) => u64::try_from(offset).unwrap_or(0),
-                _ => 0,
-            };
-            if let Ok(partition) = u32::try_from(element.partition()) {
-                self.marks().assign(partition, committed);
-            }
+        // Nothing is read by this: whatever is put in at the end comes after the pause.
+        let paused: Vec<_> = partitions.iter().map(|it| (it.0, Offset::End)).collect();
+        let paused = self.list(&paused)?;
+        consumer.incremental_assign(&paused)?;
+        if partitions.is_empty() {
+            return Ok(());
         }
-        if !partitions.is_empty() {
-            tracing::info!(?partitions, "kafka: partitions came");
-            self.handover.put(Fed::Assigned(partitions));
-        }
-        self.assigned.fetch_add(1, Ordering::Release);
-        consumer.incremental_assign(&begin)?;
-        if begin.count() > 0 {
-            // They may have been paused when they were last here.
-            consumer.resume(&begin)?;
-        }
+        tracing::info!(?partitions, "kafka: partitions came");
+        let begin = self.begins.expect(partitions.clone());
+        consumer.pause(&paused)?;
+        self.handover.put(Fed::Assigned { partitions, begin });
         Ok(())
-    }
-
-    /// Where each begins: at the group's offset, at the beginning where it has none. Nothing where the
-    /// coordinator does not say.
-    fn begin(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        came: &TopicPartitionList,
-    ) -> Option<TopicPartitionList> {
-        for _ in 0..COMMITTED_ASKS {
-            let asked = consumer.committed_offsets(came.clone(), COMMITTED_TIMEOUT);
-            let known = asked.and_then(|known| {
-                known
-                    .elements()
-                    .iter()
-                    .try_for_each(|element| element.error())?;
-                Ok(known)
-            });
-            match known {
-                Ok(known) => {
-                    known
-                        .elements()
-                        .iter_mut()
-                        .filter(|element| element.offset() == Offset::Invalid)
-                        .try_for_each(|element| element.set_offset(Offset::Beginning))
-                        .ok()?;
-                    return Some(known);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "kafka: the group does not say what it committed");
-                }
-            }
-        }
-        None
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, goes: &TopicPartitionList) -> KafkaResult<()> {
         let partitions = partitions_of(goes);
         let lost = consumer.assignment_lost();
+        self.begins.forget(&partitions);
         self.handover.withdraw(&partitions);
         self.gone
             .lock()
@@ -133,7 +85,6 @@ impl Group {
             if lost {
                 self.handover.put(Fed::Lost(partitions));
             } else if !done.is_empty() {
-                // The next owner begins here; at worst it applies some again, which changes nothing.
                 let commit = self
                     .list(&done)
                     .and_then(|list| consumer.commit(&list, CommitMode::Sync));
@@ -170,11 +121,6 @@ impl Group {
         done.map(|(partition, offset)| (partition, Offset::Offset(offset as i64)))
             .collect()
     }
-}
-
-/// Whether a partition, as librdkafka numbers it, is one of these.
-pub(super) fn is_among(partition: i32, these: &[Partition]) -> bool {
-    u32::try_from(partition).is_ok_and(|partition| these.contains(&Partition(partition)))
 }
 
 fn partitions_of(list: &TopicPartitionList) -> Vec<Partition> {

@@ -112,8 +112,9 @@ pub(super) fn refusal(metadata: &Metadata, name: &str) -> Option<(Trouble, Strin
     }
 }
 
-/// Refuses to begin without both topics; gives the number of the messages' partitions.
-pub(super) fn expect(options: &Options) -> Result<u32, LogError> {
+/// Refuses to begin without both topics; gives the number of the messages' partitions. Blocks for some
+/// seconds at most.
+pub fn expect(options: &Options) -> Result<u32, LogError> {
     expect_one(options, &options.dead_letters())?;
     expect_one(options, &options.messages())
 }

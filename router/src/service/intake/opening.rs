@@ -59,7 +59,7 @@ impl Intake {
             };
         }
         self.check_space()?;
-        let stamp = self.stamps.next(now_ms);
+        let stamp = self.stamps.open(now_ms, self.placement.now().newest());
         let opened = Opened {
             conversation_id: stamp.id,
             hlc: stamp.hlc,

@@ -207,7 +207,7 @@ impl Intake {
     }
 }
 
-fn ack(client_msg_id: u64, known: &Known) -> Vec<u8> {
+fn ack(client_msg_id: proto::ClientMsgId, known: &Known) -> Vec<u8> {
     proto::encode(&proto::SendAck {
         client_msg_id,
         conversation_id: known.conversation_id,
