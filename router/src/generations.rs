@@ -58,11 +58,6 @@ impl<K: Eq + Hash + Copy, V> Generations<K, V> {
         self.old.clear();
         self.weight = 0;
     }
-
-    /// Everything in the young generation.
-    pub(crate) fn young_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
-        self.young.iter_mut().map(|(key, (value, _))| (key, value))
-    }
 }
 
 #[cfg(test)]

@@ -306,6 +306,10 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashSet;
 
+    fn named(n: u64) -> SendKey {
+        (1, u128::from(n).to_le_bytes())
+    }
+
     const CALLER: Caller = Caller {
         user_id: 1,
         device_id: 1,
@@ -322,7 +326,7 @@ mod tests {
     #[test]
     fn a_retry_joins_then_is_answered_then_is_the_stores() {
         let mut pending = Pending::default();
-        let key = (1, 5);
+        let key = named(5);
         assert_eq!(pending.join_send(key, CALLER, 7, 8), Seen::New);
         pending.begin_send(0, key, KNOWN, CALLER, 100);
         assert_eq!(pending.join_send(key, CALLER, 7, 8), Seen::Joined);
@@ -342,11 +346,11 @@ mod tests {
     fn a_log_of_partitions_answers_in_any_order_and_a_quick_retry_is_remembered() {
         let mut pending = Pending::default();
         for n in 0..4 {
-            pending.begin_send(n, (1, n), known_of(n), CALLER, 10);
+            pending.begin_send(n, named(n), known_of(n), CALLER, 10);
         }
         // Not taken by the log: its ticket goes to the next one.
         pending.retract(3);
-        pending.begin_send(3, (1, 7), known_of(7), CALLER, 10);
+        pending.begin_send(3, named(7), known_of(7), CALLER, 10);
         let mut answered = Vec::new();
         for ticket in [2, 0, 3, 1] {
             let Some((Settled::Sent { known, .. }, 10)) = pending.acked(ticket) else {
@@ -354,17 +358,17 @@ mod tests {
             };
             answered.push(known.message_id);
             if ticket == 3 {
-                pending.begin_send(4, (1, 8), known_of(8), CALLER, 10);
+                pending.begin_send(4, named(8), known_of(8), CALLER, 10);
             }
         }
         assert_eq!(answered, [2, 0, 7, 1]);
         assert!(pending.acked(4).is_some() && pending.acked(4).is_none());
         assert!(pending.is_empty());
         assert_eq!(
-            pending.join_send((1, 7), CALLER, 7, 8),
+            pending.join_send(named(7), CALLER, 7, 8),
             Seen::Durable(known_of(7))
         );
-        assert_eq!(pending.join_send((1, 3), CALLER, 7, 8), Seen::New);
+        assert_eq!(pending.join_send(named(3), CALLER, 7, 8), Seen::New);
     }
 
     fn known_of(message_id: u64) -> Known {
@@ -377,12 +381,12 @@ mod tests {
     #[test]
     fn those_who_wait_are_bounded() {
         let mut pending = Pending::default();
-        pending.begin_send(0, (1, 5), KNOWN, CALLER, 100);
+        pending.begin_send(0, named(5), KNOWN, CALLER, 100);
         let joined = (0..100)
-            .filter(|_| pending.join_send((1, 5), CALLER, 7, 8) == Seen::Joined)
+            .filter(|_| pending.join_send(named(5), CALLER, 7, 8) == Seen::Joined)
             .count();
         assert_eq!(joined, WAITING_MAX - 1);
-        assert_eq!(pending.join_send((1, 5), CALLER, 7, 8), Seen::Crowded);
+        assert_eq!(pending.join_send(named(5), CALLER, 7, 8), Seen::Crowded);
     }
 
     #[test]
@@ -422,9 +426,9 @@ mod tests {
                     0 | 1 => {
                         conn += 1;
                         let caller = Caller { conn, ..CALLER };
-                        match pending.join_send((1, id), caller, 7, 8) {
+                        match pending.join_send(named(id), caller, 7, 8) {
                             Seen::New => {
-                                pending.begin_send(ticket, (1, id), KNOWN, caller, 10);
+                                pending.begin_send(ticket, named(id), KNOWN, caller, 10);
                                 ticket += 1;
                                 let_in += 1;
                             }

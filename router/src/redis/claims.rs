@@ -168,7 +168,7 @@ impl Claims {
             let key = self
                 .shared
                 .keys
-                .claim(claim.sender_user_id, claim.client_msg_id);
+                .claim(claim.name());
             let value = claim_value(claim);
             let set = pipeline.cmd("SET").arg(key).arg(&value[..]).arg("XX");
             set.arg("PX").arg(DEDUP_TTL_MS).ignore();
@@ -228,7 +228,7 @@ impl Shared {
     fn pipeline(&self, claims: &[Claim]) -> Pipeline {
         let mut pipeline = Pipeline::with_capacity(claims.len() + 2);
         for claim in claims {
-            let key = self.keys.claim(claim.sender_user_id, claim.client_msg_id);
+            let key = self.keys.claim(claim.name());
             let value = claim_value(claim);
             let set = pipeline.cmd("SET").arg(key).arg(&value[..]);
             set.arg("NX").arg("GET").arg("PX").arg(DEDUP_TTL_MS);

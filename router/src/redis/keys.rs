@@ -1,6 +1,6 @@
 //! Every key in Redis, and the bytes of a claim.
 
-use crate::admission::Known;
+use crate::admission::{Known, SendKey};
 use crate::record::take_u64;
 use crate::store::Claim;
 
@@ -21,8 +21,9 @@ impl Keys {
     }
 
     /// What a sender's id stands for.
-    pub(super) fn claim(&self, sender_user_id: u64, client_msg_id: u64) -> String {
-        format!("{}d:{sender_user_id}:{client_msg_id}", self.prefix)
+    pub(super) fn claim(&self, (sender_user_id, client_msg_id): SendKey) -> String {
+        let id = u128::from_be_bytes(client_msg_id);
+        format!("{}d:{sender_user_id}:{id:032x}", self.prefix)
     }
 
     /// Unix ms since which no claim is missing; 0 where the log was empty then.
@@ -87,7 +88,7 @@ mod tests {
     fn a_claim_is_read_back_and_nothing_else_is() {
         let claim = Claim {
             sender_user_id: 1,
-            client_msg_id: u64::MAX,
+            client_msg_id: [0xff; 16],
             known: Known {
                 conversation_id: 2,
                 payload_hash: u64::MAX,
@@ -101,6 +102,8 @@ mod tests {
         assert_eq!(known(&value[..31]), None);
         assert_eq!(known(&[0; 33]), None);
         let keys = Keys::new("t:");
-        assert_eq!(keys.claim(1, u64::MAX), "t:d:1:18446744073709551615");
+        let uuid = *b"\x01\x8f2345678901234\xff";
+        let key = keys.claim((1, uuid));
+        assert_eq!(key, "t:d:1:018f32333435363738393031323334ff");
     }
 }

@@ -143,7 +143,7 @@ mod tests {
     fn claim(n: u64) -> Claim {
         Claim {
             sender_user_id: 1,
-            client_msg_id: n,
+            client_msg_id: u128::from(n).to_le_bytes(),
             known: Known {
                 conversation_id: 1,
                 payload_hash: n,
@@ -158,7 +158,7 @@ mod tests {
             chunk
                 .claims
                 .iter()
-                .map(|claim| claim.client_msg_id)
+                .map(|claim| claim.known.message_id)
                 .collect()
         })
     }

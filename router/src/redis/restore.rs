@@ -139,7 +139,7 @@ async fn write(
 ) -> Result<(), StoreError> {
     let mut pipeline = pipe();
     for claim in &chunk.claims {
-        let key = shared.keys.claim(claim.sender_user_id, claim.client_msg_id);
+        let key = shared.keys.claim(claim.name());
         let value = claim_value(claim);
         let set = pipeline.cmd("SET").arg(key).arg(&value[..]).arg("NX");
         set.arg("PX").arg(DEDUP_TTL_MS).ignore();

@@ -10,7 +10,7 @@ use crate::admission::page_limit;
 use crate::api::Caller;
 use crate::outbox::{Cursor, MESSAGES_MAX, merge};
 use crate::receipts::Device;
-use crate::store::{Below, Bound, RECEIPT_TTL_MS, Receipt, SegmentRow, Slice, Slot, StoreError};
+use crate::store::{Below, Bound, Place, RECEIPT_TTL_MS, Receipt, SegmentRow, Slice, Slot, StoreError};
 
 /// Segments that are read at once, and that a page looks at: one of a device that has received them all
 /// ends early.
@@ -46,7 +46,13 @@ impl Reader {
         };
         let oldest = Slot::of(now_ms.saturating_sub(RECEIPT_TTL_MS));
         let from = known_from.map_or(oldest, |slot| slot.max(oldest));
-        let cursor = Cursor::read(&asked.cursor);
+        let mut cursor = Cursor::read(&asked.cursor);
+        // What is entered from now on is the next walk's.
+        let newest = Place {
+            slot: Slot(Slot::of(now_ms).0 + 1),
+            ..Place::default()
+        };
+        cursor.place = cursor.place.min(newest);
         let limit = page_limit(asked.limit, self.config.page_messages_max);
         let mut page = Page {
             cursor,

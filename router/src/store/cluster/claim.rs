@@ -11,7 +11,7 @@
 //! is there already, so no cell can make a duplicate. What the sends say goes before what Redis says:
 //! they are derived from the log.
 
-use crate::admission::Known;
+use crate::admission::{Known, SendKey};
 use crate::redis::{Claims, Taken};
 use crate::store::{Claim, Claimed, StoreError};
 
@@ -20,7 +20,7 @@ pub trait Sends {
     /// What (sender, `client_msg_id`) stand for, in order.
     fn known_many(
         &self,
-        sends: &[(u64, u64)],
+        names: &[SendKey],
     ) -> impl Future<Output = Result<Vec<Option<Known>>, StoreError>> + Send;
 }
 
@@ -47,10 +47,7 @@ pub async fn claim(
         .collect();
     let mut sent = vec![Sent::Lacks; claims.len()];
     if !asked.is_empty() {
-        let ids: Vec<(u64, u64)> = asked
-            .iter()
-            .map(|&at| (claims[at].sender_user_id, claims[at].client_msg_id))
-            .collect();
+        let ids: Vec<SendKey> = asked.iter().map(|&at| claims[at].name()).collect();
         match sends.known_many(&ids).await {
             Ok(known) => {
                 for (&at, known) in asked.iter().zip(known) {

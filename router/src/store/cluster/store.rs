@@ -1,10 +1,9 @@
 //! The store itself: which service answers what.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::try_join;
 use rookery_wire::proto;
 use tokio::runtime::Handle;
 
@@ -12,15 +11,16 @@ use super::claim::{Sends, claim};
 use super::drivers::Drivers;
 use super::members::Members;
 use crate::Clock;
-use crate::admission::Known;
+use crate::admission::{Known, SendKey};
+use crate::log::{Offset, Partition};
 use crate::postgres::{self, Postgres};
 use crate::record::{OpenKey, Opened};
 use crate::redis::{self, Claims};
 use crate::sequencer::Head;
-use crate::store::cql::{self, Cql, INBOX_MEMBERS_MAX};
+use crate::store::cql::{self, Cql};
 use crate::store::{
-    Batch, Below, Bound, Claim, Claimed, InboxRow, Numbered, Opening, Placed, Position, Receipt,
-    Received, Slice, Store, StoreError,
+    Batch, Below, Bound, Claim, Claimed, Opening, Place, Position, Reached, Receipt, Received,
+    Segment, SegmentRow, Sent, Slice, Slot, Store, StoreError,
 };
 
 /// What the store is opened with.
@@ -43,15 +43,14 @@ pub struct ClusterStore {
     postgres: Postgres,
     claims: Claims,
     members: Members,
-    /// The greatest that was read or applied.
-    position: Mutex<Position>,
     /// Last: the others are dropped while their runtime is there.
     drivers: Drivers,
 }
 
 impl Sends for Cql {
-    async fn known_many(&self, sends: &[(u64, u64)]) -> Result<Vec<Option<Known>>, StoreError> {
-        Cql::known_many(self, sends).await
+    async fn known_many(&self, names: &[SendKey]) -> Result<Vec<Option<Known>>, StoreError> {
+        let sent = self.sent(names).await?;
+        Ok(sent.iter().map(|of| newest(of)).collect())
     }
 }
 
@@ -82,7 +81,6 @@ impl ClusterStore {
             postgres: Postgres::new(&options.postgres)?,
             claims: Claims::start(&options.redis, clock, drivers.handle())?,
             members: Members::new(),
-            position: Mutex::default(),
             drivers,
         })
     }
@@ -129,30 +127,34 @@ impl ClusterStore {
         }
         Ok(found)
     }
+}
 
-    /// The position kept, grown by another.
-    fn grow(&self, position: &Position) -> Position {
-        let mut kept: MutexGuard<'_, Position> =
-            self.position.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.next_offset = kept.next_offset.max(position.next_offset);
-        kept.last_id = kept.last_id.max(position.last_id);
-        kept.last_hlc = kept.last_hlc.max(position.last_hlc);
-        *kept
-    }
+/// What a name stands for: the message that it was used for last.
+fn newest(sent: &[Sent]) -> Option<Known> {
+    let newest = sent.iter().max_by_key(|sent| (sent.at_ms, sent.log_offset));
+    newest.map(|sent| sent.known)
 }
 
 impl Store for ClusterStore {
     fn position(&self) -> Result<Position, StoreError> {
-        let stored = self.drivers.wait(self.cql.position(self.node_id))?;
-        Ok(self.grow(&stored))
+        self.drivers.wait(self.cql.position(self.node_id))
+    }
+
+    fn reached(&self, partitions: &[Partition]) -> Result<Vec<Reached>, StoreError> {
+        self.drivers.wait(self.cql.reached(partitions))
     }
 
     fn head(&self, conversation_id: u64) -> Result<Head, StoreError> {
-        self.drivers.wait(self.cql.head(conversation_id))
+        let heads = self.heads(&[conversation_id])?;
+        Ok(heads.first().copied().unwrap_or_default())
     }
 
     fn heads(&self, conversation_ids: &[u64]) -> Result<Vec<Head>, StoreError> {
         self.drivers.wait(self.cql.heads(conversation_ids))
+    }
+
+    fn bases(&self, asked: &[(u64, Offset)]) -> Result<Vec<Head>, StoreError> {
+        self.drivers.wait(self.cql.bases(asked))
     }
 
     fn members(&self, conversation_id: u64) -> Result<Option<Arc<[u64]>>, StoreError> {
@@ -178,8 +180,13 @@ impl Store for ClusterStore {
         Ok(members.is_some_and(|members| members.binary_search(&user_id).is_ok()))
     }
 
-    fn known(&self, sender: u64, client_msg_id: u64) -> Result<Option<Known>, StoreError> {
-        self.drivers.wait(self.cql.known(sender, client_msg_id))
+    fn known(&self, name: SendKey) -> Result<Option<Known>, StoreError> {
+        let sent = self.sent(&[name])?;
+        Ok(sent.first().and_then(|of| newest(of)))
+    }
+
+    fn sent(&self, names: &[SendKey]) -> Result<Vec<Vec<Sent>>, StoreError> {
+        self.drivers.wait(self.cql.sent(names))
     }
 
     fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
@@ -205,25 +212,6 @@ impl Store for ClusterStore {
         Ok(opening)
     }
 
-    fn placed(&self, conversation_id: u64, message_id: u64) -> Result<Option<Placed>, StoreError> {
-        self.drivers
-            .wait(self.cql.placed(conversation_id, message_id))
-    }
-
-    fn placed_by_sender(
-        &self,
-        sender: u64,
-        client_msg_id: u64,
-    ) -> Result<Option<Placed>, StoreError> {
-        self.drivers
-            .wait(self.cql.placed_by_sender(sender, client_msg_id))
-    }
-
-    fn forget(&self) {
-        // Members stay: they do not depend on who consumes.
-        self.cql.forget();
-    }
-
     fn since(
         &self,
         conversation_id: u64,
@@ -234,48 +222,46 @@ impl Store for ClusterStore {
             .wait(self.cql.since(conversation_id, have_seq, bound))
     }
 
-    fn before(&self, conversation_id: u64, before: u64, bound: Bound) -> Result<Slice, StoreError> {
-        self.drivers
-            .wait(self.cql.before(conversation_id, before, bound))
+    fn before(&self, below: &Below) -> Result<Slice, StoreError> {
+        let slices = self.before_many(std::slice::from_ref(below))?;
+        Ok(slices.into_iter().next().unwrap_or_default())
     }
 
-    fn below(&self, asked: &[Below]) -> Result<Vec<Slice>, StoreError> {
-        self.drivers.wait(self.cql.below(asked))
-    }
-
-    fn numbers_below(&self, asked: &[Below]) -> Result<Vec<Vec<Numbered>>, StoreError> {
-        self.drivers.wait(self.cql.numbers_below(asked))
+    fn before_many(&self, asked: &[Below]) -> Result<Vec<Slice>, StoreError> {
+        self.drivers.wait(self.cql.before_many(asked))
     }
 
     fn receive(&self, receipts: &[Receipt], now_ms: u64) -> Result<(), StoreError> {
         self.drivers.wait(self.cql.receive(receipts, now_ms))
     }
 
-    fn receipts(
+    fn received(
         &self,
-        user_id: u64,
-        device_id: u32,
+        device: (u64, u32),
+        conversation_ids: &[u64],
         _now_ms: u64,
     ) -> Result<Vec<Received>, StoreError> {
-        self.drivers.wait(self.cql.receipts(user_id, device_id))
+        self.drivers
+            .wait(self.cql.received(device, conversation_ids))
     }
 
-    fn unread(
+    fn has_received(&self, device: (u64, u32), _now_ms: u64) -> Result<bool, StoreError> {
+        self.drivers.wait(self.cql.has_received(device))
+    }
+
+    fn mark(&self, segments: &[Segment]) -> Result<(), StoreError> {
+        self.drivers.wait(self.cql.mark(segments))
+    }
+
+    fn segments(
         &self,
         user_id: u64,
-        received: &HashMap<u64, u64>,
-    ) -> Result<Vec<InboxRow>, StoreError> {
-        self.drivers.wait(async {
-            // Conversations with too many members for inbox rows are found by their members.
-            let large = self
-                .postgres
-                .large_conversations_of(user_id, INBOX_MEMBERS_MAX);
-            let unread = self.cql.unread(user_id, received);
-            let (mut rows, large) = try_join(unread, large).await?;
-            let large = self.cql.inbox_rows(&large).await?;
-            rows.extend(large.into_iter().filter(|row| row.is_above(received)));
-            Ok(rows)
-        })
+        from: Slot,
+        below: Place,
+        rows_max: usize,
+    ) -> Result<(Vec<SegmentRow>, bool), StoreError> {
+        self.drivers
+            .wait(self.cql.segments(user_id, from, below, rows_max))
     }
 
     fn conversations(
@@ -307,20 +293,16 @@ impl Store for ClusterStore {
             let members = opened.members.as_slice().into();
             self.members.learn(opened.conversation_id, members);
         }
-        self.drivers.wait(async {
-            let messages = batch.messages.iter();
-            let ids = messages.map(|message| message.deliver.conversation_id);
-            let members = self.find_members(ids).await?;
-            let of = |conversation_id| members.get(&conversation_id).map(Arc::clone);
-            self.cql.apply(batch, &of).await
-        })?;
-        self.grow(&batch.position);
-        Ok(())
+        self.drivers.wait(self.cql.apply(batch))
     }
 
-    fn persist(&self) -> Result<(), StoreError> {
-        let position = self.grow(&Position::default());
-        self.drivers.wait(self.cql.persist(self.node_id, &position))
+    fn reach(
+        &self,
+        reached: &[(Partition, Reached)],
+        given: &Position,
+    ) -> Result<(), StoreError> {
+        self.drivers
+            .wait(self.cql.reach(reached, self.node_id, given))
     }
 
     fn rest(&self) -> Result<(), StoreError> {

@@ -1,87 +1,86 @@
-//! The rows of `inbox`: the conversations of a user, with the newest message of each.
-
-use std::collections::HashMap;
+//! The rows of `inbox`: segments by user and day.
 
 use scylla::response::PagingState;
 
 use super::session::Live;
-use super::tails::Inbox;
-use super::{bits, from_bits};
-use crate::store::{InboxRow, StoreError};
+use super::{bits, fault, from_bits};
+use crate::store::{Place, Segment, SegmentRow, Slot, StoreError};
 
-/// Rows at a time, 24 B each.
-const PAGE_ROWS: usize = 5_000;
+type Row = (i32, i64, i64, i64);
 
-/// The newest `rows_max` of a user's conversations, newest first. Reads all that the user has.
+/// Day, and slot of it.
+fn day(slot: Slot) -> (i32, i32) {
+    let part = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    (part(slot.0 / Slot::A_DAY), part(slot.0 % Slot::A_DAY))
+}
+
+/// As a column that sorts: what has the top bit is above all that can be.
+fn sorted(id: u64) -> i64 {
+    i64::try_from(id).unwrap_or(i64::MAX)
+}
+
+/// Enters a segment for one member. Its write time is its last seq: the longer one wins.
+pub(super) async fn write(live: &Live, segment: &Segment, user_id: u64) -> Result<(), StoreError> {
+    let (day, slot) = day(segment.slot);
+    let values = (
+        bits(user_id),
+        day,
+        slot,
+        bits(segment.conversation_id),
+        bits(segment.from_seq),
+        bits(segment.last_seq),
+        bits(segment.last_seq),
+    );
+    live.write(&live.statements.put_segment, values).await
+}
+
+/// The segments of a user from a slot on and below a place, newest first, and whether there are more.
 pub(super) async fn read(
     live: &Live,
     user_id: u64,
+    from: Slot,
+    below: Place,
     rows_max: usize,
-) -> Result<Vec<InboxRow>, StoreError> {
-    let mut newest: Vec<InboxRow> = Vec::new();
-    let mut left = Some(PagingState::start());
-    while let Some(state) = left {
-        let (rows, next) = page(live, user_id, state).await?;
-        left = next;
-        newest.extend(rows);
-        newest.sort_unstable_by_key(|row| std::cmp::Reverse(newest_id(row)));
-        newest.truncate(rows_max);
+) -> Result<(Vec<SegmentRow>, bool), StoreError> {
+    let mut segments = Vec::new();
+    let (first_day, first_slot) = day(from);
+    let (mut today, slot) = day(below.slot);
+    let mut under = (slot, sorted(below.conversation_id), sorted(below.from_seq));
+    while today >= first_day {
+        let mut left = Some(PagingState::start());
+        while let Some(state) = left.take() {
+            let values = (bits(user_id), today, under.0, under.1, under.2);
+            let rows = rows_max + 1 - segments.len();
+            let (page, more) = live
+                .page::<Row>(&live.statements.segments, values, &[user_id], rows, state)
+                .await?;
+            left = more;
+            for (slot, conversation_id, from_seq, last_seq) in page {
+                if today == first_day && slot < first_slot {
+                    return Ok((segments, false));
+                }
+                if segments.len() >= rows_max {
+                    return Ok((segments, true));
+                }
+                let place = Place {
+                    slot: slot_of(today, slot)
+                        .ok_or_else(|| fault::damaged("inbox", &[user_id]))?,
+                    conversation_id: from_bits(conversation_id),
+                    from_seq: from_bits(from_seq),
+                };
+                segments.push(SegmentRow {
+                    place,
+                    last_seq: from_bits(last_seq),
+                });
+            }
+        }
+        today -= 1;
+        under = (i32::MAX, i64::MAX, i64::MAX);
     }
-    Ok(newest)
+    Ok((segments, false))
 }
 
-/// What inboxes are ordered by: the newest message, or the conversation itself where it has none. Both
-/// ids begin with their time.
-fn newest_id(row: &InboxRow) -> u64 {
-    row.last_message_id.max(row.conversation_id)
-}
-
-/// The rows of a user's conversations with a message above the seq in `received`.
-pub(super) async fn unread(
-    live: &Live,
-    user_id: u64,
-    received: &HashMap<u64, u64>,
-) -> Result<Vec<InboxRow>, StoreError> {
-    let mut unread = Vec::new();
-    let mut left = Some(PagingState::start());
-    while let Some(state) = left {
-        let (rows, next) = page(live, user_id, state).await?;
-        left = next;
-        unread.extend(rows.into_iter().filter(|row| row.is_above(received)));
-    }
-    Ok(unread)
-}
-
-async fn page(
-    live: &Live,
-    user_id: u64,
-    state: PagingState,
-) -> Result<(Vec<InboxRow>, Option<PagingState>), StoreError> {
-    let query = &live.statements.inbox;
-    let (rows, next) = live
-        .page::<(i64, i64, i64)>(query, (bits(user_id),), &[user_id], PAGE_ROWS, state)
-        .await?;
-    let parse = |(conversation_id, last_seq, last_message_id)| InboxRow {
-        conversation_id: from_bits(conversation_id),
-        last_seq: from_bits(last_seq),
-        last_message_id: from_bits(last_message_id),
-    };
-    Ok((rows.into_iter().map(parse).collect(), next))
-}
-
-/// Writes the row of one member.
-pub(super) async fn write(
-    live: &Live,
-    user_id: u64,
-    conversation_id: u64,
-    inbox: &Inbox,
-) -> Result<(), StoreError> {
-    let values = (
-        bits(user_id),
-        bits(conversation_id),
-        bits(inbox.last_seq),
-        bits(inbox.last_message_id),
-        inbox.timestamp,
-    );
-    live.write(&live.statements.put_inbox, values).await
+fn slot_of(day: i32, slot: i32) -> Option<Slot> {
+    let (day, slot) = (u32::try_from(day).ok()?, u32::try_from(slot).ok()?);
+    Some(Slot(day.checked_mul(Slot::A_DAY)?.checked_add(slot)?))
 }

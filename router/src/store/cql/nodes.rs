@@ -1,7 +1,6 @@
-//! The rows of `nodes`: the greatest id and stamp that a node has given or consumed, so that its own grow
-//! through a restart. Where a consumer is in the log is not here: the log keeps that.
+//! The rows of `nodes`: the greatest id and stamp that a node has given, so that its own grow through a
+//! restart. Not those that it consumed: a host whose clock is wrong would hand it on.
 
-use super::sends::micros_of_hlc;
 use super::session::Live;
 use super::{bits, from_bits};
 use crate::store::{Position, StoreError};
@@ -33,4 +32,23 @@ pub(super) async fn write(
         micros_of_hlc(position.last_hlc),
     );
     live.write(&live.statements.put_node, values).await
+}
+
+/// An HLC stamp in microseconds since 1970, which is what servers take write times for.
+fn micros_of_hlc(hlc: u64) -> i64 {
+    let (ms, counter) = (hlc >> 16, hlc & 0xffff);
+    bits(ms * 1_000 + counter.min(999))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn write_times_are_microseconds_and_never_fall() {
+        let at = |ms: u64, counter: u64| micros_of_hlc((ms << 16) | counter);
+        assert_eq!(at(1_735_689_600_000, 7), 1_735_689_600_000_007);
+        assert!(at(5, 65_535) < at(6, 0));
+        assert!(at(5, 998) < at(5, 999) && at(5, 999) == at(5, 1_000));
+    }
 }

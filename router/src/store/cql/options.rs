@@ -1,4 +1,4 @@
-//! Where the CQL cluster is, how it is asked, and how large a partition may grow.
+//! Where the CQL cluster is, and how it is asked.
 
 use std::fmt;
 use std::time::Duration;
@@ -29,18 +29,6 @@ pub struct Options {
     pub request_timeout: Duration,
     /// Requests of one `apply` or `persist` at a time.
     pub in_flight_max: usize,
-    /// How large a partition of messages grows.
-    pub caps: Caps,
-}
-
-/// How large a partition of messages grows before the next one begins. To be the same on every node, and
-/// kept: a replay under other caps would place messages elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caps {
-    /// Rows.
-    pub rows_max: u32,
-    /// Bytes of payload.
-    pub bytes_max: u64,
 }
 
 /// How often a keyspace's rows are kept, and where.
@@ -50,16 +38,6 @@ pub struct Replication {
     pub class: String,
     /// Copies (per datacenter with `NetworkTopologyStrategy`).
     pub factor: u16,
-}
-
-impl Default for Caps {
-    /// Servers hold partitions of 100 MB well; the payloads are most of one.
-    fn default() -> Caps {
-        Caps {
-            rows_max: 100_000,
-            bytes_max: 64 << 20,
-        }
-    }
 }
 
 impl Default for Options {
@@ -77,7 +55,6 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(2),
             request_timeout: Duration::from_secs(2),
             in_flight_max: 256,
-            caps: Caps::default(),
         }
     }
 }
@@ -94,7 +71,6 @@ impl fmt::Debug for Options {
             .field("connect_timeout", &self.connect_timeout)
             .field("request_timeout", &self.request_timeout)
             .field("in_flight_max", &self.in_flight_max)
-            .field("caps", &self.caps)
             .finish_non_exhaustive()
     }
 }
@@ -127,10 +103,8 @@ impl Options {
                 "replication class `{class}`: NetworkTopologyStrategy or SimpleStrategy"
             ));
         }
-        if self.replication.factor == 0 || self.in_flight_max == 0 || self.caps.rows_max == 0 {
-            return refuse(
-                "replication factor, in_flight_max and rows_max are 1 or more".to_owned(),
-            );
+        if self.replication.factor == 0 || self.in_flight_max == 0 {
+            return refuse("replication factor and in_flight_max are 1 or more".to_owned());
         }
         Ok(())
     }

@@ -6,15 +6,11 @@
 //! may win: the row lives for a day less at worst.) Where a row has run out, its write time keeps out
 //! lower seqs until compaction has dropped it: messages come again until then.
 
-use scylla::response::PagingState;
-
 use super::session::Live;
 use super::{bits, from_bits};
 use crate::ids::EPOCH_MS;
 use crate::store::{RECEIPT_TTL_MS, Receipt, Received, StoreError};
 
-/// Rows at a time, 20 B each.
-const PAGE_ROWS: usize = 5_000;
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Days since 2025: until the year 2204.
 const DAY_BITS: u32 = 16;
@@ -38,34 +34,42 @@ pub(super) async fn write(live: &Live, receipt: &Receipt, now_ms: u64) -> Result
     live.write(&live.statements.put_receipt, values).await
 }
 
+type Row = (i64, i64, Option<i32>);
+
+/// What a device has received of some conversations.
 pub(super) async fn read(
     live: &Live,
-    user_id: u64,
-    device_id: u32,
+    (user_id, device_id): (u64, u32),
+    conversation_ids: &[u64],
 ) -> Result<Vec<Received>, StoreError> {
-    let mut received = Vec::new();
-    let mut left = Some(PagingState::start());
-    while let Some(state) = left {
-        let (page, next) = live
-            .page::<(i64, i64, Option<i32>)>(
-                &live.statements.receipts,
-                (bits(user_id), device_id.cast_signed()),
-                &[user_id, u64::from(device_id)],
-                PAGE_ROWS,
-                state,
-            )
-            .await?;
-        left = next;
-        received.extend(page.into_iter().map(|(conversation_id, seq, ttl_s)| {
-            let left_ms = ttl_s.map_or(0, |s| 1_000 * u64::from(s.cast_unsigned()));
-            Received {
-                conversation_id: from_bits(conversation_id),
-                seq: from_bits(seq),
-                age_ms: RECEIPT_TTL_MS.saturating_sub(left_ms),
-            }
-        }));
-    }
-    Ok(received)
+    let ids: Vec<i64> = conversation_ids.iter().map(|&id| bits(id)).collect();
+    let values = (bits(user_id), device_id.cast_signed(), ids);
+    let key = [user_id, u64::from(device_id)];
+    let rows = live
+        .rows::<Row>(&live.statements.receipts, values, &key)
+        .await?;
+    let received = |(conversation_id, seq, ttl_s): Row| {
+        let left_ms = ttl_s.map_or(0, |s| 1_000 * u64::from(s.cast_unsigned()));
+        Received {
+            conversation_id: from_bits(conversation_id),
+            seq: from_bits(seq),
+            age_ms: RECEIPT_TTL_MS.saturating_sub(left_ms),
+        }
+    };
+    Ok(rows.into_iter().map(received).collect())
+}
+
+/// Whether a device has received anything.
+pub(super) async fn has_any(
+    live: &Live,
+    (user_id, device_id): (u64, u32),
+) -> Result<bool, StoreError> {
+    let values = (bits(user_id), device_id.cast_signed());
+    let key = [user_id, u64::from(device_id)];
+    let row = live
+        .row::<(i64,)>(&live.statements.receipt, values, &key)
+        .await?;
+    Ok(row.is_some())
 }
 
 #[cfg(test)]

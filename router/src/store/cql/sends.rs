@@ -1,79 +1,51 @@
-//! The rows of `sends`: what a sender's `client_msg_id` stands for. The deduplication of record, for
-//! seven days; a front that forgets is put right by it.
+//! The rows of `sends`: which records took a seq under a sender's `client_msg_id`. The deduplication of record,
+//! for seven days; a front that forgets is put right by it.
 
 use super::session::Live;
-use super::{bits, from_bits};
-use crate::admission::Known;
-use crate::store::{Placed, StoreError, StoredMessage};
+use super::{bits, fault, from_bits};
+use crate::admission::{Known, SendKey};
+use crate::store::{Sent, StoreError, StoredMessage};
 
-type Row = (i64, i64, i64, i64, i64, i64);
+type Row = (i64, i64, i64, i64, i64, i64, i64);
 
-/// What a `client_msg_id` stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sent {
-    pub(super) known: Known,
-    pub(super) placed: Placed,
-}
-
-pub(super) async fn read(
-    live: &Live,
-    sender: u64,
-    client_msg_id: u64,
-) -> Result<Option<Sent>, StoreError> {
-    let values = (bits(sender), bits(client_msg_id));
-    let row = live
-        .row::<Row>(&live.statements.send, values, &[sender, client_msg_id])
+/// The records under a name.
+pub(super) async fn read(live: &Live, name: SendKey) -> Result<Vec<Sent>, StoreError> {
+    let values = (bits(name.0), &name.1[..]);
+    let rows = live
+        .rows::<Row>(&live.statements.sends, values, &[name.0])
         .await?;
-    Ok(row.map(
-        |(message_id, hlc, conversation_id, payload_hash, seq, log_offset)| Sent {
+    let sent = |(conversation_id, log_offset, seq, message_id, hlc, at_ms, payload_hash): Row| {
+        Some(Sent {
             known: Known {
                 conversation_id: from_bits(conversation_id),
                 payload_hash: from_bits(payload_hash),
                 message_id: from_bits(message_id),
                 hlc: from_bits(hlc),
             },
-            placed: Placed {
-                seq: from_bits(seq),
-                log_offset: from_bits(log_offset),
-            },
-        },
-    ))
+            seq: from_bits(seq),
+            log_offset: from_bits(log_offset),
+            at_ms: u64::try_from(at_ms).ok()?,
+        })
+    };
+    let all: Option<Vec<Sent>> = rows.into_iter().map(sent).collect();
+    all.ok_or_else(|| fault::damaged("sends", &[name.0]))
 }
 
-/// Writes a row with the message's own time. Not with its offset, as the other rows are: an id that is
-/// used again after its seven days may go to another partition of the log, whose offsets are lower, and
-/// would be hidden by the row that ran out.
+/// Writes a row with the log's append time: one clock, the same for every consumer. It orders nothing; servers
+/// take it for when the row begins to run out, and ScyllaDB refuses what lies days ahead.
 pub(super) async fn write(live: &Live, message: &StoredMessage) -> Result<(), StoreError> {
     let deliver = &message.deliver;
     let values = (
         bits(deliver.sender_user_id),
-        bits(deliver.client_msg_id),
+        &deliver.client_msg_id[..],
+        bits(deliver.conversation_id),
+        bits(message.log_offset),
+        bits(deliver.seq),
         bits(deliver.message_id),
         bits(deliver.hlc),
-        bits(deliver.conversation_id),
+        bits(message.at_ms),
         bits(message.payload_hash),
-        bits(deliver.seq),
-        bits(message.log_offset),
-        micros_of_hlc(deliver.hlc),
+        bits(message.at_ms.saturating_mul(1_000)),
     );
     live.write(&live.statements.put_send, values).await
-}
-
-/// An HLC stamp in microseconds since 1970, which is what servers take write times for.
-pub(super) fn micros_of_hlc(hlc: u64) -> i64 {
-    let (ms, counter) = (hlc >> 16, hlc & 0xffff);
-    bits(ms * 1_000 + counter.min(999))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn write_times_are_microseconds_and_never_fall() {
-        let at = |ms: u64, counter: u64| micros_of_hlc((ms << 16) | counter);
-        assert_eq!(at(1_735_689_600_000, 7), 1_735_689_600_000_007);
-        assert!(at(5, 65_535) < at(6, 0));
-        assert!(at(5, 998) < at(5, 999) && at(5, 999) == at(5, 1_000));
-    }
 }

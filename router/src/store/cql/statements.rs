@@ -61,70 +61,57 @@ macro_rules! statements {
 // is, and one without the ack that went before would say everything twice.
 statements! {
     put_message: "messages", "write a message", LocalQuorum,
-        "INSERT INTO {ks}.messages (conversation_id, bucket, sub, message_id, seq, hlc, sender_user_id, \
-         sender_device_id, client_msg_id, log_offset, payload) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
-    put_span: "spans", "write a span", LocalQuorum,
-        "INSERT INTO {ks}.spans (conversation_id, bucket, sub, first_message_id, first_seq) \
-         VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?";
-    put_mark: "marks", "write a mark", LocalQuorum,
-        "INSERT INTO {ks}.marks (conversation_id, seq, message_id, bucket, sub) \
-         VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?";
-    put_head: "heads", "write a head", LocalQuorum,
-        "INSERT INTO {ks}.heads (conversation_id, last_seq, next_offset, bucket, sub, sub_rows, \
-         sub_bytes, sub_first_message_id, last_message_id, mark_message_id) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+        "INSERT INTO {ks}.messages (conversation_id, block, seq, log_offset, message_id, hlc, sender_user_id, \
+         sender_device_id, client_msg_id, payload, last_seq, next_offset) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+    put_newest: "messages", "write which block is the newest", LocalQuorum,
+        "UPDATE {ks}.messages USING TIMESTAMP ? SET newest = ? WHERE conversation_id = ? AND block = 0";
     put_send: "sends", "write a send", LocalQuorum,
-        "INSERT INTO {ks}.sends (sender_user_id, client_msg_id, message_id, hlc, conversation_id, \
-         payload_hash, seq, log_offset) VALUES (?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
-    put_inbox: "inbox", "write an inbox row", LocalQuorum,
-        "INSERT INTO {ks}.inbox (user_id, conversation_id, last_seq, last_message_id) \
-         VALUES (?, ?, ?, ?) USING TIMESTAMP ?";
+        "INSERT INTO {ks}.sends (sender_user_id, client_msg_id, conversation_id, log_offset, seq, message_id, \
+         hlc, at_ms, payload_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+    put_segment: "inbox", "enter a segment into an inbox", LocalQuorum,
+        "INSERT INTO {ks}.inbox (user_id, day, slot, conversation_id, from_seq, last_seq) \
+         VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
     put_receipt: "receipts", "write a receipt", LocalQuorum,
         "INSERT INTO {ks}.receipts (user_id, device_id, conversation_id, seq) \
          VALUES (?, ?, ?, ?) USING TIMESTAMP ?";
+    put_position: "positions", "write how far a partition is", LocalQuorum,
+        "INSERT INTO {ks}.positions (partition, next_offset, inbox_offset) \
+         VALUES (?, ?, ?) USING TIMESTAMP ?";
     put_node: "nodes", "write a node's row", LocalQuorum,
         "INSERT INTO {ks}.nodes (node_id, last_id, last_hlc) VALUES (?, ?, ?) USING TIMESTAMP ?";
 
-    tail: "heads", "read a head", LocalQuorum,
-        "SELECT last_seq, next_offset, bucket, sub, sub_rows, sub_bytes, sub_first_message_id, \
-         last_message_id, mark_message_id FROM {ks}.heads WHERE conversation_id = ?";
-    send: "sends", "read a send", LocalQuorum,
-        "SELECT message_id, hlc, conversation_id, payload_hash, seq, log_offset FROM {ks}.sends \
+    first_head: "messages", "read a head", LocalQuorum,
+        "SELECT DISTINCT last_seq, next_offset, newest FROM {ks}.messages \
+         WHERE conversation_id = ? AND block = 0";
+    head: "messages", "read a block's head", LocalQuorum,
+        "SELECT DISTINCT last_seq, next_offset FROM {ks}.messages WHERE conversation_id = ? AND block = ?";
+    places: "messages", "read seqs and offsets", LocalQuorum,
+        "SELECT seq, log_offset FROM {ks}.messages WHERE conversation_id = ? AND block = ? \
+         ORDER BY seq DESC";
+    messages_up: "messages", "read messages", LocalQuorum,
+        "SELECT seq, message_id, hlc, sender_user_id, sender_device_id, client_msg_id, payload, last_seq, \
+         next_offset FROM {ks}.messages WHERE conversation_id = ? AND block = ? AND seq >= ? \
+         ORDER BY seq ASC";
+    messages_down: "messages", "read messages", LocalQuorum,
+        "SELECT seq, message_id, hlc, sender_user_id, sender_device_id, client_msg_id, payload, last_seq, \
+         next_offset FROM {ks}.messages WHERE conversation_id = ? AND block = ? AND seq <= ? \
+         ORDER BY seq DESC";
+    sends: "sends", "read sends", LocalQuorum,
+        "SELECT conversation_id, log_offset, seq, message_id, hlc, at_ms, payload_hash FROM {ks}.sends \
          WHERE sender_user_id = ? AND client_msg_id = ?";
     node: "nodes", "read a node's row", LocalQuorum,
         "SELECT last_id, last_hlc FROM {ks}.nodes WHERE node_id = ?";
-    inbox: "inbox", "read an inbox", LocalQuorum,
-        "SELECT conversation_id, last_seq, last_message_id FROM {ks}.inbox WHERE user_id = ?";
-    receipts: "receipts", "read the receipts of a device", LocalQuorum,
-        "SELECT conversation_id, seq, TTL(seq) FROM {ks}.receipts WHERE user_id = ? AND device_id = ?";
-    marks: "marks", "read marks", LocalQuorum,
-        "SELECT seq, message_id, bucket, sub FROM {ks}.marks \
-         WHERE conversation_id = ? AND seq >= ? AND seq <= ? ORDER BY seq ASC";
-    spans_to: "spans", "read spans", LocalQuorum,
-        "SELECT bucket, sub, first_message_id, first_seq FROM {ks}.spans \
-         WHERE conversation_id = ? AND bucket <= ?";
-    spans_of: "spans", "read the spans of a bucket", LocalQuorum,
-        "SELECT bucket, sub, first_message_id, first_seq FROM {ks}.spans \
-         WHERE conversation_id = ? AND bucket = ?";
-    message: "messages", "read a message", LocalQuorum,
-        "SELECT message_id, seq, hlc, sender_user_id, sender_device_id, client_msg_id, payload \
-         FROM {ks}.messages WHERE conversation_id = ? AND bucket = ? AND sub = ? AND message_id = ?";
-    messages_up: "messages", "read messages", LocalQuorum,
-        "SELECT message_id, seq, hlc, sender_user_id, sender_device_id, client_msg_id, payload \
-         FROM {ks}.messages WHERE conversation_id = ? AND bucket = ? AND sub = ? AND message_id >= ? \
-         ORDER BY message_id ASC";
-    messages_down: "messages", "read messages", LocalQuorum,
-        "SELECT message_id, seq, hlc, sender_user_id, sender_device_id, client_msg_id, payload \
-         FROM {ks}.messages WHERE conversation_id = ? AND bucket = ? AND sub = ? AND message_id <= ?";
-    numbers_down: "messages", "read ids and seqs", LocalQuorum,
-        "SELECT message_id, seq FROM {ks}.messages \
-         WHERE conversation_id = ? AND bucket = ? AND sub = ? AND message_id <= ?";
-    seqs: "messages", "look for seqs", LocalQuorum,
-        "SELECT message_id, seq FROM {ks}.messages WHERE conversation_id = ? AND bucket = ? AND sub = ?";
-    placed: "messages", "read a message's place", LocalQuorum,
-        "SELECT seq, log_offset FROM {ks}.messages \
-         WHERE conversation_id = ? AND bucket = ? AND sub = ? AND message_id = ?";
+    position: "positions", "read how far a partition is", LocalQuorum,
+        "SELECT next_offset, inbox_offset FROM {ks}.positions WHERE partition = ?";
+    segments: "inbox", "read an inbox", LocalQuorum,
+        "SELECT slot, conversation_id, from_seq, last_seq FROM {ks}.inbox \
+         WHERE user_id = ? AND day = ? AND (slot, conversation_id, from_seq) < (?, ?, ?)";
+    receipts: "receipts", "read receipts of a device", LocalQuorum,
+        "SELECT conversation_id, seq, TTL(seq) FROM {ks}.receipts \
+         WHERE user_id = ? AND device_id = ? AND conversation_id IN ?";
+    receipt: "receipts", "look for receipts of a device", LocalQuorum,
+        "SELECT conversation_id FROM {ks}.receipts WHERE user_id = ? AND device_id = ? LIMIT 1";
 }
 
 async fn prepare(session: &Session, keyspace: &str, text: &Text) -> Result<Query, StoreError> {
