@@ -11,8 +11,9 @@ use crate::checkout::Checkout;
 use crate::screen::Screen;
 use crate::tools::Tool;
 
-/// The client's own tests, then the same client against the server.
-const PYTHON_FILES: [&str; 5] = [
+/// The harness's own test, the client's own tests, then the same client against the server.
+const PYTHON_FILES: [&str; 6] = [
+    "test_harness.py",
     "../clients/python/test_vectors.py",
     "../clients/python/test_client.py",
     "test_python_client.py",
