@@ -81,6 +81,11 @@ impl Head {
         std::mem::take(&mut self.request)
     }
 
+    /// Bytes of it that are held.
+    pub(super) fn held(&self) -> usize {
+        self.read.len()
+    }
+
     /// Reads on. Where the head is whole, answers it and tells how much of `plain` belonged to it.
     pub(super) fn read(
         &mut self,

@@ -9,6 +9,8 @@
 //! the rest of the input waits inside the link.
 
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod head;
 mod writer;
 
@@ -225,6 +227,7 @@ impl Link {
         let mut cipher = std::mem::take(&mut self.cipher);
         cipher.extend_from_slice(bytes);
         let (used, flow) = self.records(up, &mut cipher)?;
+        debug_assert!(used <= cipher.len(), "a byte is used once");
         if used < cipher.len() {
             cipher.drain(..used);
             self.cipher = cipher;
