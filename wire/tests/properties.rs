@@ -50,7 +50,8 @@ fn frame_masked(masked: f64) -> impl Strategy<Value = Vec<u8>> {
 /// What a link is handed after its knobs: frames that are right for one end or the other, or a head in front of
 /// them, or what is nearly one.
 fn link_input() -> impl Strategy<Value = Vec<u8>> {
-    let frames = |masked| prop::collection::vec(frame_masked(masked), 0..6).prop_map(|it| it.concat());
+    let frames =
+        |masked| prop::collection::vec(frame_masked(masked), 0..6).prop_map(|it| it.concat());
     let field = prop_oneof![
         Just("Host: a\r\n".to_owned()),
         Just("Upgrade: websocket\r\n".to_owned()),

@@ -45,8 +45,12 @@ pub fn check(data: &[u8]) {
     for cuts in [&mut Cuts::of(1, seed), &mut Cuts::of(23, seed)] {
         let pieces = form.run(&stream, cuts);
         // A head that cannot become one is refused when it is looked at, which a piece need not bring about.
-        let not_yet = pieces.is_reading_head() && matches!(whole.outcome, Err(Error::Request(_) | Error::Response(_)));
-        assert!(not_yet || whole == pieces, "whole {whole:?}, in pieces {pieces:?}");
+        let not_yet = pieces.is_reading_head()
+            && matches!(whole.outcome, Err(Error::Request(_) | Error::Response(_)));
+        assert!(
+            not_yet || whole == pieces,
+            "whole {whole:?}, in pieces {pieces:?}"
+        );
     }
 }
 
@@ -67,7 +71,10 @@ pub fn check_handshake(data: &[u8], server: &tls::ServerConfig, client: &tls::Cl
         return;
     };
     let mut ends = [
-        End::new(Form::of(0b10), Link::connect(Some(hello), &REQUEST, &mut out)),
+        End::new(
+            Form::of(0b10),
+            Link::connect(Some(hello), &REQUEST, &mut out),
+        ),
         End::new(Form::of(0b00), Link::accept(Some(shake))),
     ];
     ends[0].out = out;
@@ -90,13 +97,20 @@ pub fn check_handshake(data: &[u8], server: &tls::ServerConfig, client: &tls::Cl
             if damaged == Some(from) && place < bytes.len() {
                 bytes[place] ^= flags | 1;
             }
-            place = if damaged == Some(from) { place.wrapping_sub(bytes.len()) } else { place };
+            place = if damaged == Some(from) {
+                place.wrapping_sub(bytes.len())
+            } else {
+                place
+            };
             ends[1 - from].take(&bytes, &mut cuts);
         }
         if !is_silent {
             continue;
         }
-        let Some(size) = sizes.next().filter(|_| ends[0].link.is_open() && ends[0].outcome.is_ok()) else {
+        let Some(size) = sizes
+            .next()
+            .filter(|_| ends[0].link.is_open() && ends[0].outcome.is_ok())
+        else {
             break;
         };
         let message = vec![*size; usize::from(*size) * 64];
@@ -104,8 +118,14 @@ pub fn check_handshake(data: &[u8], server: &tls::ServerConfig, client: &tls::Cl
         sent.push(ws::Event::Binary(message.into()));
     }
     let [client, server] = ends;
-    assert!(sent.starts_with(&server.seen.events), "what was not sent arrived");
-    assert!(server.seen.events.starts_with(&client.seen.events), "an echo of nothing");
+    assert!(
+        sent.starts_with(&server.seen.events),
+        "what was not sent arrived"
+    );
+    assert!(
+        server.seen.events.starts_with(&client.seen.events),
+        "an echo of nothing"
+    );
     if damaged.is_none() {
         assert_eq!((&client.outcome, &server.outcome), (&Ok(()), &Ok(())));
         assert_eq!(client.seen.events, sent);
@@ -126,7 +146,11 @@ struct Form {
 impl Form {
     fn of(flags: u8) -> Self {
         Self {
-            role: if flags & 2 == 0 { Role::Server } else { Role::Client },
+            role: if flags & 2 == 0 {
+                Role::Server
+            } else {
+                Role::Client
+            },
             is_sealed: flags & 1 != 0,
             is_upgraded: flags & 4 != 0,
             echoes: flags & 8 == 0,
@@ -280,7 +304,8 @@ impl End {
     }
 
     fn say(&mut self, payload: &[u8]) {
-        Writer::new(self.session.as_mut(), self.masks.as_mut(), &mut self.out).message(ws::Opcode::Binary, payload);
+        Writer::new(self.session.as_mut(), self.masks.as_mut(), &mut self.out)
+            .message(ws::Opcode::Binary, payload);
     }
 
     /// Takes all of it in pieces, as a session does: what a stopped link kept is asked for later, and what comes
@@ -325,7 +350,10 @@ impl End {
             Ok(Flow::Continue) => {
                 let held = self.link.held();
                 assert_eq!(held.plain, 0, "plaintext is left that nobody stopped");
-                assert!(held.cipher < RECORD_MAX && (self.session.is_some() || held.cipher == 0), "{held:?}");
+                assert!(
+                    held.cipher < RECORD_MAX && (self.session.is_some() || held.cipher == 0),
+                    "{held:?}"
+                );
                 assert!(held.head < upgrade::HEAD_BYTES_MAX, "{held:?}");
                 if self.link.is_at_rest() && cuts.happens(2) {
                     self.link = Link::open();
@@ -373,7 +401,11 @@ impl Receiver for Seen {
 
 impl Seen {
     fn flow(&self) -> Flow {
-        if self.stops { Flow::Stop } else { Flow::Continue }
+        if self.stops {
+            Flow::Stop
+        } else {
+            Flow::Continue
+        }
     }
 }
 

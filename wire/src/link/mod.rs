@@ -295,7 +295,8 @@ struct Up<'a> {
 
 impl Up<'_> {
     fn hand(&mut self, event: ws::Event<'_>) -> Flow {
-        // RFC 6455 section 5.5.2: as soon as is practical, with the same payload.
+        //= RFC 6455 section 5.5.2: Upon receipt of a Ping frame, an endpoint MUST send a Pong frame in response, unless it already received a Close frame.
+        // With the same payload.
         if let ws::Event::Ping(payload) = &event {
             self.writer.message(ws::Opcode::Pong, payload);
         }
