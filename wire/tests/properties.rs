@@ -202,3 +202,28 @@ proptest! {
         ENDS.with(|(server, client)| link::fuzz::check_handshake(&data, server, client));
     }
 }
+
+/// What the fuzz targets begin with, in the same way every time.
+#[test]
+fn the_committed_inputs_hold() {
+    let ends = tls_ends();
+    let link = |data: &[u8]| match data.split_first() {
+        Some((0xff, data)) => link::fuzz::check_handshake(data, &ends.0, &ends.1),
+        _ => link::fuzz::check(data),
+    };
+    let targets: [(&str, &dyn Fn(&[u8])); 4] = [
+        ("ws_decoder", &ws::fuzz::check),
+        ("proto_frames", &proto::fuzz::check),
+        ("tls_records", &tls::fuzz_open),
+        ("link", &link),
+    ];
+    for (target, check) in targets {
+        let folder = format!("{}/../fuzz/corpus-seed/{target}", env!("CARGO_MANIFEST_DIR"));
+        let mut inputs = 0;
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            check(&std::fs::read(entry.unwrap().path()).unwrap());
+            inputs += 1;
+        }
+        assert!(inputs >= 16, "{inputs} inputs in {folder}");
+    }
+}

@@ -128,6 +128,21 @@ impl Group {
         matches!(self, Self::Cluster | Self::Faults)
     }
 
+    /// Whether it may run beside others of its kind: each of its tests has servers of its own, on ports of their
+    /// own, and judges nothing by time nor by what else the host does.
+    pub(super) fn runs_beside(self) -> bool {
+        matches!(
+            self,
+            Self::Python
+                | Self::Chat
+                | Self::BadInput
+                | Self::WebSocket
+                | Self::Node
+                | Self::Tls
+                | Self::Kill
+        )
+    }
+
     pub(super) fn run(
         self,
         checkout: &Checkout,
