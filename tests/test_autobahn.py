@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.server import Server, die_with_parent, free_port
+from harness.server import Port, Server, die_with_parent
 
 # Autobahn has no group 8; 12 and 13 are permessage-deflate, which is declined.
 GROUPS = (1, 2, 3, 4, 5, 6, 7, 9, 10)
@@ -53,7 +53,8 @@ def test_plain(server, folder, cases, watch):
 
 def test_tls(server, folder, cases, watch):
     watch(server)
-    port = free_port()
+    held = Port()
+    port = held.number
     target = (f"OPENSSL:127.0.0.1:{server.tls_port},cafile={server.certificate},commonname=localhost,"
               "openssl-min-proto-version=TLS1.3,nodelay")
     tunnel = subprocess.Popen(["socat", f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,nodelay", target],

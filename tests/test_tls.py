@@ -2,12 +2,15 @@
 
 The server has a certificate of a test authority here, so that the scanners judge the server alone."""
 
+import fcntl
 import json
 import re
 import socket
 import ssl
 import subprocess
+import struct
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -86,9 +89,16 @@ class SClient:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
 
     def write(self, data: bytes) -> None:
-        # It reads its input as it comes, and a command letter counts at the start of a read only.
-        time.sleep(0.2)
+        # A command letter counts at the start of a read only: this begins one, once the pipe is empty.
+        deadline = time.monotonic() + WAIT_SECONDS
+        while self._unread():
+            assert time.monotonic() < deadline, "s_client does not read"
+            time.sleep(0.01)
         self.process.stdin.write(data)
+
+    def _unread(self) -> int:
+        """Bytes in the pipe that is its input."""
+        return struct.unpack("i", fcntl.ioctl(self.process.stdin, termios.FIONREAD, bytes(4)))[0]
 
     def read_until(self, wanted: bytes) -> None:
         got = b""

@@ -20,9 +20,8 @@ def server(servers):
 
 @pytest.fixture(scope="module")
 def chatter(server):
-    pair = Chatter(server)
-    yield pair
-    assert pair.end() > 0
+    with Chatter(server) as pair:
+        yield pair
 
 
 @pytest.fixture

@@ -66,6 +66,7 @@ def test_also_when_it_comes_byte_by_byte(server, name):
         assert session.close_code() == code
 
 
+#= test of RFC 6455 section 5.5.1: If an endpoint receives a Close frame and did not previously send a Close frame, the endpoint MUST send a Close frame in response.
 def test_a_good_close_is_answered(server):
     with RawSession(server, 4102) as session:
         session.send(closing(1000, b"bye"))
@@ -73,6 +74,8 @@ def test_a_good_close_is_answered(server):
         session.expect_end()
 
 
+#= test of RFC 6455 section 5.5.2: Upon receipt of a Ping frame, an endpoint MUST send a Pong frame in response, unless it already received a Close frame.
+#= test of RFC 6455 section 5.4: An endpoint MUST be capable of handling control frames in the middle of a fragmented message.
 def test_a_ping_within_a_message_is_answered(server):
     with RawSession(server, 4103) as session:
         whole = encode("Ping", {"nonce": 5})

@@ -28,13 +28,16 @@ def server(servers):
     return servers.start(config=CONFIG, key=os.urandom(32))
 
 
-async def fill(server, deaf: Deaf, user: int) -> None:
-    """Sends it messages that it does not read; meanwhile it shows that it lives."""
+async def fill(server, deaf: Deaf, user: int) -> float:
+    """Sends it messages that it does not read; meanwhile it shows that it lives. No later than when it did so
+    for the last time."""
     async with await Peer.login(server, user + 1) as sender:
         conversation = await sender.open_direct(user)
         for _ in range(0, MESSAGES, BURST):
             await asyncio.gather(*(sender.send(conversation, bytes(BYTES)) for _ in range(BURST)))
+            last_word = time.monotonic()
             deaf.send(frame(PONG))
+    return last_word
 
 
 def test_a_client_that_reads_slowly_is_alive(server, watch, cases):
@@ -62,8 +65,7 @@ def test_a_client_that_reads_slowly_is_alive(server, watch, cases):
 def test_a_client_that_stops_reading_is_closed(server, cases):
     server.wait_connections(0)
     with Deaf(server, 4510, 1) as deaf:
-        asyncio.run(fill(server, deaf, 4510))
-        silent_since = time.monotonic()
+        silent_since = asyncio.run(fill(server, deaf, 4510))
         server.wait_connections(0)
         waited = time.monotonic() - silent_since
     # The server counts whole seconds.

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from harness.deployment import Deployment
-from harness.server import free_port, rookery
+from harness.server import Port, rookery
 from harness.services import PASSWORD, Addresses
 
 WRONG = "a-wrong-password"
@@ -134,7 +134,8 @@ def test_a_wrong_password(trial, service):
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_closed_port(trial, service):
-    closed = f"127.0.0.1:{free_port()}"
+    held = Port()
+    closed = f"127.0.0.1:{held.number}"
     place = r'"[\w.]+:\d+"(, "[\w.]+:\d+")*' if service in ("kafka", "cql") else r"@[\w.]+:\d+"
     there = f'"{closed}"' if service in ("kafka", "cql") else f"@{closed}"
     wrong = trial.problems(trial.with_(place, there, service))

@@ -27,6 +27,15 @@ class Chatter:
         self._thread.start()
         self.check()
 
+    def __enter__(self) -> "Chatter":
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if kind is None:
+            assert self.end() > 0
+        else:
+            self._stop.set()
+
     def check(self) -> None:
         """Waits until five more messages each way were acked and delivered in order."""
         with self._progress:

@@ -1,14 +1,17 @@
-"""What pytest does for every test: it runs coroutines, and it counts."""
+"""What pytest does for every test: it runs coroutines, it gives back what the test holds, and it counts."""
 
 import asyncio
 import functools
 
 import pytest
 
+from .holdings import Holdings
 from .peer import Peer
+from .server import Server
 from .tally import Cases, Tally
 
 _TALLY = pytest.StashKey[Tally]()
+_FAILED = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,9 +37,37 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item):
+    """What a test has opened ends with it, before its fixtures look at what is left."""
+    held = Holdings()
+    try:
+        return (yield)
+    finally:
+        held.close_sockets()
+        held.end_children(but={server.pid for server in Server.running()})
+
+
+@pytest.fixture(autouse=True)
+def own_servers(request: pytest.FixtureRequest):
+    """Servers that were started for one test end with it: politely, or at once where it failed. The first
+    fixture of a test, and so the last to end."""
+    before = Server.running()
+    yield
+    own = Server.running() - before
+    if request.node.stash.get(_FAILED, False):
+        for server in own:
+            server.kill()
+    codes = {server: server.stop() for server in own if server.is_alive()}
+    for server, code in codes.items():
+        assert code == 0, f"exit code {code}\n{server.story()}"
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     """Counts what a test came to, its setup and teardown included."""
     report = yield
+    if report.outcome == "failed":
+        item.stash[_FAILED] = True
     if report.when == "call" or report.outcome != "passed":
         reason = str(report.longrepr)[-2000:] if report.longrepr else ""
         item.config.stash[_TALLY].outcome(item.nodeid, report.outcome, reason)

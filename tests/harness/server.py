@@ -12,7 +12,8 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from . import tokens
@@ -24,15 +25,23 @@ START_SECONDS = 60
 STOP_SECONDS = 60
 QUIET_SECONDS = 60
 
+# A listener's state in the kernel's tables of sockets.
+_LISTEN = "0A"
+
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
+class Port:
+    """A port that is ours for as long as this object lives. It is bound and not listened on: the kernel gives
+    it to no connection and to no other listener meanwhile, and who asks for it by number with SO_REUSEADDR,
+    as servers do, may listen on it. Until then it is closed."""
+
+    def __init__(self) -> None:
+        self._holder = socket.socket()
+        self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._holder.bind(("127.0.0.1", 0))
+        self.number: int = self._holder.getsockname()[1]
 
 
 def rookery(*arguments: str, **kwargs) -> subprocess.CompletedProcess:
@@ -49,13 +58,16 @@ def die_with_parent() -> None:
 class Server:
     """One server process and its data directory. The same object may be started again."""
 
+    # Those that were started, for whoever gives back what a test holds.
+    _started: weakref.WeakSet["Server"] = weakref.WeakSet()
+
     def __init__(self, data: Path, *, address: str = "127.0.0.1", shards: int = 2, echo: bool = False, config: str = "",
                  key: bytes | None = None, environment: dict[str, str] | None = None) -> None:
         """`key` signs login tokens (HS256); without it the server makes a development key. `environment`
         is added to this process's own."""
         self.data = data
-        self.tls_port = free_port()
-        self.plain_port = free_port()
+        self._ports = Port(), Port()
+        self.tls_port, self.plain_port = (port.number for port in self._ports)
         self.address = address
         self.shards = shards
         self.echo = echo
@@ -96,6 +108,7 @@ class Server:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
                 preexec_fn=die_with_parent, env={**os.environ, **self.environment})
+        self._started.add(self)
         threading.Thread(target=self._listen, args=(self.process, self._lines), daemon=True).start()
 
     @staticmethod
@@ -143,6 +156,11 @@ class Server:
         """SIGHUP: certificates are read again."""
         self.process.send_signal(signal.SIGHUP)
 
+    @classmethod
+    def running(cls) -> set["Server"]:
+        """All that run."""
+        return {server for server in cls._started if server.is_alive()}
+
     # -- what it is like ----------------------------------------------------------------------
 
     @property
@@ -162,18 +180,19 @@ class Server:
     def connections(self) -> int:
         """TCP sockets of the server's ports that somebody holds, as the kernel counts them. Direct
         descriptors are in no /proc/PID/fd, so this is where a leaked one shows."""
+        # What was closed and only waits for the peer has no inode any more.
+        return sum(fields[3] != _LISTEN and fields[9] != "0" for fields in self._sockets())
+
+    def _sockets(self) -> Iterator[list[str]]:
+        """The rows of the kernel's tables (proc_net_tcp in its documentation) that have one of our ports."""
         ports = {f"{self.tls_port:04X}", f"{self.plain_port:04X}"}
-        listen = "0A"
-        count = 0
         for table in ("/proc/net/tcp", "/proc/net/tcp6"):
             with open(table, encoding="ascii") as rows:
                 next(rows)
                 for row in rows:
                     fields = row.split()
-                    local_port = fields[1].rsplit(":", 1)[1]
-                    # What was closed and only waits for the peer has no inode any more.
-                    count += local_port in ports and fields[3] != listen and fields[9] != "0"
-        return count
+                    if fields[1].rsplit(":", 1)[1] in ports:
+                        yield fields
 
     def wait_connections(self, most: int) -> None:
         """Waits until at most so many connections are left."""
@@ -187,7 +206,7 @@ class Server:
     def _wait_down_to(most: int, count: Callable[[], int], what: str) -> None:
         deadline = time.monotonic() + QUIET_SECONDS
         while (left := count()) > most:
-            assert time.monotonic() < deadline, f"{left} {what} leaked, {most} expected"
+            assert time.monotonic() < deadline, f"{left} {what} are left, {most} expected"
             time.sleep(0.05)
 
     def descriptors(self) -> int:
@@ -203,13 +222,19 @@ class Server:
         status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
         return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024
 
-    def rss_bytes_over(self, *, seconds: int) -> list[int]:
-        """Resident memory, twice a second."""
-        seen = []
-        for _ in range(2 * seconds):
-            time.sleep(0.5)
-            seen.append(self.rss_bytes())
-        return seen
+    def wait_rss_bytes(self, most: int) -> int:
+        """Waits until resident memory is no more than that; what it is then. What is free goes back to the
+        kernel within seconds, what is leaked never does."""
+        self._wait_down_to(most, self.rss_bytes, "resident bytes")
+        return self.rss_bytes()
+
+    def wait_accepted(self) -> None:
+        """Waits until the server has accepted whoever has connected."""
+        self._wait_down_to(0, self._unaccepted, "connections that nobody accepts")
+
+    def _unaccepted(self) -> int:
+        """Of its listeners, as the kernel counts them."""
+        return sum(int(fields[4].split(":")[1], 16) for fields in self._sockets() if fields[3] == _LISTEN)
 
     # -- how to talk to it --------------------------------------------------------------------
 

@@ -1,8 +1,6 @@
 """All clients at once: everybody gets in, nobody who was in notices, and the memory comes back."""
 
 import json
-import threading
-import time
 
 from harness.chatter import Chatter
 from harness.server import rookery
@@ -20,41 +18,10 @@ CONFIG = f"[limits]\nconnections_max = {CONNECTIONS + 1_000}\nlogin_timeout_ms =
 # is bounded, whatever the storm was. One handshake under way takes some 16 KiB, all of them 320 MB.
 MEMORY_SLACK = 48 << 20
 
-# An exchange of the pair is two durable round trips between processes that share the cores with the
-# storm's clients: the 99th percentile may be ten times what is usual (the median) at rest, and a third
-# of a second in any case.
-SLOWER_MAX, SLOW_SECONDS = 10, 0.33
-
-
-class Timed:
-    """How long a pair's exchanges take, from its count."""
-
-    def __init__(self, chatter: Chatter) -> None:
-        self.chatter = chatter
-        self.gaps: list[float] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-
-    def _watch(self) -> None:
-        seen, since = self.chatter.exchanged, time.monotonic()
-        while not self._stop.is_set():
-            with self.chatter._progress:
-                self.chatter._progress.wait(0.5)
-            now = time.monotonic()
-            if self.chatter.exchanged != seen:
-                self.gaps.append((now - since) / (self.chatter.exchanged - seen))
-                seen, since = self.chatter.exchanged, now
-
-    def end(self) -> list[float]:
-        """Seconds from each exchange to the next, ascending."""
-        self._stop.set()
-        self._thread.join(10)
-        return sorted(self.gaps)
-
-
-def p99(gaps: list[float]) -> float:
-    return gaps[min(len(gaps) - 1, len(gaps) * 99 // 100)]
+# Clients that may get in for each exchange of the pair, which is four messages, each durable before the
+# next: what the server does for the ones is held against what it does for the others, so that a machine
+# that stands still makes no difference. Some 60 get in meanwhile as it is (docs/density.md).
+IN_PER_EXCHANGE_MAX = 1_000
 
 
 def storm(server, folder, name: str) -> dict:
@@ -69,31 +36,23 @@ def storm(server, folder, name: str) -> dict:
 
 def test_all_at_once(servers, folder, cases):
     server = servers.start(config=CONFIG, address="0.0.0.0")
-    chatter = Chatter(server)
-    quiet = Timed(chatter)
-    time.sleep(3)
-    before = quiet.end()
+    with Chatter(server) as chatter:
+        before = chatter.exchanged
+        told = storm(server, folder, "first")
+        exchanged = chatter.exchanged - before
+        assert (told["established"], told["failed"], told["lost"]) == (CONNECTIONS, 0, 0), told
+        chatter.check()
+        assert exchanged * IN_PER_EXCHANGE_MAX >= CONNECTIONS, f"{exchanged} exchanges while {CONNECTIONS} got in"
+        cases.note(f"{CONNECTIONS} clients at once: in after {told['connect_seconds']:.1f} s; {exchanged} exchanges of "
+                   "the pair meanwhile")
 
-    during = Timed(chatter)
-    told = storm(server, folder, "first")
-    waited = during.end()
-    assert (told["established"], told["failed"], told["lost"]) == (CONNECTIONS, 0, 0), told
-    chatter.check()
-    usual = before[len(before) // 2]
-    bound = max(SLOWER_MAX * usual, SLOW_SECONDS)
-    assert p99(waited) < bound, f"usually {usual:.3f} s before, p99 {p99(waited):.3f} s during the storm"
-    cases.note(f"{CONNECTIONS} clients at once: in after {told['connect_seconds']:.1f} s; an exchange of the pair took "
-               f"p99 {p99(before) * 1000:.0f} ms before and {p99(waited) * 1000:.0f} ms during it ({len(waited)})")
-
-    # The second storm finds what the first one left: memory that grows with each would show here.
-    server.wait_connections(2)
-    after_first = min(server.rss_bytes_over(seconds=6))
-    storm(server, folder, "second")
-    server.wait_connections(2)
-    after_second = min(server.rss_bytes_over(seconds=6))
-    cases.note(f"resident after the first storm {after_first >> 20} MiB, after the second {after_second >> 20} MiB")
-    assert after_second - after_first < MEMORY_SLACK, (after_first, after_second)
-    assert chatter.end() > 0
+        # The second storm finds what the first one left: memory that grows with each would show here.
+        server.wait_connections(2)
+        after_first = server.rss_bytes()
+        storm(server, folder, "second")
+        server.wait_connections(2)
+        after_second = server.wait_rss_bytes(after_first + MEMORY_SLACK)
+        cases.note(f"resident after the first storm {after_first >> 20} MiB, after the second {after_second >> 20} MiB")
     server.wait_connections(0)
 
 

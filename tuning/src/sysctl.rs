@@ -128,7 +128,9 @@ fn write(root: &Path, key: &str, value: &str) -> std::io::Result<()> {
         .write(true)
         .truncate(true)
         .open(path(root, key))?;
-    file.write_all(value.as_bytes())
+    // With the end of the line: a parameter is emptied by a line, not by nothing. In one piece, since the
+    // kernel takes each write for a whole value.
+    file.write_all(format!("{value}\n").as_bytes())
 }
 
 fn explain(action: &'static str, key: &str, error: std::io::Error) -> SysctlError {

@@ -5,10 +5,14 @@
 
 use proptest::prelude::*;
 use rookery_wire::ws::{Opcode, encode_header};
-use rookery_wire::{proto, ws};
+use rookery_wire::{link, proto, tls, ws};
 
-/// A frame that is usually right, with a payload that usually is ASCII.
+/// A frame that is usually right for a server, with a payload that usually is ASCII.
 fn ws_frame() -> impl Strategy<Value = Vec<u8>> {
+    frame_masked(0.9)
+}
+
+fn frame_masked(masked: f64) -> impl Strategy<Value = Vec<u8>> {
     let opcode = prop_oneof![
         4 => Just(Opcode::Continuation),
         2 => Just(Opcode::Text),
@@ -27,7 +31,7 @@ fn ws_frame() -> impl Strategy<Value = Vec<u8>> {
         opcode,
         any::<bool>(),
         payload,
-        prop::option::weighted(0.9, any::<[u8; 4]>()),
+        prop::option::weighted(masked, any::<[u8; 4]>()),
     )
         .prop_map(|(opcode, fin, mut payload, mask)| {
             if opcode.is_control() {
@@ -41,6 +45,46 @@ fn ws_frame() -> impl Strategy<Value = Vec<u8>> {
             frame.extend(payload);
             frame
         })
+}
+
+/// What a link is handed after its knobs: frames that are right for one end or the other, or a head in front of
+/// them, or what is nearly one.
+fn link_input() -> impl Strategy<Value = Vec<u8>> {
+    let frames =
+        |masked| prop::collection::vec(frame_masked(masked), 0..6).prop_map(|it| it.concat());
+    let field = prop_oneof![
+        Just("Host: a\r\n".to_owned()),
+        Just("Upgrade: websocket\r\n".to_owned()),
+        Just("Connection: Upgrade\r\n".to_owned()),
+        Just("Sec-WebSocket-Version: 13\r\n".to_owned()),
+        Just("Sec-WebSocket-Key: BwcHBwcHBwcHBwcHBwcHBw==\r\n".to_owned()),
+        Just("Sec-WebSocket-Protocol: rookery.v1\n".to_owned()),
+        "[ -~]{0,40}\r\n",
+        "x: [a-z]{0,3000}\r\n",
+    ];
+    let line = prop_oneof![
+        Just("GET / HTTP/1.1\r\n".to_owned()),
+        Just("\r\nGET /v1 HTTP/1.1\r\n".to_owned()),
+        Just("HTTP/1.1 101 Switching Protocols\r\n".to_owned()),
+        "[ -~]{0,20}\r\n",
+    ];
+    let head = (line, prop::collection::vec(field, 0..9))
+        .prop_map(|(line, fields)| format!("{line}{}\r\n", fields.concat()).into_bytes());
+    prop_oneof![
+        3 => frames(0.98),
+        2 => frames(0.02),
+        2 => (head, frames(0.9)).prop_map(|(head, frames)| [head, frames].concat()),
+        1 => prop::collection::vec(any::<u8>(), 0..300),
+    ]
+}
+
+/// Both ends of a handshake, with a certificate of its own.
+fn tls_ends() -> (tls::ServerConfig, tls::ClientConfig) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let server = tls::ServerConfig::from_pem(chain.as_bytes(), key.as_bytes(), tls::Tickets::One);
+    let client = tls::ClientConfig::new(tls::Verify::Insecure, tls::Offer::default());
+    (server.unwrap(), client.unwrap())
 }
 
 fn message_bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -134,5 +178,52 @@ proptest! {
         damaged[at] ^= bits;
         proto::fuzz::check(&damaged);
         proto::fuzz::check(&frame[..cut.index(frame.len())]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    #[test]
+    fn a_link_does_not_mind_how_its_bytes_are_cut(
+        knobs in any::<[u8; 3]>(),
+        input in link_input(),
+    ) {
+        link::fuzz::check(&[&knobs[..], &input].concat());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn two_links_shake_hands_and_talk(data in prop::collection::vec(any::<u8>(), 4..10)) {
+        thread_local!(static ENDS: (tls::ServerConfig, tls::ClientConfig) = tls_ends());
+        ENDS.with(|(server, client)| link::fuzz::check_handshake(&data, server, client));
+    }
+}
+
+/// What the fuzz targets begin with, in the same way every time.
+#[test]
+fn the_committed_inputs_hold() {
+    let ends = tls_ends();
+    let link = |data: &[u8]| match data.split_first() {
+        Some((0xff, data)) => link::fuzz::check_handshake(data, &ends.0, &ends.1),
+        _ => link::fuzz::check(data),
+    };
+    let targets: [(&str, &dyn Fn(&[u8])); 4] = [
+        ("ws_decoder", &ws::fuzz::check),
+        ("proto_frames", &proto::fuzz::check),
+        ("tls_records", &tls::fuzz_open),
+        ("link", &link),
+    ];
+    for (target, check) in targets {
+        let folder = format!("{}/../fuzz/corpus-seed/{target}", env!("CARGO_MANIFEST_DIR"));
+        let mut inputs = 0;
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            check(&std::fs::read(entry.unwrap().path()).unwrap());
+            inputs += 1;
+        }
+        assert!(inputs >= 16, "{inputs} inputs in {folder}");
     }
 }

@@ -61,6 +61,15 @@ fn error_of(config: &Config, input: &[u8]) -> Error {
     error.expect("it must be refused")
 }
 
+//= test of RFC 6455 section 5.1: The server MUST close the connection upon receiving a frame that is not masked.
+//= test of RFC 6455 section 5.1: A client MUST close a connection if it detects a masked frame.
+//= test of RFC 6455 section 5.2: MUST be 0 unless an extension is negotiated that defines meanings for non-zero values.
+//= test of RFC 6455 section 5.2: If an unknown opcode is received, the receiving endpoint MUST _Fail the WebSocket Connection_.
+//= test of RFC 6455 section 5.5: All control frames MUST have a payload length of 125 bytes or less and MUST NOT be fragmented.
+//= test of RFC 6455 section 5.4: The fragments of one message MUST NOT be interleaved between the fragments of another message
+//= test of RFC 6455 section 5.5.1: If there is a body, the first two bytes of the body MUST be a 2-byte unsigned integer
+//= test of RFC 6455 section 7.4.1: 1005 is a reserved value and MUST NOT be set as a status code in a Close control frame by an endpoint.
+//= test of RFC 6455 section 8.1: When an endpoint is to interpret a byte stream as UTF-8 but finds that the byte stream is not, in fact, a valid UTF-8 stream, that endpoint MUST _Fail the WebSocket Connection_.
 #[test]
 fn each_violation_has_its_error_and_close_code() {
     let unmasked = [0x82, 1, b'x'];
@@ -166,6 +175,8 @@ fn each_violation_has_its_error_and_close_code() {
     assert_eq!(checked, 37);
 }
 
+//= test of RFC 6455 section 5.2: in all cases, the minimal number of bytes MUST be used to encode the length
+//= test of RFC 6455 section 5.2: the most significant bit MUST be 0
 #[test]
 fn lengths_not_in_their_shortest_form_are_refused() {
     let long = |marker: u8, len: &[u8]| [&[0x82, marker][..], len].concat();

@@ -44,6 +44,15 @@ fn every_prefix_of_a_good_request_waits_for_more() {
     }
 }
 
+//= test of RFC 6455 section 4.2.1: the server MUST stop processing the client's handshake and return an HTTP response with an appropriate error code (such as 400 Bad Request).
+//= test of RFC 6455 section 11.3.1: The |Sec-WebSocket-Key| header field MUST NOT appear more than once in an HTTP request.
+//= test of RFC 9112 section 3.2: A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message that lacks a Host header field and to any request message that contains more than one Host header field line
+//= test of RFC 9112 section 5.1: A server MUST reject, with a response status code of 400 (Bad Request), any received request message that contains whitespace between a header field name and colon.
+//= test of RFC 9112 section 9.3: A server that does not support persistent connections MUST send the "close" connection option in every response message that does not have a 1xx (Informational) status code.
+//= test of RFC 9110 section 15.5.6: The origin server MUST generate an Allow header field in a 405 response
+//= test of RFC 6455 section 4.4: If the server doesn't support the requested version, it MUST respond with a |Sec-WebSocket-Version| header field
+//= test of RFC 9110 section 15.5.22: The server MUST send an Upgrade header field in a 426 response to indicate the required protocol(s)
+//= test of RFC 9110 section 7.8: A sender of Upgrade MUST also send an "Upgrade" connection option in the Connection header field
 #[test]
 fn each_refusal_has_its_status() {
     let without = |line: &str| GOOD.replacen(&format!("{line}\r\n"), "", 1);
@@ -94,6 +103,19 @@ fn each_refusal_has_its_status() {
             400,
         ),
         (
+            "a space before a colon".into(),
+            GOOD.replace("Host:", "Host :"),
+            400,
+        ),
+        (
+            "two keys".into(),
+            GOOD.replace(
+                "Host:",
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nHost:",
+            ),
+            400,
+        ),
+        (
             "no connection".into(),
             without("Connection: keep-alive, Upgrade"),
             400,
@@ -139,14 +161,24 @@ fn each_refusal_has_its_status() {
             head.contains(&format!("\r\nContent-Length: {}", body.len())),
             "{head}"
         );
-        assert!(head.contains("close"), "{head}");
-        assert_eq!(
-            status == 426,
-            head.contains("\r\nSec-WebSocket-Version: 13"),
+        let connection = if status == 426 {
+            "Upgrade, close"
+        } else {
+            "close"
+        };
+        assert!(
+            head.contains(&format!("\r\nConnection: {connection}")),
             "{head}"
         );
+        for (field, of) in [
+            ("\r\nSec-WebSocket-Version: 13", 426),
+            ("\r\nUpgrade: websocket", 426),
+            ("\r\nAllow: GET", 405),
+        ] {
+            assert_eq!(status == of, head.contains(field), "{head}");
+        }
     });
-    assert_eq!(cases.len(), 20);
+    assert_eq!(cases.len(), 22);
     let busy = text(|out| HttpError::Unavailable { retry_after_s: 7 }.encode(out));
     assert!(busy.starts_with("HTTP/1.1 503 ") && busy.contains("\r\nRetry-After: 7\r\n"));
 }
@@ -158,6 +190,10 @@ fn an_echo_server_agrees_to_no_subprotocol() {
     assert_eq!(request.subprotocol(), None);
 }
 
+//= test of RFC 6455 section 4.1: If the response lacks an |Upgrade| header field or the |Upgrade| header field contains a value that is not an ASCII case-insensitive match for the value "websocket", the client MUST _Fail the WebSocket Connection_.
+//= test of RFC 6455 section 4.1: If the response lacks a |Sec-WebSocket-Accept| header field or the |Sec-WebSocket-Accept| contains a value other than the base64-encoded SHA-1 ... the client MUST _Fail the WebSocket Connection_.
+//= test of RFC 6455 section 4.1: the use of a subprotocol that was not present in the client's handshake ... the client MUST _Fail the WebSocket Connection_.
+//= test of RFC 6455 section 4.1: the use of an extension that was not present in the client's handshake ... the client MUST _Fail the WebSocket Connection_.
 #[test]
 fn both_sides_understand_each_other() {
     let client = ClientRequest {

@@ -73,6 +73,7 @@ fn a_good_token_logs_in() {
     assert_eq!(verify(&with("nbf", json!(NOW_S))), Ok(login));
 }
 
+//= test of RFC 7515 section 4.1.11: If any of the listed extension Header Parameters are not understood and supported by the recipient, then the JWS is invalid.
 #[test]
 fn missing_and_malformed_tokens() {
     let good = signed(&json!({ "alg": "HS256" }), &good_claims(), SECRET);
@@ -147,6 +148,7 @@ fn forged_tokens() {
     );
 }
 
+//= test of RFC 7515 section 4.1.1: This Header Parameter MUST be present and MUST be understood and processed by implementations.
 #[test]
 fn wrong_algorithms() {
     for alg in [
@@ -270,6 +272,8 @@ fn keys_with_files_of_each_algorithm() {
     );
 }
 
+//= test of RFC 7519 section 4.1.4: identifies the expiration time on or after which the JWT MUST NOT be accepted for processing.
+//= test of RFC 7519 section 4.1.5: identifies the time before which the JWT MUST NOT be accepted for processing.
 #[test]
 fn expiry_and_not_before() {
     assert_eq!(verify(&with("exp", json!(NOW_S))), Err(AuthError::Expired));

@@ -91,10 +91,11 @@ impl Verifier {
         }
         let parts = Parts::of(token).ok_or(AuthError::Malformed)?;
         let header: Header = object(parts.header)?;
-        // RFC 7515, 4.1.11: an extension that is critical and not understood makes it invalid.
+        //= RFC 7515 section 4.1.11: If any of the listed extension Header Parameters are not understood and supported by the recipient, then the JWS is invalid.
         if header.crit.is_some() {
             return Err(AuthError::Malformed);
         }
+        //= RFC 7515 section 4.1.1: This Header Parameter MUST be present and MUST be understood and processed by implementations.
         let Some(algorithm) = offered(&header.alg) else {
             return Err(AuthError::Algorithm);
         };
@@ -123,11 +124,13 @@ impl Verifier {
         let expires_at_ms = date_ms(&claims.exp)
             .ok_or_else(|| wrong("exp", &claims.exp, "is no time in seconds"))?
             .saturating_add(self.rules.leeway_ms);
+        //= RFC 7519 section 4.1.4: identifies the expiration time on or after which the JWT MUST NOT be accepted for processing.
         if now_ms >= expires_at_ms {
             return Err(AuthError::Expired);
         }
         if let Some(nbf) = &claims.nbf {
             let from_ms = date_ms(nbf).ok_or_else(|| wrong("nbf", nbf, "is no time in seconds"))?;
+            //= RFC 7519 section 4.1.5: identifies the time before which the JWT MUST NOT be accepted for processing.
             if now_ms.saturating_add(self.rules.leeway_ms) < from_ms {
                 return Err(AuthError::NotYetValid);
             }

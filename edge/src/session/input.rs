@@ -220,6 +220,7 @@ impl Receiver for Upper<'_> {
     }
 }
 
+//= RFC 6455 section 5.5.1: If an endpoint receives a Close frame and did not previously send a Close frame, the endpoint MUST send a Close frame in response.
 /// Answers a close (RFC 6455 section 5.5.1).
 fn close_back(writer: &mut Writer<'_>, code: Option<CloseCode>) -> Next {
     writer.close_back(code);

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use super::support::gate::Gate;
 use super::support::redis_server::RedisServer;
 use super::support::sends::MemorySends;
-use super::support::{SetClock, eventually, own_name, runtime, service};
+use super::support::{HANG, SetClock, eventually, own_name, runtime, service};
 
 /// A node: its claims, and the sends of all.
 pub(crate) struct Node {
@@ -162,11 +162,12 @@ fn what_was_claimed_while_redis_was_away_is_told_before_it_is_trusted() {
             Claimed::Unsure
         ]
     );
+    // Cut off, it is not waited for: each of these would take the time limit of 250 ms, 100 s in all.
     let start = Instant::now();
-    for _ in 0..20 {
+    for _ in 0..400 {
         assert_eq!(node.claim(&[send(8, 1)]), [Claimed::Unsure]);
     }
-    assert!(start.elapsed() < Duration::from_millis(200));
+    assert!(start.elapsed() < HANG);
 
     gate.open();
     node.wait_connected();
@@ -191,10 +192,13 @@ fn a_hung_redis_is_waited_for_once_and_briefly() {
     assert_eq!(node.claim(&[send(1, 2)]), [Claimed::Unsure]);
     let first = start.elapsed();
     assert!(first >= Duration::from_millis(200), "{first:?}");
-    assert!(first < Duration::from_millis(800), "{first:?}");
+    assert!(first < HANG, "{first:?}");
+    // Once: each of these would take as long again.
     let start = Instant::now();
-    assert_eq!(node.claim(&[send(2, 1)]), [Claimed::Unsure]);
-    assert!(start.elapsed() < Duration::from_millis(100));
+    for _ in 0..400 {
+        assert_eq!(node.claim(&[send(2, 1)]), [Claimed::Unsure]);
+    }
+    assert!(start.elapsed() < HANG);
     server.go_on();
     node.wait_connected();
     assert_eq!(

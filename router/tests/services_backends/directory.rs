@@ -8,7 +8,7 @@ use rookery_router::store::StoreError;
 use super::claims::{address_of, own_options};
 use super::support::gate::Gate;
 use super::support::redis_server::RedisServer;
-use super::support::{eventually, runtime};
+use super::support::{HANG, eventually, runtime};
 
 #[test]
 fn users_are_found_where_they_were_last_refreshed() {
@@ -45,7 +45,7 @@ fn the_directory_waits_for_a_hung_redis_once_a_second_at_most_and_comes_back() {
     let start = Instant::now();
     let error = runtime.block_on(directory.refresh(&[1])).unwrap_err();
     assert!(matches!(error, StoreError::Away { .. }), "{error}");
-    assert!(start.elapsed() < Duration::from_millis(1_800));
+    assert!(start.elapsed() < HANG);
     server.go_on();
     eventually("the directory is back", || {
         runtime.block_on(directory.refresh(&[1])).is_ok()
@@ -76,7 +76,7 @@ fn a_node_is_one_instance() {
     runtime.block_on(again.release()).unwrap();
     let start = Instant::now();
     drop(take(3, &two).unwrap());
-    assert!(start.elapsed() < Duration::from_secs(1));
+    assert!(start.elapsed() < NODE_TTL, "it was waited for");
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn the_lease_of_a_dead_instance_runs_out() {
     assert!(!node.unwrap().is_taken());
     let waited = start.elapsed();
     assert!(
-        waited > Duration::from_secs(1) && waited < Duration::from_secs(5),
+        waited > Duration::from_secs(1) && waited < HANG,
         "{waited:?}"
     );
 }
@@ -140,7 +140,7 @@ fn a_check_says_what_is_wrong_and_what_to_do() {
     let start = Instant::now();
     let problem = &look(&wrong)[0];
     assert!(problem.what.contains("did not answer"), "{problem:?}");
-    assert!(start.elapsed() < Duration::from_millis(2_500));
+    assert!(start.elapsed() < HANG);
 
     let server = RedisServer::start();
     assert_eq!(look(&server.options()), []);

@@ -12,7 +12,7 @@ use tokio_postgres::NoTls;
 use super::claims::address_of;
 use super::postgres::{conversation, migrated};
 use super::support::gate::Gate;
-use super::support::{eventually, runtime};
+use super::support::{HANG, eventually, runtime};
 
 fn behind_a_gate(runtime: &Runtime) -> (Gate, Options) {
     let mut options = migrated(runtime);
@@ -71,15 +71,14 @@ fn hung_it_is_waited_for_two_seconds_and_its_connections_are_not_used_again() {
         assert_away(runtime.block_on(postgres.open(&opened, 0)));
         let waited = start.elapsed();
         assert!(waited > Duration::from_millis(1_500), "{waited:?}");
-        assert!(waited < Duration::from_millis(2_500), "{waited:?}");
+        assert!(waited < HANG, "{waited:?}");
     }
     gate.open();
-    let start = Instant::now();
+    // On one of those that hung it would have failed.
     assert_eq!(
         runtime.block_on(postgres.open(&opened, 0)).unwrap(),
         Opening::New
     );
-    assert!(start.elapsed() < Duration::from_millis(1_500));
 }
 
 #[test]
@@ -174,7 +173,7 @@ fn a_check_says_what_is_wrong_and_what_to_do() {
     let start = Instant::now();
     let problem = first(&wrong);
     assert!(problem.what.contains("did not answer"), "{problem:?}");
-    assert!(start.elapsed() < Duration::from_secs(3));
+    assert!(start.elapsed() < HANG);
 
     let mut small = good.clone();
     small.pool_size = 100_000;

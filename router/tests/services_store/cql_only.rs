@@ -347,14 +347,15 @@ fn a_server_that_is_away_is_told_so_at_once_and_awaited() {
     };
     let began = Instant::now();
     let cql = connect(&runtime, &options);
-    for _ in 0..50 {
+    // Waited for, each would take the half second of a connection.
+    for _ in 0..200 {
         let head = runtime.block_on(cql.head(1));
         assert!(
             matches!(head, Err(StoreError::Away { service: "cql", .. })),
             "{head:?}"
         );
     }
-    assert!(began.elapsed() < Duration::from_secs(10));
+    assert!(began.elapsed() < Duration::from_secs(50));
     let problems = runtime.block_on(cql::check(&options));
     assert!(
         problems.len() == 1 && problems[0].what.contains("cannot reach 127.0.0.1:1"),

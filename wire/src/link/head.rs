@@ -18,7 +18,8 @@ pub(super) struct Head {
 /// How far the lines of a head have come; looks at each byte once.
 #[derive(Default)]
 struct Lines {
-    /// Some line was not empty (those before it are skipped, RFC 9112 section 2.2).
+    /// Some line was not empty; those before it are skipped.
+    //= RFC 9112 section 2.2: a server that is expecting to receive and parse a request-line SHOULD ignore at least one empty line (CRLF) received prior to the request-line.
     begun: bool,
     /// The line under way is not empty.
     within: bool,
@@ -79,6 +80,11 @@ impl Head {
     /// What a client says first, once; nothing from a server.
     pub(super) fn first_bytes(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.request)
+    }
+
+    /// Bytes of it that are held.
+    pub(super) fn held(&self) -> usize {
+        self.read.len()
     }
 
     /// Reads on. Where the head is whole, answers it and tells how much of `plain` belonged to it.

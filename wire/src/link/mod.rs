@@ -9,6 +9,8 @@
 //! the rest of the input waits inside the link.
 
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod head;
 mod writer;
 
@@ -225,6 +227,7 @@ impl Link {
         let mut cipher = std::mem::take(&mut self.cipher);
         cipher.extend_from_slice(bytes);
         let (used, flow) = self.records(up, &mut cipher)?;
+        debug_assert!(used <= cipher.len(), "a byte is used once");
         if used < cipher.len() {
             cipher.drain(..used);
             self.cipher = cipher;
@@ -292,7 +295,8 @@ struct Up<'a> {
 
 impl Up<'_> {
     fn hand(&mut self, event: ws::Event<'_>) -> Flow {
-        // RFC 6455 section 5.5.2: as soon as is practical, with the same payload.
+        //= RFC 6455 section 5.5.2: Upon receipt of a Ping frame, an endpoint MUST send a Pong frame in response, unless it already received a Close frame.
+        // With the same payload.
         if let ws::Event::Ping(payload) = &event {
             self.writer.message(ws::Opcode::Pong, payload);
         }

@@ -227,3 +227,25 @@ fn the_last_words_fit_the_stage() {
         [0x88, server.out.len() as u8 - 2, 0x03, 0xea]
     );
 }
+
+//= test of RFC 6455 section 5.1: a client MUST mask all frames that it sends to the server
+//= test of RFC 6455 section 5.1: A server MUST NOT mask any frames that it sends to the client.
+#[test]
+fn a_clients_frames_are_masked_and_a_servers_are_not() {
+    let (mut client, mut server) = pair(false);
+    talk(&mut client, &mut server, 1_000);
+    for end in [&mut client, &mut server] {
+        let mut writer = Writer::new(None, end.masks.as_mut(), &mut end.out);
+        writer.message(ws::Opcode::Binary, &[1; 10]);
+        writer.message(ws::Opcode::Ping, &[2; 10]);
+        writer.close(CloseCode::NORMAL, "");
+    }
+    let masked = |out: &[u8], header: usize| {
+        let starts = [0, header + 10, 2 * (header + 10)];
+        starts.map(|at| out[at + 1] & 0x80 != 0)
+    };
+    assert_eq!(masked(&client.out, 6), [true; 3]);
+    assert_eq!(masked(&server.out, 2), [false; 3]);
+    // Each with a key of its own.
+    assert_ne!(client.out[2..6], client.out[18..22]);
+}

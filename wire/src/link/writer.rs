@@ -53,12 +53,14 @@ impl<'a> Writer<'a> {
     pub fn message(&mut self, opcode: ws::Opcode, payload: &[u8]) {
         match &mut self.masks {
             Some(masks) => {
+                //= RFC 6455 section 5.1: a client MUST mask all frames that it sends to the server
                 let mask = masks.next_key();
                 let mut frame = Vec::new();
                 ws::encode_message(opcode, payload, Some(mask), &mut frame);
                 self.raw(&[&frame]);
             }
             None => {
+                //= RFC 6455 section 5.1: A server MUST NOT mask any frames that it sends to the client.
                 let header = ws::encode_header(opcode, true, payload.len(), None);
                 self.raw(&[header.as_bytes(), payload]);
             }

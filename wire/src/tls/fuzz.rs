@@ -35,7 +35,7 @@ pub fn fuzz_open(data: &[u8]) {
 }
 
 /// A session with keys that anybody knows.
-fn fixed(suite: Suite, role: Role) -> Option<Session> {
+pub(crate) fn fixed(suite: Suite, role: Role) -> Option<Session> {
     let (client, server) = ([0x11; 48], [0x22; 48]);
     let len = suite.secret_len();
     Session::park(&Parts {

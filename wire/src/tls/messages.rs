@@ -46,7 +46,7 @@ impl Messages {
         role: Role,
     ) -> Result<Option<KeyUpdate>, Error> {
         if content.is_empty() {
-            // RFC 8446 section 5.1.
+            //= RFC 8446 section 5.1: Implementations MUST NOT send zero-length fragments of Handshake types, even if those fragments contain padding.
             return Err(unexpected("an empty handshake fragment"));
         }
         while let [byte, rest @ ..] = content {
@@ -123,7 +123,8 @@ impl Messages {
     }
 }
 
-/// The key changes behind it, so it ends its record (RFC 8446 section 5.1).
+/// The key changes behind it, so it ends its record.
+//= RFC 8446 section 5.1: Implementations MUST verify that all messages immediately preceding a key change align with a record boundary; if not, then they MUST terminate the connection with an "unexpected_message" alert.
 fn key_update(request: u8, rest: &[u8]) -> Result<KeyUpdate, Error> {
     if !rest.is_empty() {
         return Err(unexpected("bytes behind a KeyUpdate in its record"));
@@ -132,6 +133,7 @@ fn key_update(request: u8, rest: &[u8]) -> Result<KeyUpdate, Error> {
         0 | 1 => Ok(KeyUpdate {
             requested: request == 1,
         }),
+        //= RFC 8446 section 4.6.3: If an implementation receives any other value, it MUST terminate the connection with an "illegal_parameter" alert.
         _ => Err(Error::record(
             Alert::ILLEGAL_PARAMETER,
             "a KeyUpdate with an unknown request",

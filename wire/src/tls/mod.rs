@@ -15,7 +15,7 @@ mod alert;
 mod certificate;
 mod config;
 mod error;
-mod fuzz;
+pub(crate) mod fuzz;
 mod gather;
 mod handshake;
 mod messages;

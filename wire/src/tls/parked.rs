@@ -110,7 +110,7 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
             return Err(Error::Ended);
         }
         if self.flags & PEER_CLOSED != 0 {
-            // RFC 8446 section 6.1: what follows a close_notify is ignored.
+            //= RFC 8446 section 6.1: Any data received after a closure alert has been received MUST be ignored.
             return Ok(Step::CloseNotify {
                 consumed: input.len(),
             });
@@ -129,6 +129,7 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
         let (typ, len) = key.open(self.rx_seq, record)?;
         self.rx_seq = next(self.rx_seq)?;
 
+        //= RFC 8446 section 5.1: Handshake messages MUST NOT be interleaved with other record types.
         if typ != HANDSHAKE && self.messages.is_partial() {
             return Err(unexpected(
                 "another record inside a fragmented handshake message",
@@ -158,7 +159,9 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
         }
     }
 
-    /// RFC 8446 section 6: the level is meaningless; all but two alerts are fatal.
+    /// The level is meaningless; all but two alerts are fatal.
+    //= RFC 8446 section 6: MUST be treated as error alerts when received regardless of the AlertLevel in the message.
+    //= RFC 8446 section 6: Unknown Alert types MUST be treated as error alerts.
     fn on_alert(&mut self, content: &[u8], consumed: usize) -> Result<Step, Error> {
         let &[_level, description] = content else {
             return Err(Error::record(
@@ -187,6 +190,7 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
             Some(KeyUpdate { requested }) => {
                 self.rx.update(self.suite)?;
                 self.rx_seq = 0;
+                //= RFC 8446 section 4.6.3: If the request_update field is set to "update_requested", then the receiver MUST send a KeyUpdate of its own with request_update set to "update_not_requested" prior to sending its next Application Data record.
                 if requested && self.flags & SEALED == 0 {
                     self.update_tx(out)
                 } else {
@@ -205,7 +209,8 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
             .inspect_err(|error| self.fail(error, out))
     }
 
-    /// Announces a KeyUpdate under the old key and switches (RFC 8446 section 4.6.3).
+    /// Announces a KeyUpdate under the old key and switches.
+    //= RFC 8446 section 4.6.3: Both sender and receiver MUST encrypt their KeyUpdate messages with the old keys.
     fn update_tx(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
         self.send(HANDSHAKE, &[KEY_UPDATE, 0, 0, 1, 0], out)?;
         self.tx.update(self.suite)?;
@@ -225,6 +230,7 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
     fn seal_records(&mut self, mut gather: Gather<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
         let mut key = AeadKey::new(self.suite, self.tx.key(), self.tx.iv())?;
         while gather.left() > 0 {
+            //= RFC 8446 section 5.5: Implementations SHOULD do a key update as described in Section 4.6.3 prior to reaching these limits.
             if self.tx_seq >= self.suite.records_per_key() {
                 self.update_tx(out)?;
                 key = AeadKey::new(self.suite, self.tx.key(), self.tx.iv())?;
@@ -240,6 +246,7 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
     }
 
     /// Appends close_notify, once. Nothing can be sealed after it.
+    //= RFC 8446 section 6.1: Each party MUST send a "close_notify" alert before closing its write side of the connection, unless it has already sent some error alert.
     pub(super) fn close_notify(&mut self, out: &mut Vec<u8>) {
         self.alert(Alert::CLOSE_NOTIFY, out);
     }
@@ -248,6 +255,7 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
         if let Some(alert) = error.alert() {
             self.alert(alert, out);
         }
+        //= RFC 8446 section 6.2: Upon transmission or receipt of a fatal alert message, both parties MUST immediately close the connection.
         self.flags |= SEALED | FAILED;
     }
 
@@ -341,6 +349,7 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
 
 /// RFC 8446 section 5.3: a sequence number never wraps.
 fn next(seq: u64) -> Result<u64, Error> {
+    //= RFC 8446 section 5.3: If a TLS implementation would need to wrap a sequence number, it MUST either rekey (Section 4.6.3) or terminate the connection.
     seq.checked_add(1)
         .ok_or(Error::Internal("a sequence number would wrap"))
 }

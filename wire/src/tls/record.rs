@@ -43,6 +43,7 @@ pub(super) fn frame(input: &[u8]) -> Result<Framed, Error> {
         )),
         [_, _, _, high, low, ..] => {
             let len = usize::from(u16::from_be_bytes([*high, *low]));
+            //= RFC 8446 section 5.2: The length MUST NOT exceed 2^14 + 256 bytes.  An endpoint that receives a record that exceeds this length MUST terminate the connection with a "record_overflow" alert.
             if len > CIPHERTEXT_MAX {
                 return Err(Error::record(
                     Alert::RECORD_OVERFLOW,
@@ -92,14 +93,17 @@ impl AeadKey {
         let plain = self
             .key
             .open_in_place(self.nonce(seq), Aad::from(&*header), body)
+            //= RFC 8446 section 5.2: If the decryption fails, the receiver MUST terminate the connection with a "bad_record_mac" alert.
             .map_err(|_| Error::record(Alert::BAD_RECORD_MAC, "a record that does not decrypt"))?;
-        // RFC 8446 section 5.4: the type is the last byte that is not padding.
+        // The type is the last byte that is not padding.
+        //= RFC 8446 section 5.4: If a receiving implementation does not find a non-zero octet in the cleartext, it MUST terminate the connection with an "unexpected_message" alert.
         let Some(end) = plain.iter().rposition(|byte| *byte != 0) else {
             return Err(Error::record(
                 Alert::UNEXPECTED_MESSAGE,
                 "a record of padding without a content type",
             ));
         };
+        //= RFC 8446 section 5.4: the full encoded TLSInnerPlaintext MUST NOT exceed 2^14 + 1 octets.
         if plain.len() > FRAGMENT_MAX + 1 {
             return Err(Error::record(
                 Alert::RECORD_OVERFLOW,

@@ -134,6 +134,8 @@ fn padding_is_taken_off() {
     assert_eq!(plain, [&b"paddedzeros\0\0"[..], &[5; 10]].concat());
 }
 
+//= test of RFC 8446 section 4.6.3: If the request_update field is set to "update_requested", then the receiver MUST send a KeyUpdate of its own with request_update set to "update_not_requested" prior to sending its next Application Data record.
+//= test of RFC 8446 section 4.6.3: Both sender and receiver MUST encrypt their KeyUpdate messages with the old keys.
 #[test]
 fn key_updates_run_over_generations_in_both_directions() {
     for suite in Suite::ALL {
@@ -166,6 +168,7 @@ fn rekeyed(mut session: Session) -> Session {
     session
 }
 
+//= test of RFC 8446 section 5.5: Implementations SHOULD do a key update as described in Section 4.6.3 prior to reaching these limits.
 #[test]
 fn a_key_is_changed_before_it_has_sealed_too_much() {
     for suite in [Suite::Aes128GcmSha256, Suite::Aes256GcmSha384] {
@@ -183,6 +186,7 @@ fn a_key_is_changed_before_it_has_sealed_too_much() {
     }
 }
 
+//= test of RFC 8446 section 5.3: If a TLS implementation would need to wrap a sequence number, it MUST either rekey (Section 4.6.3) or terminate the connection.
 #[test]
 fn a_sequence_number_never_wraps() {
     let (_, mut client) = pair(Suite::Chacha20Poly1305Sha256);
@@ -195,6 +199,11 @@ fn a_sequence_number_never_wraps() {
     assert!(out.is_empty());
 }
 
+//= test of RFC 8446 section 5.1: Implementations MUST NOT send zero-length fragments of Handshake types, even if those fragments contain padding.
+//= test of RFC 8446 section 5.1: Implementations MUST verify that all messages immediately preceding a key change align with a record boundary; if not, then they MUST terminate the connection with an "unexpected_message" alert.
+//= test of RFC 8446 section 4.6.3: If an implementation receives any other value, it MUST terminate the connection with an "illegal_parameter" alert.
+//= test of RFC 8446 section 5.4: If a receiving implementation does not find a non-zero octet in the cleartext, it MUST terminate the connection with an "unexpected_message" alert.
+//= test of RFC 8446 section 5.4: the full encoded TLSInnerPlaintext MUST NOT exceed 2^14 + 1 octets.
 #[test]
 fn what_has_no_place_after_a_handshake_is_refused() {
     refused(20, &[1], 0, Alert::UNEXPECTED_MESSAGE);
@@ -214,6 +223,7 @@ fn what_has_no_place_after_a_handshake_is_refused() {
     refused(23, &[1; 16_385], 0, Alert::RECORD_OVERFLOW);
 }
 
+//= test of RFC 8446 section 5.1: Handshake messages MUST NOT be interleaved with other record types.
 #[test]
 fn a_handshake_message_may_come_in_pieces_but_not_with_others_between() {
     let (mut server, mut client) = pair(Suite::Aes128GcmSha256);
@@ -284,6 +294,11 @@ fn floods_end_the_session() {
     }
 }
 
+//= test of RFC 8446 section 6: MUST be treated as error alerts when received regardless of the AlertLevel in the message.
+//= test of RFC 8446 section 6: Unknown Alert types MUST be treated as error alerts.
+//= test of RFC 8446 section 6.1: Each party MUST send a "close_notify" alert before closing its write side of the connection, unless it has already sent some error alert.
+//= test of RFC 8446 section 6.1: Any data received after a closure alert has been received MUST be ignored.
+//= test of RFC 8446 section 6.2: Upon transmission or receipt of a fatal alert message, both parties MUST immediately close the connection.
 #[test]
 fn alerts_end_the_session_by_name() {
     let (mut server, mut client) = pair(Suite::Aes128GcmSha256);
@@ -314,6 +329,7 @@ fn alerts_end_the_session_by_name() {
     );
 }
 
+//= test of RFC 8446 section 5.2: If the decryption fails, the receiver MUST terminate the connection with a "bad_record_mac" alert.
 #[test]
 fn every_damaged_byte_and_every_cut_is_noticed() {
     for suite in Suite::ALL {
@@ -353,6 +369,7 @@ fn every_damaged_byte_and_every_cut_is_noticed() {
     }
 }
 
+//= test of RFC 8446 section 5.2: The length MUST NOT exceed 2^14 + 256 bytes.  An endpoint that receives a record that exceeds this length MUST terminate the connection with a "record_overflow" alert.
 #[test]
 fn a_record_longer_than_the_limit_is_refused_by_its_header() {
     let mut server = parked(Suite::Aes128GcmSha256, Role::Server);

@@ -92,6 +92,7 @@ impl Assembly {
         match str::from_utf8(&self.bytes[self.valid..]) {
             Ok(text) => self.valid += text.len(),
             Err(error) if error.error_len().is_none() => self.valid += error.valid_up_to(),
+            //= RFC 6455 section 8.1: When an endpoint is to interpret a byte stream as UTF-8 but finds that the byte stream is not, in fact, a valid UTF-8 stream, that endpoint MUST _Fail the WebSocket Connection_.
             Err(_) => return Err(Error::Utf8),
         }
         Ok(())

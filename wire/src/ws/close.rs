@@ -14,6 +14,7 @@ pub(super) fn parse(payload: Cow<'_, [u8]>) -> Result<Event<'_>, Error> {
                 reason: Cow::Borrowed(""),
             });
         }
+        //= RFC 6455 section 5.5.1: If there is a body, the first two bytes of the body MUST be a 2-byte unsigned integer
         [_] => return Err(Error::CloseHalfCode),
         [high, low, ..] => u16::from_be_bytes([high, low]),
     };
@@ -36,5 +37,6 @@ pub(super) fn parse(payload: Cow<'_, [u8]>) -> Result<Event<'_>, Error> {
 /// Codes that a close frame may carry: those of section 7.4.1 that are not reserved, those
 /// registered since (1012 to 1014), libraries' and applications' (3000 to 4999).
 fn may_be_sent(code: u16) -> bool {
+    //= RFC 6455 section 7.4.1: 1005 is a reserved value and MUST NOT be set as a status code in a Close control frame by an endpoint.
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }

@@ -223,6 +223,7 @@ impl<'a> Walk<'a, '_> {
 
     /// Section 5.5: control frames may stand between the fragments of a message.
     fn begin_control(&mut self, header: Header) -> Result<Progress<'a>, Error> {
+        //= RFC 6455 section 5.4: An endpoint MUST be capable of handling control frames in the middle of a fragmented message.
         if let Some(message) = &mut self.state.message {
             message.count_control(&self.config.limits)?;
         }
@@ -249,6 +250,7 @@ impl<'a> Walk<'a, '_> {
         let held = match (&self.state.message, header.opcode) {
             (None, Opcode::Continuation) => return Err(Error::ContinuationOfNothing),
             (Some(message), Opcode::Continuation) => message.len(),
+            //= RFC 6455 section 5.4: The fragments of one message MUST NOT be interleaved between the fragments of another message
             (Some(_), _) => return Err(Error::MessageInMessage),
             (None, Opcode::Text) if !self.config.text => return Err(Error::TextRefused),
             (None, _) => 0,

@@ -35,6 +35,7 @@ impl Opcode {
             0x8 => Ok(Self::Close),
             0x9 => Ok(Self::Ping),
             0xa => Ok(Self::Pong),
+            //= RFC 6455 section 5.2: If an unknown opcode is received, the receiving endpoint MUST _Fail the WebSocket Connection_.
             other => Err(Error::ReservedOpcode(other)),
         }
     }
@@ -63,11 +64,13 @@ impl Header {
         let Some(&first) = bytes.first() else {
             return Ok(None);
         };
+        //= RFC 6455 section 5.2: MUST be 0 unless an extension is negotiated that defines meanings for non-zero values.
         if first & 0x70 != 0 {
             return Err(Error::ReservedBits);
         }
         let fin = first & 0x80 != 0;
         let opcode = Opcode::from_bits(first & 0x0f)?;
+        //= RFC 6455 section 5.5: All control frames MUST have a payload length of 125 bytes or less and MUST NOT be fragmented.
         if opcode.is_control() && !fin {
             return Err(Error::ControlFragmented);
         }
@@ -76,7 +79,9 @@ impl Header {
         };
         let masked = second & 0x80 != 0;
         match (role, masked) {
+            //= RFC 6455 section 5.1: The server MUST close the connection upon receiving a frame that is not masked.
             (Role::Server, false) => return Err(Error::Unmasked),
+            //= RFC 6455 section 5.1: A client MUST close a connection if it detects a masked frame.
             (Role::Client, true) => return Err(Error::Masked),
             _ => {}
         }
@@ -127,6 +132,8 @@ fn payload_len(short: u8, extended: &[u8]) -> Result<Option<(u64, usize)>, Error
         },
         short => (u64::from(short), 0, 0),
     };
+    //= RFC 6455 section 5.2: in all cases, the minimal number of bytes MUST be used to encode the length
+    //= RFC 6455 section 5.2: the most significant bit MUST be 0
     if len < least || len >> 63 != 0 {
         return Err(Error::LengthForm);
     }

@@ -24,14 +24,11 @@ const RESULT: u8 = 0x08;
 const AUTH_RESPONSE: u8 = 0x0F;
 const AUTH_SUCCESS: u8 = 0x10;
 
-/// Nodes talk to each other here; there is one.
-const STORAGE_PORT: u16 = 17000;
-
 /// Writes the node's configuration.
 pub(super) fn prepare(place: &Place) -> Result<()> {
     let values = [
         ("port", &*Service::Cassandra.port().to_string()),
-        ("storage_port", &STORAGE_PORT.to_string()),
+        ("storage_port", &Service::Cassandra.peers_port().to_string()),
         ("folder", &place.text()),
     ];
     place.write("cassandra/cassandra.yaml", &values)?;

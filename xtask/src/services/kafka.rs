@@ -28,23 +28,18 @@ const METADATA: i16 = 3;
 const SASL_HANDSHAKE: i16 = 17;
 const SASL_AUTHENTICATE: i16 = 36;
 
-/// The port on which controllers talk to each other.
-fn controller_port(service: Service) -> u16 {
-    service.port() + 100
-}
-
 /// Writes the node's configuration and, the first time, the identity that Kafka wants in its data folder.
 pub(super) fn prepare(place: &Place, service: Service, node: usize, step: &Step) -> Result<()> {
     let voter = |broker: Service| {
         let id = broker.broker().unwrap_or(0);
-        format!("{id}@127.0.0.1:{}", controller_port(broker))
+        format!("{id}@127.0.0.1:{}", broker.peers_port())
     };
     let voters = Service::BROKERS.map(voter).join(",");
     let values = [
         ("node", &*node.to_string()),
         ("voters", &voters),
         ("port", &service.port().to_string()),
-        ("controller_port", &controller_port(service).to_string()),
+        ("controller_port", &service.peers_port().to_string()),
         ("user", USER),
         ("password", PASSWORD),
         ("folder", &place.text()),

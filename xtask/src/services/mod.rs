@@ -30,7 +30,7 @@ use crate::checkout::Checkout;
 use crate::screen::{Screen, duration};
 pub(crate) use address::{Addresses, Given};
 use daemon::Daemon;
-use service::Service;
+pub(crate) use service::Service;
 pub(crate) use up::{Up, up, when_interrupted};
 
 /// What to do with the services.

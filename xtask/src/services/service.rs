@@ -61,6 +61,22 @@ impl Service {
         }
     }
 
+    /// Where it talks to others of its kind, or would: Kafka's controllers, Cassandra's nodes (its usual port
+    /// and 10,000 again, which are those of no other service here).
+    pub(super) fn peers_port(self) -> u16 {
+        match self {
+            Self::Cassandra => 17000,
+            _ => self.port() + 100,
+        }
+    }
+
+    /// All that anything here may listen on.
+    pub(crate) fn ports() -> impl Iterator<Item = u16> {
+        Self::ALL
+            .into_iter()
+            .flat_map(|service| [service.port(), service.peers_port()])
+    }
+
     /// The node id of a broker.
     pub(super) fn broker(self) -> Option<usize> {
         let at = Self::BROKERS.iter().position(|&broker| broker == self)?;

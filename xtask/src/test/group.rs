@@ -11,8 +11,9 @@ use crate::checkout::Checkout;
 use crate::screen::Screen;
 use crate::tools::Tool;
 
-/// The client's own tests, then the same client against the server.
-const PYTHON_FILES: [&str; 5] = [
+/// The harness's own test, the client's own tests, then the same client against the server.
+const PYTHON_FILES: [&str; 6] = [
+    "test_harness.py",
     "../clients/python/test_vectors.py",
     "../clients/python/test_client.py",
     "test_python_client.py",
@@ -125,6 +126,21 @@ impl Group {
     /// Whether Kafka and the others have to run beside it.
     pub(super) fn needs_services(self) -> bool {
         matches!(self, Self::Cluster | Self::Faults)
+    }
+
+    /// Whether it may run beside others of its kind: each of its tests has servers of its own, on ports of their
+    /// own, and judges nothing by time nor by what else the host does.
+    pub(super) fn runs_beside(self) -> bool {
+        matches!(
+            self,
+            Self::Python
+                | Self::Chat
+                | Self::BadInput
+                | Self::WebSocket
+                | Self::Node
+                | Self::Tls
+                | Self::Kill
+        )
     }
 
     pub(super) fn run(

@@ -2,6 +2,7 @@
 //! findings, so that each is tested on a few lines; every finding says what to do.
 
 mod arrows;
+mod clauses;
 mod links;
 mod protocol;
 mod shape;
@@ -60,6 +61,14 @@ pub(crate) fn run(checkout: &Checkout, screen: &Screen) -> Result<bool> {
     let start = Instant::now();
     let mut checked = 0;
     let mut found = 0;
+    let mut clauses = clauses::Clauses::default();
+    let mut tell = |path: &Path, Finding { line, message }: Finding| {
+        found += 1;
+        match line {
+            0 => println!("{}: {message}", path.display()),
+            line => println!("{}:{line}: {message}", path.display()),
+        }
+    };
     for path in checkout.files()? {
         let bytes = std::fs::read(checkout.root().join(&path))
             .with_context(|| format!("read {}", path.display()))?;
@@ -68,13 +77,14 @@ pub(crate) fn run(checkout: &Checkout, screen: &Screen) -> Result<bool> {
         };
         let file = File { path: &path, text };
         checked += 1;
-        for Finding { line, message } in check(checkout, &file)? {
-            found += 1;
-            match line {
-                0 => println!("{}: {message}", path.display()),
-                line => println!("{}:{line}: {message}", path.display()),
-            }
+        let mut findings = check(checkout, &file)?;
+        findings.extend(clauses.read(&file));
+        for finding in findings {
+            tell(&path, finding);
         }
+    }
+    for (path, finding) in clauses.settle() {
+        tell(&path, finding);
     }
     let verdict = if found == 0 {
         "clean".to_owned()

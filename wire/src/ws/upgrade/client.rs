@@ -94,19 +94,23 @@ impl ClientRequest<'_> {
     }
 
     fn check_headers(&self, headers: &[httparse::Header<'_>]) -> Result<(), ClientError> {
+        //= RFC 6455 section 4.1: If the response lacks an |Upgrade| header field or the |Upgrade| header field contains a value that is not an ASCII case-insensitive match for the value "websocket", the client MUST _Fail the WebSocket Connection_.
         if !has_token(headers, "Upgrade", "websocket")
             || !has_token(headers, "Connection", "upgrade")
         {
             return Err(ClientError::NotUpgraded);
         }
         let accept = accept_of(self.key_text().as_bytes());
+        //= RFC 6455 section 4.1: If the response lacks a |Sec-WebSocket-Accept| header field or the |Sec-WebSocket-Accept| contains a value other than the base64-encoded SHA-1 ... the client MUST _Fail the WebSocket Connection_.
         if single(headers, "Sec-WebSocket-Accept") != Some(accept.as_bytes()) {
             return Err(ClientError::AcceptMismatch);
         }
         let mut agreed = values(headers, "Sec-WebSocket-Protocol");
+        //= RFC 6455 section 4.1: the use of a subprotocol that was not present in the client's handshake ... the client MUST _Fail the WebSocket Connection_.
         if agreed.next() != self.subprotocol.map(str::as_bytes) || agreed.next().is_some() {
             return Err(ClientError::SubprotocolMismatch);
         }
+        //= RFC 6455 section 4.1: the use of an extension that was not present in the client's handshake ... the client MUST _Fail the WebSocket Connection_.
         if values(headers, "Sec-WebSocket-Extensions").next().is_some() {
             return Err(ClientError::Extension);
         }

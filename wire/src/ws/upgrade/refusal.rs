@@ -58,8 +58,10 @@ impl HttpError {
         let (status, phrase) = self.status_line();
         let mut head = format!("HTTP/1.1 {status} {phrase}\r\n");
         match self {
+            //= RFC 9110 section 15.5.6: The origin server MUST generate an Allow header field in a 405 response
             Self::Method => head.push_str("Allow: GET\r\n"),
-            // RFC 6455 section 4.4 and RFC 9110 section 15.5.22.
+            //= RFC 6455 section 4.4: If the server doesn't support the requested version, it MUST respond with a |Sec-WebSocket-Version| header field
+            //= RFC 9110 section 15.5.22: The server MUST send an Upgrade header field in a 426 response to indicate the required protocol(s)
             Self::UpgradeRequired => {
                 head.push_str("Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n");
             }
@@ -70,6 +72,8 @@ impl HttpError {
             _ => {}
         }
         let body = format!("{self}\n");
+        //= RFC 9112 section 9.3: A server that does not support persistent connections MUST send the "close" connection option in every response message that does not have a 1xx (Informational) status code.
+        //= RFC 9110 section 7.8: A sender of Upgrade MUST also send an "Upgrade" connection option in the Connection header field
         let connection = if matches!(self, Self::UpgradeRequired) {
             "Upgrade, close"
         } else {

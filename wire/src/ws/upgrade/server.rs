@@ -61,6 +61,7 @@ impl Server {
         if request.version != Some(1) {
             return Err(HttpError::HttpVersion);
         }
+        //= RFC 9112 section 3.2: A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message that lacks a Host header field and to any request message that contains more than one Host header field line
         if single(headers, "Host").is_none_or(<[u8]>::is_empty) {
             return Err(HttpError::BadRequest("exactly one Host is needed"));
         }
@@ -86,6 +87,8 @@ impl Server {
         if single(headers, "Sec-WebSocket-Version") != Some(b"13") {
             return Err(HttpError::UpgradeRequired);
         }
+        //= RFC 6455 section 4.2.1: the server MUST stop processing the client's handshake and return an HTTP response with an appropriate error code (such as 400 Bad Request).
+        //= RFC 6455 section 11.3.1: The |Sec-WebSocket-Key| header field MUST NOT appear more than once in an HTTP request.
         let key = single(headers, "Sec-WebSocket-Key")
             .filter(|key| is_key(key))
             .ok_or(HttpError::BadRequest(
@@ -148,6 +151,7 @@ const fn parse_error(error: httparse::Error) -> HttpError {
     match error {
         httparse::Error::TooManyHeaders => HttpError::HeadTooLarge,
         httparse::Error::Version => HttpError::HttpVersion,
+        //= RFC 9112 section 5.1: A server MUST reject, with a response status code of 400 (Bad Request), any received request message that contains whitespace between a header field name and colon.
         _ => HttpError::BadRequest("this is not an HTTP/1.1 request"),
     }
 }
