@@ -134,12 +134,10 @@ impl Timeline {
 
     /// The have_seq of the Sync that is due, if one is; from here on it is under way.
     pub(super) fn poll_sync(&mut self, now: Instant, request_id: u64) -> Option<u64> {
-        if self.is_complete() {
-            self.patience.forget_wait();
+        if self.is_complete() || self.asked.is_some() {
             return None;
         }
-        let waits = self.patience.again_at().is_some() && !self.patience.take_due(now);
-        if waits || self.asked.is_some() {
+        if self.patience.again_at().is_some() && !self.patience.take_due(now) {
             return None;
         }
         self.asked = Some(Asked {

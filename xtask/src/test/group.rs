@@ -12,8 +12,9 @@ use crate::screen::Screen;
 use crate::tools::Tool;
 
 /// The client's own tests, then the same client against the server.
-const PYTHON_FILES: [&str; 5] = [
+const PYTHON_FILES: [&str; 6] = [
     "../clients/python/test_vectors.py",
+    "../clients/python/test_timeline.py",
     "../clients/python/test_client.py",
     "test_python_client.py",
     "test_protocol.py",
