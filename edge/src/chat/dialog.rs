@@ -83,6 +83,14 @@ impl Dialog {
         self.outgoing.is_empty()
     }
 
+    /// What was said and is not durable, as it is shown.
+    pub(super) fn undurable(&self) -> Vec<String> {
+        self.outgoing
+            .texts()
+            .map(|text| clean(text.as_bytes()))
+            .collect()
+    }
+
     /// Whether the conversation is open and everything that was said in it is durable.
     pub(super) fn is_settled(&self) -> bool {
         self.greeted && self.outgoing.is_empty()
@@ -255,7 +263,10 @@ impl Dialog {
             out.push(wait.map_or_else(|| says(&reason), |wait| waits(&reason, wait)));
             return;
         }
-        if self.outgoing.on_refused(id, retry_after_ms, now, &reason, out) {
+        if self
+            .outgoing
+            .on_refused(id, retry_after_ms, now, &reason, out)
+        {
             return;
         }
         let Some(at) = self.asked.iter().position(|it| it.request_id == id) else {

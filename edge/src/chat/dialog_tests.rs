@@ -152,7 +152,7 @@ fn a_new_connection_syncs_the_gap_and_sends_again_under_the_same_id() {
     assert_eq!(told(feed(&mut dialog, &welcome())), ["OpenDirect"]);
     assert_eq!(
         told(feed(&mut dialog, &opened(4))),
-        ["Sync 2", "Send 100 late"]
+        ["Send 100 late", "Sync 2"]
     );
 }
 
@@ -281,10 +281,7 @@ fn a_refused_request_is_sent_again_and_given_up_in_the_end() {
     let busy = ["-- the server says: busy; trying again in 0.5 s"];
     assert_eq!(told(feed(&mut dialog, &refusal(1, 500))), busy);
     assert_eq!(retried(&mut dialog).1, ["OpenDirect"]);
-    assert_eq!(
-        told(feed(&mut dialog, &opened(1))),
-        ["History 0", "Sync 1"]
-    );
+    assert_eq!(told(feed(&mut dialog, &opened(1))), ["History 0", "Sync 1"]);
     assert_eq!(told(feed(&mut dialog, &refusal(2, 500))), busy);
     assert_eq!(retried(&mut dialog).1, ["History 0"]);
     let last = told(feed(&mut dialog, &refusal(2, 0)));

@@ -81,6 +81,9 @@ pub(super) async fn run(
         leave_at: None,
     };
     let ended = link.run(&mut lines).await;
+    for text in link.dialog.undurable() {
+        link.note(&format!("perhaps not sent: {text}"));
+    }
     let result = ended.and(link.broken.take().map_or(Ok(()), Err));
     if let Err(error) = &result
         && link.printer.interactive()
@@ -138,11 +141,7 @@ impl Link {
     }
 
     /// One connection, from the login to its end.
-    async fn serve(
-        &mut self,
-        socket: &mut Socket,
-        lines: &mut Lines,
-    ) -> anyhow::Result<End> {
+    async fn serve(&mut self, socket: &mut Socket, lines: &mut Lines) -> anyhow::Result<End> {
         let login = proto::Login {
             token: self.options.token.clone(),
             resume_token: self.resume_token.clone(),
@@ -221,6 +220,10 @@ impl Link {
 
     /// The input or the output can no longer be used. What was said still becomes durable.
     fn on_broken(&mut self, error: io::Error, what: &'static str) {
+        if self.input_ended && self.printer.interactive() {
+            // The editor has gone with the input, and what it prints with it.
+            return;
+        }
         self.input_ended = true;
         // Who has closed the pipe that it read from has seen enough.
         if error.kind() != io::ErrorKind::BrokenPipe && self.broken.is_none() {

@@ -50,6 +50,11 @@ impl Outgoing {
         self.pending.is_empty()
     }
 
+    /// What is not durable.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.pending.iter().map(|message| message.text.as_str())
+    }
+
     /// Whether another message can be taken.
     pub(super) fn has_room(&self) -> bool {
         self.pending.len() < PENDING_MAX

@@ -114,7 +114,9 @@ fn read(from: &mut impl BufRead, sender: &Sender) {
 
 /// Whether more is wanted.
 fn hand_on(line: io::Result<Line>, sender: &Sender) -> bool {
-    let goes_on = line.as_ref().is_ok_and(|line| line.command() != Some("/quit"));
+    let goes_on = line
+        .as_ref()
+        .is_ok_and(|line| line.command() != Some("/quit"));
     (goes_on || line.is_err()) && sender.blocking_send(line).is_ok() && goes_on
 }
 
@@ -201,7 +203,10 @@ mod tests {
             let head = "x".repeat(ahead) + &"\u{1f426}".repeat(TEXT_BYTES_MAX / 4);
             let text = format!("{head}/quit");
             let found = lines(format!("{text}\nnext\r\n").as_bytes());
-            let said: String = found[..found.len() - 1].iter().map(|it| &*it.text).collect();
+            let said: String = found[..found.len() - 1]
+                .iter()
+                .map(|it| &*it.text)
+                .collect();
             assert!(said == text, "{ahead}");
             assert_eq!((found[0].first, found[0].last), (true, false));
             assert!(found.iter().all(|line| line.command().is_none()));

@@ -83,9 +83,7 @@ impl Client {
                             self.sync_id = sync.request_id.to_native();
                             asks.push(sync.have_seq.to_native());
                         }
-                        ClientFrame::OpenDirect(open) => {
-                            self.open_id = open.request_id.to_native()
-                        }
+                        ClientFrame::OpenDirect(open) => self.open_id = open.request_id.to_native(),
                         _ => {}
                     }
                 }
@@ -135,7 +133,8 @@ impl Client {
                 self.dialog.retry(until, &mut out);
                 self.told(out)
             }
-            Event::Lost(_) => {
+            Event::Lost(lost) => {
+                assert!(lost);
                 self.dialog.on_lost();
                 self.connect();
                 Default::default()

@@ -45,13 +45,13 @@ impl Failure {
 /// An error and its causes on one line, without types or a backtrace; each once. Many errors say their cause
 /// in their own words too, and then it would be told twice.
 pub(crate) fn causes(error: &anyhow::Error) -> String {
-    error.chain().fold(String::new(), |told, cause| {
-        match cause.to_string() {
+    error
+        .chain()
+        .fold(String::new(), |told, cause| match cause.to_string() {
             cause if told.is_empty() => cause,
             cause if told.ends_with(&cause) => told,
             cause => format!("{told}: {cause}"),
-        }
-    })
+        })
 }
 
 impl From<anyhow::Error> for Failure {
@@ -112,7 +112,10 @@ mod tests {
             (Told::Once(cause()), "serve: cannot listen: in use"),
             (Told::Same(cause()), "serve: in use"),
         ] {
-            assert_eq!(causes(&anyhow::Error::new(error).context("serve")), expected);
+            assert_eq!(
+                causes(&anyhow::Error::new(error).context("serve")),
+                expected
+            );
         }
         let twice = anyhow::anyhow!("in use").context("in use");
         assert_eq!(causes(&twice), "in use");

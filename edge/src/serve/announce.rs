@@ -25,7 +25,9 @@ pub(super) fn started(config: &Config, mode: Mode, addrs: &[SocketAddr], listene
         config.data.display()
     ));
     if mode == Mode::Echo {
-        announce(format_args!("echo mode: no login, every message is sent back"));
+        announce(format_args!(
+            "echo mode: no login, every message is sent back"
+        ));
     }
 }
 

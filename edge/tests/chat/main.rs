@@ -120,9 +120,18 @@ async fn what_the_server_refuses_for_now_is_sent_again_when_it_said() {
 async fn a_close_that_asks_to_act_ends_it_with_the_reason() {
     let server = Server::start().await;
     let client = server.chat("hi\n", &[]);
-    server.login().await.close(4410).await;
+    let mut peer = server.login().await;
+    peer.open(0).await;
+    peer.take_send().await;
+    peer.close(4410).await;
     let output = client.await.unwrap();
     assert_eq!(output.status.code(), Some(1));
+    let told = "-- perhaps not sent: hi\n";
+    assert!(
+        text(&output.stderr).contains(told),
+        "{}",
+        text(&output.stderr)
+    );
     assert!(
         text(&output.stderr).contains("4410 (device_replaced)"),
         "{}",
@@ -179,7 +188,13 @@ async fn no_server_is_told_with_what_to_do() {
 /// Delivers a signal.
 fn signal(child: &std::process::Child, name: &str) {
     let pid = child.id().to_string();
-    assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args([name, &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[tokio::test]
@@ -194,7 +209,9 @@ async fn one_that_was_stopped_does_not_take_the_server_for_silent() {
         writeln!(stdin, "hi").unwrap();
         let id = loop {
             let frame = peer.next().await;
-            if let ClientFrame::Send(send) = ClientFrame::parse(&frame, &Limits::CLIENT_FRAMES).unwrap() {
+            if let ClientFrame::Send(send) =
+                ClientFrame::parse(&frame, &Limits::CLIENT_FRAMES).unwrap()
+            {
                 break send.client_msg_id.to_native();
             }
         };
@@ -211,7 +228,12 @@ async fn one_that_was_stopped_does_not_take_the_server_for_silent() {
             let frame = peer.next().await;
             match ClientFrame::parse(&frame, &Limits::CLIENT_FRAMES).unwrap() {
                 ClientFrame::Pong(pong) if pong.nonce == 99 => break,
-                ClientFrame::Ping(ping) => peer.send(&proto::Pong { nonce: ping.nonce.to_native() }).await,
+                ClientFrame::Ping(ping) => {
+                    peer.send(&proto::Pong {
+                        nonce: ping.nonce.to_native(),
+                    })
+                    .await
+                }
                 _ => {}
             }
         }
@@ -220,7 +242,11 @@ async fn one_that_was_stopped_does_not_take_the_server_for_silent() {
         peer.drain().await;
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        assert!(!text(&output.stderr).contains("silent"), "{}", text(&output.stderr));
+        assert!(
+            !text(&output.stderr).contains("silent"),
+            "{}",
+            text(&output.stderr)
+        );
     }
 }
 
@@ -230,10 +256,18 @@ async fn where_nothing_can_be_shown_what_was_said_is_still_sent() {
     for (closed, code, told) in [(false, 1, "error: cannot write to stdout: "), (true, 0, "")] {
         let stdout: Stdio = match closed {
             true => std::io::pipe().unwrap().1.into(),
-            false => File::options().write(true).open("/dev/full").unwrap().into(),
+            false => File::options()
+                .write(true)
+                .open("/dev/full")
+                .unwrap()
+                .into(),
         };
         let mut command = server.command(&[]);
-        let mut child = command.stdin(Stdio::piped()).stdout(stdout).spawn().unwrap();
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(stdout)
+            .spawn()
+            .unwrap();
         // The pipe stays open: it leaves by itself.
         let mut stdin = child.stdin.take().unwrap();
         writeln!(stdin, "hi").unwrap();
@@ -247,7 +281,10 @@ async fn where_nothing_can_be_shown_what_was_said_is_still_sent() {
         let output = child.wait_with_output().unwrap();
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{stderr}");
-        assert!(stderr.lines().any(|line| line.starts_with(told)), "{stderr}");
+        assert!(
+            stderr.lines().any(|line| line.starts_with(told)),
+            "{stderr}"
+        );
         drop(stdin);
     }
 }
@@ -264,7 +301,11 @@ async fn an_input_that_breaks_is_told_and_fails() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     let told = "error: cannot read the input: Is a directory";
-    assert!(text(&output.stderr).contains(told), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains(told),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[tokio::test]

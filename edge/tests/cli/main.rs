@@ -74,7 +74,10 @@ fn only_a_server_makes_a_data_directory() {
         assert_eq!(output.status.code(), Some(2), "{told}");
         let what = format!("error: there is no development key {data}/auth/dev-key: ");
         assert!(told.starts_with(&what), "{told}");
-        assert!(told.contains(&format!("`rookery serve --data {data}` makes one")), "{told}");
+        assert!(
+            told.contains(&format!("`rookery serve --data {data}` makes one")),
+            "{told}"
+        );
         assert!(!path.exists());
     }
 }
@@ -85,7 +88,9 @@ fn a_taken_port_is_told_once() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = taken.local_addr().unwrap().to_string();
     let path = data.path().to_str().unwrap();
-    let output = rookery(&["serve", "--data", path, "--listen", &listen, "--shards", "1"]);
+    let output = rookery(&[
+        "serve", "--data", path, "--listen", &listen, "--shards", "1",
+    ]);
     let told = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert_eq!(told.matches("Address already in use").count(), 1, "{told}");
@@ -143,8 +148,14 @@ fn wrong_command_lines_are_told_with_exit_code_2() {
             &["token", "--user", "7", "--key", "/nowhere/key"],
             "cannot read key file /nowhere/key",
         ),
-        (&["token", "--user", "7", "--ttl", "0s"], "must be at least 1s"),
-        (&["token", "--user", "7", "--ttl", "999ms"], "must be at least 1s"),
+        (
+            &["token", "--user", "7", "--ttl", "0s"],
+            "must be at least 1s",
+        ),
+        (
+            &["token", "--user", "7", "--ttl", "999ms"],
+            "must be at least 1s",
+        ),
         (&["token", "--user", "7", "--ttl", "soon"], "--ttl"),
         (&["serve", "--shards", "many"], "--shards"),
         (

@@ -27,7 +27,10 @@ fn call<'a>(verb: &'a str, data: &'a str, key: &'a str) -> (Purpose, Vec<&'a str
         "serve" => (Purpose::Server, &["--shards", "1", "--data", data]),
         "chat" => {
             let nobody: &[&str] = &["--user", "7", "--to", "8", "--url", "wss://127.0.0.1:1"];
-            return (Purpose::Work(1), [&["chat", "--data", data], nobody].concat());
+            return (
+                Purpose::Work(1),
+                [&["chat", "--data", data], nobody].concat(),
+            );
         }
         "flock" => (Purpose::Work(1), &["ws://127.0.0.1:1", "--echo"]),
         "handshakes" => (Purpose::Answer, &["--duration", "20ms", "--rounds", "1"]),
@@ -54,7 +57,11 @@ impl Sink {
 
     fn open(self) -> Stdio {
         match self {
-            Self::FullDisk => File::options().write(true).open("/dev/full").unwrap().into(),
+            Self::FullDisk => File::options()
+                .write(true)
+                .open("/dev/full")
+                .unwrap()
+                .into(),
             Self::ClosedPipe => std::io::pipe().unwrap().1.into(),
             Self::NoRoom => tempfile::tempfile().unwrap().into(),
         }
@@ -110,7 +117,11 @@ fn no_verb_panics_where_its_output_cannot_be_written() {
                 Purpose::Answer => sink.code(),
                 _ => normal,
             };
-            assert_eq!(output.status.code(), Some(expected), "{verb} > {sink:?}: {told}");
+            assert_eq!(
+                output.status.code(),
+                Some(expected),
+                "{verb} > {sink:?}: {told}"
+            );
             assert_eq!(told.is_empty(), expected == 0, "{verb} > {sink:?}: {told}");
             assert!(!told.contains("panicked"), "{verb} > {sink:?}: {told}");
 
@@ -131,7 +142,11 @@ fn help_and_version_are_answers() {
             let output = sink.rookery(&args).stdout(sink.open()).output().unwrap();
             let told = stderr(&output);
             let code = sink.code();
-            assert_eq!(output.status.code(), Some(code), "{args:?} > {sink:?}: {told}");
+            assert_eq!(
+                output.status.code(),
+                Some(code),
+                "{args:?} > {sink:?}: {told}"
+            );
             assert_eq!(told.is_empty(), code == 0, "{args:?} > {sink:?}: {told}");
         }
     }
@@ -143,11 +158,19 @@ fn help_and_version_are_answers() {
 
 /// A server that nobody listens to; it can be reached when this returns.
 fn serve(args: &[&str], sink: Sink) -> Child {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let listen = port.to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_rookery"));
     command.args(args).args(["--listen", &listen]).env_clear();
-    let mut child = command.stdin(Stdio::null()).stdout(sink.open()).stderr(sink.open()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(sink.open())
+        .stderr(sink.open())
+        .spawn()
+        .unwrap();
     while TcpStream::connect(port).is_err() {
         let ended = child.try_wait().unwrap();
         assert!(ended.is_none(), "serve > {sink:?} 2>&1: {ended:?}");
@@ -173,6 +196,10 @@ fn a_server_goes_on_where_nobody_listens_to_it() {
         // What it cannot do without is told.
         let output = Sink::NoRoom.rookery(&args).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-        assert!(stderr(&output).contains("File too large"), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("File too large"),
+            "{}",
+            stderr(&output)
+        );
     }
 }
