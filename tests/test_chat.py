@@ -105,36 +105,93 @@ def test_the_server_restarts_under_a_chat(servers):
     assert bert.leave() == 0
 
 
-def test_in_a_terminal(server, watch):
+class Terminal:
+    """A chat in a pseudo-terminal."""
+
+    def __init__(self, server: Server, user: int, to: int, kind: str) -> None:
+        self.pid, self.terminal = pty.fork()
+        if self.pid == 0:
+            os.environ["TERM"] = kind
+            os.execv(BINARY, command(server, user, to))
+        self.screen = b""
+
+    def type(self, keys: bytes) -> None:
+        """All of it, while the terminal echoes: neither waits for the other."""
+        while keys:
+            readable, writable, _ = select.select([self.terminal], [self.terminal], [], WAIT_SECONDS)
+            if readable:
+                self.screen += os.read(self.terminal, 65536)
+            if writable:
+                keys = keys[os.write(self.terminal, keys[:1024]):]
+
+    def shows(self, text: str) -> None:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while text.encode() not in ESCAPES.sub(b"", self.screen):
+            assert time.monotonic() < deadline, f"{text!r} is not on the screen: {self.screen[-2000:]!r}"
+            if select.select([self.terminal], [], [], 0.2)[0]:
+                self.screen += os.read(self.terminal, 65536)
+
+    def leave(self) -> int:
+        """Its exit code."""
+        self.type(b"/quit\r")
+        deadline = time.monotonic() + WAIT_SECONDS
+        ended = status = 0
+        while not ended:
+            assert time.monotonic() < deadline, f"the chat does not end: {self.screen[-2000:]!r}"
+            if select.select([self.terminal], [], [], 0.1)[0]:
+                try:
+                    self.screen += os.read(self.terminal, 65536)
+                except OSError:
+                    pass
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+        os.close(self.terminal)
+        return os.waitstatus_to_exitcode(status)
+
+
+@pytest.mark.parametrize("kind", ["xterm-256color", "dumb", "emacs"])
+def test_in_a_terminal(server, watch, kind):
     watch(server)
     bert = Chat(server, 38, 37)
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.environ["TERM"] = "xterm-256color"
-        os.execv(BINARY, command(server, 37, 38))
-
-    screen = b""
-
-    def shows(text: str) -> None:
-        nonlocal screen
-        deadline = time.monotonic() + WAIT_SECONDS
-        while text.encode() not in ESCAPES.sub(b"", screen):
-            assert time.monotonic() < deadline, f"{text!r} is not on the screen: {screen[-2000:]!r}"
-            if select.select([terminal], [], [], 0.2)[0]:
-                screen += os.read(terminal, 65536)
-
-    os.write(terminal, b"typed by hand\r")
+    anna = Terminal(server, 37, 38, kind)
+    anna.shows("with user 38")
+    anna.type(b"typed by hand\r")
     bert.shows("typed by hand")
     bert.type("seen by eye")
-    shows("seen by eye")
-    os.write(terminal, b"/quit\r")
-    deadline = time.monotonic() + WAIT_SECONDS
-    while os.waitpid(pid, os.WNOHANG) == (0, 0):
-        assert time.monotonic() < deadline, "the chat does not end"
-        if select.select([terminal], [], [], 0.1)[0]:
-            try:
-                screen += os.read(terminal, 65536)
-            except OSError:
-                pass
-    os.close(terminal)
+    anna.shows("seen by eye")
+    assert anna.leave() == 0
+    assert bert.leave() == 0
+
+
+@pytest.mark.parametrize("kind", ["xterm-256color", "dumb"])
+def test_a_byte_that_is_no_utf8_ends_no_chat(server, watch, kind):
+    watch(server)
+    bert = Chat(server, 48, 47)
+    anna = Terminal(server, 47, 48, kind)
+    anna.shows("with user 48")
+    anna.type(b"caf\xe9 au lait\r")
+    # A terminal without an editor takes it as it does a pipe's: the rest of the line is text.
+    if kind == "dumb":
+        bert.shows("caf\N{REPLACEMENT CHARACTER} au lait")
+    else:
+        anna.shows("a byte that is no UTF-8")
+    anna.type(b"and on\r")
+    bert.shows("and on")
+    assert anna.leave() == 0
+    assert bert.leave() == 0
+
+
+def test_a_long_paste_is_sent_whole(server, watch):
+    watch(server)
+    bert = Chat(server, 58, 57)
+    anna = Terminal(server, 57, 58, "xterm-256color")
+    anna.shows("with user 58")
+    bert.shows("with user 57")
+    pasted = "0123456789" * 7_000
+    anna.type(b"\x1b[200~" + pasted.encode() + b"\x1b[201~\r")
+    bert.shows(pasted[:10])
+    anna.type(b"the end\r")
+    bert.shows("the end")
+    said = [line.split(": ", 1)[1] for line in bert.said if " 57: " in line]
+    assert "".join(said) == pasted + "the end"
+    assert anna.leave() == 0
     assert bert.leave() == 0

@@ -71,18 +71,17 @@ pub struct Figure {
     pub handshakes: u64,
 }
 
-/// Measures, writes the report and prints it on stdout.
+/// Measures, writes the report, and returns it as JSON.
 ///
 /// # Errors
 /// The cryptographic library fails, or the file cannot be written.
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub fn run(args: &Args) -> anyhow::Result<String> {
     let report = measure(args)?;
     let json = serde_json::to_string_pretty(&report).context("the report as JSON")?;
     if let Some(path) = &args.json {
         std::fs::write(path, &json).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    println!("{json}");
-    Ok(())
+    Ok(json)
 }
 
 /// What rustls alone does per second and core with the load generator's default offer, in a few rounds.

@@ -8,7 +8,11 @@ Needs Python 3.11 and `websockets`. One `Client` is one connection:
     async for message in client.messages():
         ...
 
-Delivers are put in order per conversation, without duplicates; a gap is synced by itself.
+Delivers are put in order per conversation, without duplicates; what is missing is synced by itself, as
+`rookery_timeline` says. A conversation that nothing was known of begins with its first message.
+
+Three tasks live as long as the connection: one reads, one sends heartbeats, one asks again what was refused.
+When one of them fails, all end, and whoever waits for something is told why.
 """
 
 import asyncio
@@ -17,10 +21,13 @@ import secrets
 import websockets
 
 from rookery_protocol import FrameError, decode, encode
+from rookery_timeline import Timeline
 
 SUBPROTOCOL = "rookery.v1"
 # A page of messages at their largest, with their roots.
 _FRAME_BYTES_MAX = 8 * 1024 * 1024
+# Pings without a sign of life after them. They are counted, not timed: this process may have stood still.
+_UNANSWERED_MAX = 2
 
 
 class RequestError(Exception):
@@ -33,17 +40,28 @@ class RequestError(Exception):
         self.retry_after_ms = fields["retry_after_ms"]
 
 
+class Silent(ConnectionError):
+    """The server has answered none of several Pings."""
+
+
 class Client:
     """One logged-in connection."""
 
-    def __init__(self, socket):
+    def __init__(self, socket, have_seq):
         self._socket = socket
         self._requests = {}
         self._delivered = asyncio.Queue()
-        self._have_seq = {}
-        self._early = {}
-        self._syncing = set()
-        self._tasks = set()
+        self._timelines = {it: Timeline(seq) for it, seq in have_seq.items()}
+        # Conversations of which something may be missing, and whose Sync is under which request_id.
+        self._behind = set()
+        self._syncs = {}
+        # By conversation: who waits for it to be complete, and the last SyncEnd.
+        self._waiting = {}
+        self._ends = {}
+        self._refused = asyncio.Event()
+        self._heard = False
+        self._ended = None
+        self._running = None
         self.welcome = None
         self.lagged = 0
         self.opened = []
@@ -59,8 +77,7 @@ class Client:
             max_size=_FRAME_BYTES_MAX,
             ping_interval=None,
         )
-        client = cls(socket)
-        client._have_seq = dict(have_seq or {})
+        client = cls(socket, have_seq or {})
         token = token.encode() if isinstance(token, str) else token
         await client._write("Login", token=token, resume_token=resume_token)
         kind, fields = decode(await socket.recv())
@@ -71,16 +88,13 @@ class Client:
             await socket.close()
             raise FrameError("Kind", f"{kind} in place of Welcome")
         client.welcome = fields
-        client._start(client._read())
-        client._start(client._heartbeat(fields["heartbeat_interval_ms"] / 1000))
+        client._running = asyncio.create_task(client._run())
         return client
 
     async def close(self):
         """Closes the connection politely."""
         await self._socket.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._running
 
     async def send(self, conversation_id, payload, client_msg_id=None):
         """Sends a message; returns its SendAck once it is durable. After a lost connection, send
@@ -95,10 +109,12 @@ class Client:
         )
 
     async def recv(self):
-        """The next message, in its conversation's order. Raises when the connection has ended."""
+        """The next message, in its conversation's order. Raises what ended the connection, once it has;
+        and a RequestError where messages are missing that the server refuses for good, once for each."""
         message = await self._delivered.get()
-        if isinstance(message, Exception):
+        if message is self._ended:
             self._delivered.put_nowait(message)
+        if isinstance(message, Exception):
             raise message
         return message
 
@@ -114,19 +130,14 @@ class Client:
         """Asks for all that is missing after have_seq; it comes through `recv`. Returns the last
         SyncEnd."""
         if have_seq is not None:
-            self._have_seq[conversation_id] = have_seq
-        while True:
-            asked_from = self._have_seq.get(conversation_id, 0)
-            end = await self._request(
-                None,
-                "Sync",
-                conversation_id=conversation_id,
-                have_seq=asked_from,
-                limit=self.welcome["page_messages_max"],
-            )
-            have = self._have_seq.get(conversation_id, 0)
-            if have >= end["head_seq"] or have == asked_from:
-                return end
+            self._timelines[conversation_id] = Timeline(have_seq)
+        self._timeline(conversation_id).on_lagged()
+        self._raise_ended()
+        complete = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(conversation_id, []).append(complete)
+        self._behind.add(conversation_id)
+        await self._catch_up()
+        return await complete
 
     async def history(self, conversation_id, before_message_id=0, limit=50):
         """A HistoryPage, newest first."""
@@ -171,6 +182,9 @@ class Client:
             )
             rows += page["conversations"]
             more = page["has_more"]
+        for row in rows:
+            self._on_head(**row)
+        await self._catch_up()
         return rows
 
     async def ping(self):
@@ -180,7 +194,12 @@ class Client:
 
     def have_seq(self, conversation_id):
         """The highest seq below which nothing is missing."""
-        return self._have_seq.get(conversation_id, 0)
+        timeline = self._timelines.get(conversation_id)
+        return timeline.have_seq if timeline else 0
+
+    def _raise_ended(self):
+        if self._ended:
+            raise self._ended
 
     async def _write(self, kind, **fields):
         await self._socket.send(encode(kind, fields))
@@ -188,6 +207,7 @@ class Client:
     async def _request(self, request_id, kind, **fields):
         if request_id is None:
             request_id = fields["request_id"] = _fresh_id()
+        self._raise_ended()
         answer = asyncio.get_running_loop().create_future()
         self._requests[request_id] = answer
         try:
@@ -196,84 +216,148 @@ class Client:
         finally:
             self._requests.pop(request_id, None)
 
-    def _start(self, coroutine):
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    async def _run(self):
+        """The connection's tasks, until the first fails."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._read())
+                tasks.create_task(self._heartbeat(self.welcome["heartbeat_interval_ms"] / 1000))
+                tasks.create_task(self._ask_again())
+        except* Exception as failed:
+            self._end(failed.exceptions[0])
+        code = 1002 if isinstance(self._ended, FrameError) else 1000
+        await self._socket.close(code)
+
+    def _end(self, why):
+        self._ended = why
+        waiting = [answer for all in self._waiting.values() for answer in all]
+        for answer in [*self._requests.values(), *waiting]:
+            if not answer.done():
+                answer.set_exception(why)
+        self._delivered.put_nowait(why)
 
     async def _heartbeat(self, interval_s):
+        unanswered = 0
         while True:
-            await asyncio.sleep(interval_s)
+            self._heard = False
+            await asyncio.sleep(interval_s * 0.8)
+            unanswered = 0 if self._heard else unanswered + 1
+            if unanswered > _UNANSWERED_MAX:
+                raise Silent("the server went silent")
             await self._write("Ping", nonce=_fresh_id())
 
-    async def _read(self):
-        try:
-            while True:
-                try:
-                    kind, fields = decode(await self._socket.recv())
-                except FrameError as error:
-                    if error.name == "Kind":
-                        continue
-                    await self._socket.close(1002, "frame")
-                    raise
-                await self._handle(kind, fields)
-        except (websockets.ConnectionClosed, FrameError) as error:
-            ended = error
-        for answer in self._requests.values():
+    async def _ask_again(self):
+        while True:
+            times = (self._timelines[it].poll_timeout() for it in self._behind)
+            due = min((time for time in times if time is not None), default=None)
+            self._refused.clear()
+            try:
+                await asyncio.wait_for(self._refused.wait(), due and max(0, due - _now()))
+            except TimeoutError:
+                await self._catch_up()
+
+    async def _catch_up(self):
+        """Asks for what is missing, where it is time to; tells those who waited for it that nothing is."""
+        for conversation_id in list(self._behind):
+            timeline = self._timelines[conversation_id]
+            if timeline.is_complete():
+                self._behind.discard(conversation_id)
+                end = self._ends.pop(conversation_id, None)
+                self._settle(conversation_id, lambda answer: answer.set_result(end))
+                continue
+            request_id = _fresh_id()
+            have_seq = timeline.poll_sync(_now(), request_id)
+            if have_seq is not None:
+                self._syncs[request_id] = conversation_id
+                await self._write(
+                    "Sync",
+                    request_id=request_id,
+                    conversation_id=conversation_id,
+                    have_seq=have_seq,
+                    limit=self.welcome["page_messages_max"],
+                )
+
+    def _settle(self, conversation_id, how):
+        for answer in self._waiting.pop(conversation_id, []):
             if not answer.done():
-                answer.set_exception(ended)
-        self._delivered.put_nowait(ended)
+                how(answer)
+
+    async def _read(self):
+        while True:
+            frame = await self._socket.recv()
+            self._heard = True
+            try:
+                kind, fields = decode(frame)
+            except FrameError as error:
+                if error.name == "Kind":
+                    continue
+                raise
+            await self._handle(kind, fields)
+            await self._catch_up()
 
     async def _handle(self, kind, fields):
         if kind == "Deliver":
-            self._deliver(fields)
+            conversation_id = fields["conversation_id"]
+            for message in self._timeline(conversation_id).on_deliver(fields):
+                self._delivered.put_nowait(message)
+            self._behind.add(conversation_id)
         elif kind == "Ping":
             await self._write("Pong", nonce=fields["nonce"])
         elif kind == "Lagged":
             self.lagged += fields["skipped"]
-            for conversation_id in list(self._have_seq):
-                self._sync_later(conversation_id)
-        elif kind == "ConversationOpened" and fields["request_id"] == 0:
-            self.opened.append(fields)
+            for timeline in self._timelines.values():
+                timeline.on_lagged()
+            self._behind.update(self._timelines)
+        elif kind == "SyncEnd":
+            conversation_id = self._syncs.pop(fields["request_id"], None)
+            if conversation_id is not None:
+                self._timelines[conversation_id].on_sync_end(fields, _now())
+                self._ends[conversation_id] = fields
+        elif kind == "Error" and fields["request_id"] in self._syncs:
+            self._on_refused(self._syncs.pop(fields["request_id"]), fields)
         else:
-            request_id = next(
-                fields[name] for name in ("request_id", "client_msg_id", "nonce") if name in fields
-            )
-            answer = self._requests.get(request_id)
-            if answer is None or answer.done():
-                return
-            if kind == "Error":
-                answer.set_exception(RequestError(fields))
-            else:
-                answer.set_result(fields)
+            if kind == "ConversationOpened":
+                self._on_head(fields["conversation_id"], fields["head_seq"])
+                if fields["request_id"] == 0:
+                    return self.opened.append(fields)
+            self._on_answer(kind, fields)
 
-    def _deliver(self, message):
-        """Orders by seq, drops duplicates, keeps what is early and asks for what is missing."""
-        conversation_id, seq = message["conversation_id"], message["seq"]
-        have = self._have_seq.setdefault(conversation_id, 0)
-        if seq <= have:
+    def _on_answer(self, kind, fields):
+        request_id = next(
+            fields[name] for name in ("request_id", "client_msg_id", "nonce") if name in fields
+        )
+        answer = self._requests.get(request_id)
+        if answer is None or answer.done():
             return
-        early = self._early.setdefault(conversation_id, {})
-        early[seq] = message
-        while have + 1 in early:
-            have += 1
-            self._delivered.put_nowait(early.pop(have))
-        self._have_seq[conversation_id] = have
-        if early:
-            self._sync_later(conversation_id)
+        if kind == "Error":
+            answer.set_exception(RequestError(fields))
+        else:
+            answer.set_result(fields)
 
-    def _sync_later(self, conversation_id):
-        if conversation_id not in self._syncing:
-            self._syncing.add(conversation_id)
-            self._start(self._sync_gap(conversation_id))
+    def _on_refused(self, conversation_id, error):
+        timeline = self._timelines[conversation_id]
+        if not timeline.is_asked(error["request_id"]):
+            return
+        timeline.on_refused(error["retry_after_ms"] / 1000, _now())
+        self._refused.set()
+        if error["retry_after_ms"] == 0:
+            refused = RequestError(error)
+            if conversation_id not in self._waiting:
+                self._delivered.put_nowait(refused)
+            self._settle(conversation_id, lambda answer: answer.set_exception(refused))
 
-    async def _sync_gap(self, conversation_id):
-        try:
-            await self.sync(conversation_id)
-        except (RequestError, websockets.ConnectionClosed):
-            pass
-        finally:
-            self._syncing.discard(conversation_id)
+    def _on_head(self, conversation_id, head_seq):
+        """How far a conversation goes: of interest where it is followed."""
+        if conversation_id in self._timelines:
+            self._timelines[conversation_id].on_head(head_seq)
+            self._behind.add(conversation_id)
+
+    def _timeline(self, conversation_id):
+        return self._timelines.setdefault(conversation_id, Timeline(0))
+
+
+def _now():
+    return asyncio.get_running_loop().time()
 
 
 def _fresh_id():

@@ -1,11 +1,12 @@
-"""The client against a server of thirty lines in the same process."""
+"""The client against servers of a few lines in the same process."""
 
+import asyncio
 import unittest
 
 import websockets
 
-from rookery_client import Client, RequestError
-from rookery_protocol import decode, encode
+from rookery_client import Client, RequestError, Silent
+from rookery_protocol import FrameError, decode, encode
 
 WELCOME = {
     "user_id": 7,
@@ -66,16 +67,52 @@ async def serve(socket):
             await write("Conversations", request_id=request_id, conversations=rows, has_more=more)
 
 
+def script(*answers, heartbeat_interval_ms=60_000):
+    """A server that sends a Welcome, and then for each further frame but Pings the frames of the next answer,
+    a function of its fields. After the last it is silent; bytes are sent as they are."""
+
+    async def serve(socket):
+        await socket.recv()
+        welcome = {**WELCOME, "heartbeat_interval_ms": heartbeat_interval_ms}
+        await socket.send(encode("Welcome", welcome))
+        left = list(answers)
+        async for frame in socket:
+            kind, fields = decode(frame)
+            if kind != "Ping" and left:
+                for answer in left.pop(0)(fields):
+                    await socket.send(answer if isinstance(answer, bytes) else encode(*answer))
+
+    return serve
+
+
+def refusal(fields, retry_after_ms):
+    error = {"code": 201, "retry_after_ms": retry_after_ms, "reason": b"busy"}
+    return "Error", {"request_id": fields["request_id"], **error}
+
+
+def synced(fields, last):
+    ids = {name: fields[name] for name in ("request_id", "conversation_id")}
+    missing = [("Deliver", deliver(seq)) for seq in range(fields["have_seq"] + 1, last + 1)]
+    return [*missing, ("SyncEnd", {"last_seq": last, "head_seq": last, **ids})]
+
+
 class ClientTest(unittest.IsolatedAsyncioTestCase):
-    async def asyncSetUp(self):
+    async def listen(self, serve):
+        """The URL of a server."""
         server = websockets.serve(serve, "127.0.0.1", 0, subprotocols=["rookery.v1"])
-        self.server = await server.__aenter__()
+        port = (await server.__aenter__()).sockets[0].getsockname()[1]
         self.addAsyncCleanup(server.__aexit__, None, None, None)
-        port = self.server.sockets[0].getsockname()[1]
-        self.url = f"ws://127.0.0.1:{port}/"
+        return f"ws://127.0.0.1:{port}/"
+
+    async def follow(self, *answers, **options):
+        """A client of a script, that follows conversation 5 from its first message on."""
+        url = await self.listen(script(*answers, **options))
+        client = await Client.connect(url, "good", have_seq={5: 1})
+        self.addAsyncCleanup(client.close)
+        return client
 
     async def test_a_gap_is_synced_in_order_without_duplicates(self):
-        client = await Client.connect(self.url, "good", have_seq={5: 1})
+        client = await Client.connect(await self.listen(serve), "good", have_seq={5: 1})
         ack = await client.send(5, b"hello")
         self.assertEqual(ack["message_id"], 1006)
         seqs = [(await client.recv())["seq"] for _ in range(5)]
@@ -87,8 +124,54 @@ class ClientTest(unittest.IsolatedAsyncioTestCase):
 
     async def test_a_refused_login_is_an_error(self):
         with self.assertRaises(RequestError) as caught:
-            await Client.connect(self.url, "forged")
+            await Client.connect(await self.listen(serve), "forged")
         self.assertEqual(caught.exception.code, 300)
+
+    async def test_a_gap_that_is_refused_is_asked_for_again(self):
+        client = await self.follow(
+            lambda send: [("Deliver", deliver(3))],
+            lambda sync: [refusal(sync, 1)],
+            lambda sync: [refusal(sync, 1)],
+            lambda sync: synced(sync, 3),
+        )
+        await client.acknowledge(5, 1)
+        self.assertEqual([(await client.recv())["seq"] for _ in range(2)], [2, 3])
+
+    async def test_a_gap_that_is_refused_for_good_is_told_and_others_go_on(self):
+        client = await self.follow(
+            lambda send: [("Deliver", deliver(3))],
+            lambda sync: [refusal(sync, 0), ("Deliver", deliver(2))],
+            lambda sync: [refusal(sync, 0)],
+        )
+        await client.acknowledge(5, 1)
+        with self.assertRaises(RequestError):
+            await client.recv()
+        self.assertEqual([(await client.recv())["seq"] for _ in range(2)], [2, 3])
+        with self.assertRaises(RequestError):
+            await client.sync(5)
+
+    async def test_a_server_that_falls_silent_is_told(self):
+        client = await self.follow(heartbeat_interval_ms=10)
+        waiting = asyncio.create_task(client.sync(5))
+        with self.assertRaises(Silent):
+            await client.recv()
+        for call in (waiting, client.recv(), client.sync(5), client.open_direct(8)):
+            with self.assertRaises(Silent):
+                await call
+
+    async def test_whatever_ends_a_task_is_told_and_nothing_is_left_behind(self):
+        before = asyncio.all_tasks()
+        garbage = b"\x01\x91"
+        # The last is an answer of a kind that a server sends once only.
+        for answer, expected in ((garbage, FrameError), (("Welcome", WELCOME), RuntimeError)):
+            url = await self.listen(script(lambda _: [answer]))
+            client = await Client.connect(url, "good")
+            for call in (client.open_direct(8), client.recv(), client.send(5, b"late")):
+                with self.assertRaises(expected):
+                    await call
+            await client.close()
+            ours = [it for it in asyncio.all_tasks() - before if "Client" in repr(it.get_coro())]
+            self.assertEqual(ours, [])
 
 
 if __name__ == "__main__":

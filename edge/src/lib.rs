@@ -3,6 +3,9 @@
 //! Configuration, certificates, login verification, logging, the command line and the terminal
 //! client. Nothing below this crate knows of it. The binary `rookery` is `cli::run` and an allocator.
 
+// `println!` panics where nobody reads, or the disk is full.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod admission;
 pub mod auth;
 pub mod certificate;

@@ -24,7 +24,10 @@ pub enum LoggingError {
 /// Sets up logging for the whole process.
 pub fn init(log: &Log) -> Result<(), LoggingError> {
     let lines = registry().with(log.filter.parse::<Targets>()?);
-    let text = fmt::layer().with_writer(std::io::stderr);
+    // A line that cannot be written is lost. To say so on stderr, where it could not be written, would panic.
+    let text = fmt::layer()
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     let set = match log.format {
         LogFormat::Text => {
             let text = text.with_ansi(std::io::stderr().is_terminal());

@@ -3,6 +3,9 @@
 //! Readers return facts; [`sysctl::Applied`] is the only thing here that changes any, and it puts them
 //! back. Every parser takes text, so that it is tested without a kernel; no parser trusts its text.
 
+// `println!` panics where nobody reads, or the disk is full.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod cpu;
 pub mod memory;
 pub mod process;

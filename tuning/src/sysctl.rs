@@ -3,6 +3,7 @@
 //! [`Applied`] remembers what was there and restores it, at the latest when it is dropped; it undoes a
 //! half-applied profile itself. The tree is an argument: `/proc/sys`, or a directory in the tests.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::profile::Setting;
@@ -111,7 +112,7 @@ impl Applied {
 impl Drop for Applied {
     fn drop(&mut self) {
         if let Err(error) = self.put_back() {
-            eprintln!("warning: {error}");
+            let _ = writeln!(std::io::stderr(), "warning: {error}");
         }
     }
 }

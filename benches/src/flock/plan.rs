@@ -1,5 +1,6 @@
 //! What every shard of a run is told at its start: shared, never changed.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Instant, UNIX_EPOCH};
 
@@ -114,7 +115,10 @@ fn client_tls(args: &Args, addresses: &[SocketAddr]) -> anyhow::Result<tls::Clie
             args.url
         );
     }
-    eprintln!("note: any certificate of the server is taken; --ca FILE checks it");
+    let _ = writeln!(
+        std::io::stderr(),
+        "note: any certificate of the server is taken; --ca FILE checks it"
+    );
     Ok(tls::ClientConfig::new(tls::Verify::Insecure, offer)?)
 }
 

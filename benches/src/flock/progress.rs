@@ -1,7 +1,7 @@
 //! What a person sees meanwhile: a bar per phase on a terminal, a line now and then elsewhere. All of it
 //! on stderr.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -69,9 +69,14 @@ impl Progress {
         let seconds = self.began.elapsed().as_secs_f64();
         let rate = done as f64 / seconds.max(0.001);
         let Self { name, total, .. } = self;
-        if *total == 0 {
-            return eprintln!("{name:>10} {seconds:.1} s {more}");
-        }
-        eprintln!("{name:>10} {done}/{total} in {seconds:.1} s ({rate:.0}/s) {more}");
+        let mut stderr = std::io::stderr();
+        // Who no longer reads it misses nothing that the report does not say.
+        let _ = match total {
+            0 => writeln!(stderr, "{name:>10} {seconds:.1} s {more}"),
+            _ => writeln!(
+                stderr,
+                "{name:>10} {done}/{total} in {seconds:.1} s ({rate:.0}/s) {more}"
+            ),
+        };
     }
 }

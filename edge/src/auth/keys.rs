@@ -28,13 +28,24 @@ impl DevKey {
         data.join("auth").join("dev-key")
     }
 
-    /// Reads it, or makes it.
-    pub fn open(data: &Path) -> Result<Self, KeyError> {
+    /// Reads it, or makes it. Only a server makes one: a key of which no server knows logs nobody in.
+    pub fn open_or_make(data: &Path) -> Result<Self, KeyError> {
         let path = Self::path_in(data);
         let (secret, made_now) = secret::open_or_make(&path)?;
         Ok(Self {
             path,
             made_now,
+            secret,
+        })
+    }
+
+    /// Reads it.
+    pub fn open(data: &Path) -> Result<Self, KeyError> {
+        let path = Self::path_in(data);
+        let secret = secret::open(&path)?;
+        Ok(Self {
+            path,
+            made_now: false,
             secret,
         })
     }
@@ -49,7 +60,7 @@ pub fn verifier(auth: &config::Auth, data: &Path) -> Result<(Verifier, Option<De
         leeway_ms: auth.leeway_ms,
     };
     if auth.keys.is_empty() {
-        let dev_key = DevKey::open(data)?;
+        let dev_key = DevKey::open_or_make(data)?;
         let key = VerifyingKey::hs256(None, &dev_key.secret);
         return Ok((Verifier::new(vec![key], rules), Some(dev_key)));
     }

@@ -34,18 +34,25 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
     Ok(bytes)
 }
 
-/// The secret in a file of our own; made where there is none. True: made now.
+/// The secret in a file of our own.
+pub(super) fn open(path: &Path) -> Result<Vec<u8>, KeyError> {
+    let bytes = read(path)?;
+    if bytes.len() == SECRET_BYTES {
+        return Ok(bytes);
+    }
+    Err(KeyError::Content {
+        path: path.to_owned(),
+        problem: "does not hold 32 bytes, as it was made; remove it to have a new one made",
+    })
+}
+
+/// The same, made where there is none. True: made now.
 pub(super) fn open_or_make(path: &Path) -> Result<(Vec<u8>, bool), KeyError> {
-    match read(path) {
-        Ok(bytes) if bytes.len() == SECRET_BYTES => Ok((bytes, false)),
-        Ok(_) => Err(KeyError::Content {
-            path: path.to_owned(),
-            problem: "does not hold 32 bytes, as it was made; remove it to have a new one made",
-        }),
+    match open(path) {
         Err(KeyError::Io { error, .. }) if error.kind() == ErrorKind::NotFound => {
             make(path).map(|secret| (secret, true))
         }
-        Err(error) => Err(error),
+        opened => opened.map(|secret| (secret, false)),
     }
 }
 

@@ -419,6 +419,9 @@ fn the_key_id_selects() {
 fn the_development_key_is_made_once_and_private() {
     let data = tempfile::tempdir().unwrap();
     let auth = crate::config::Auth::default();
+    // Nobody makes one but who verifies with it.
+    assert!(DevKey::open(data.path()).is_err());
+    assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0);
     let (verifier, key) = verifier(&auth, data.path()).unwrap();
     let key = key.unwrap();
     assert!(key.made_now);

@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, Uri};
 
 use super::Args;
 use crate::certificate;
-use crate::cli::Failure;
+use crate::cli::{Failure, output};
 
 /// From the first SYN to the upgraded connection.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -135,13 +135,11 @@ fn tls(args: &Args) -> Result<ClientConfig, Failure> {
         .with_safe_default_protocol_versions()
         .map_err(Failure::running)?;
     if args.insecure {
-        eprintln!(
-            "WARNING: --insecure: the server's certificate is NOT verified. Anybody on the way to"
-        );
-        eprintln!(
-            "WARNING: {} can read and change every message, and take your login.",
+        output::note(format_args!(
+            "WARNING: --insecure: the server's certificate is NOT verified. Anybody on the way to\n\
+             WARNING: {} can read and change every message, and take your login.",
             args.url
-        );
+        ));
         return Ok(builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(TrustAnybody::new(algorithms)))

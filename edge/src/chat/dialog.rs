@@ -1,15 +1,16 @@
 //! One direct conversation as its user sees it: what to send, and what to show. No I/O.
 //!
-//! Invariant: what has been shown is exactly the messages up to `have_seq` (from the first that was
-//! asked for), in order and each once. A Deliver that is not the next is not shown: the gap is asked
-//! for with Sync, which brings it again.
+//! Invariant: what has been shown is exactly the messages from the first that was asked for up to where
+//! the [`Timeline`] is, each once.
 
-use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use rookery_wire::proto::{self, ServerFrame};
 
+use super::outgoing::Outgoing;
 use super::patience::Patience;
+use super::text::{self, clean, clock};
+use super::timeline::Timeline;
 
 /// Older messages that are shown at the start and per `/history`.
 pub(super) const PAGE_MESSAGES: u32 = 20;
@@ -27,19 +28,10 @@ pub(super) enum Out {
     Fail(String),
 }
 
-/// A message that is not durable yet.
-struct Pending {
-    client_msg_id: u64,
-    text: String,
-    /// It was refused with a retry-after, or was said behind one that was: it goes out when the wait is over.
-    waits: bool,
-}
-
 /// What a request is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Open,
-    Sync,
     History,
 }
 
@@ -51,25 +43,26 @@ struct Asked {
     patience: Patience,
 }
 
+/// The conversation, once it is known.
+struct Conversation {
+    id: u64,
+    timeline: Timeline,
+    /// The first message that was shown, or will be: History shows older ones only.
+    oldest_shown_seq: u64,
+    /// Where History goes on; 0 for the newest.
+    oldest_shown_id: u64,
+}
+
 /// The state of a conversation. It outlives connections.
 pub(super) struct Dialog {
     me: u64,
     peer: u64,
-    conversation: Option<u64>,
-    have_seq: u64,
-    oldest_shown: u64,
-    /// A Sync is on its way: gaps seen meanwhile are in its answer or found after it.
-    syncing: bool,
+    conversation: Option<Conversation>,
     greeted: bool,
     next_request_id: u64,
-    next_client_msg_id: u64,
-    pending: VecDeque<Pending>,
-    /// One for all messages: they stay in order, and any that is taken shows that it goes on.
-    patience: Patience,
+    outgoing: Outgoing,
     /// Of this connection.
     asked: Vec<Asked>,
-    /// Messages of this run: their Delivers are not shown, the typed line stands there already.
-    mine: HashSet<u64>,
 }
 
 impl Dialog {
@@ -78,51 +71,56 @@ impl Dialog {
             me: 0,
             peer,
             conversation: None,
-            have_seq: 0,
-            oldest_shown: 0,
-            syncing: false,
             greeted: false,
             next_request_id: 1,
-            next_client_msg_id: first_message_id,
-            pending: VecDeque::new(),
-            patience: Patience::default(),
+            outgoing: Outgoing::new(first_message_id),
             asked: Vec::new(),
-            mine: HashSet::new(),
         }
     }
 
     /// Whether everything that was said is durable.
     pub(super) fn is_all_durable(&self) -> bool {
-        self.pending.is_empty()
+        self.outgoing.is_empty()
+    }
+
+    /// What was said and is not durable, as it is shown.
+    pub(super) fn undurable(&self) -> Vec<String> {
+        self.outgoing
+            .texts()
+            .map(|text| clean(text.as_bytes()))
+            .collect()
     }
 
     /// Whether the conversation is open and everything that was said in it is durable.
     pub(super) fn is_settled(&self) -> bool {
-        self.greeted && self.pending.is_empty()
+        self.greeted && self.outgoing.is_empty()
     }
 
-    /// A line of the user.
-    pub(super) fn say(&mut self, text: String, out: &mut Vec<Out>) {
-        let client_msg_id = self.next_client_msg_id;
-        self.next_client_msg_id = client_msg_id.wrapping_add(1);
-        self.mine.insert(client_msg_id);
-        let message = Pending {
-            client_msg_id,
-            text,
-            waits: self.patience.again_at().is_some(),
-        };
-        if let Some(conversation_id) = self.conversation.filter(|_| self.greeted && !message.waits)
-        {
-            out.push(send(conversation_id, &message));
-        }
-        self.pending.push_back(message);
+    /// Whether another line can be taken: what waits for the server is bounded.
+    pub(super) fn has_room(&self) -> bool {
+        self.outgoing.has_room()
+    }
+
+    /// Text of the user. What is too long for one message goes as several.
+    pub(super) fn say(&mut self, text: &str, out: &mut Vec<Out>) {
+        let conversation_id = self.open_id();
+        self.outgoing.say(text, conversation_id, out);
+    }
+
+    /// The conversation's id, while it is open on this connection.
+    fn open_id(&self) -> Option<u64> {
+        self.conversation
+            .as_ref()
+            .filter(|_| self.greeted)
+            .map(|it| it.id)
     }
 
     /// `/history`.
     pub(super) fn history(&mut self, out: &mut Vec<Out>) {
-        match self.conversation {
-            Some(conversation_id) => {
-                let before_message_id = self.oldest_shown;
+        match &self.conversation {
+            Some(conversation) if self.greeted => {
+                let (conversation_id, before_message_id) =
+                    (conversation.id, conversation.oldest_shown_id);
                 let request_id = self.request_id();
                 let history = proto::History {
                     request_id,
@@ -132,50 +130,58 @@ impl Dialog {
                 };
                 self.ask(request_id, Purpose::History, &history, out);
             }
-            None => out.push(Out::Note("not connected".to_owned())),
+            _ => out.push(Out::Note("not connected".to_owned())),
         }
     }
 
     /// The connection is lost. What was not acked is sent again on the next, under the same ids.
     pub(super) fn on_lost(&mut self) {
         self.greeted = false;
-        self.syncing = false;
         self.asked.clear();
-        self.patience.forget_wait();
+        self.outgoing.on_lost();
+        if let Some(conversation) = &mut self.conversation {
+            conversation.timeline.on_lost();
+        }
     }
 
     /// A frame of the server.
     pub(super) fn on_frame(&mut self, received: ServerFrame<'_>, now: Instant, out: &mut Vec<Out>) {
         match received {
-            ServerFrame::Welcome(welcome) => {
-                self.me = welcome.user_id.to_native();
-                let request_id = self.request_id();
-                let open = proto::OpenDirect {
-                    request_id,
-                    peer_user_id: self.peer,
-                };
-                self.ask(request_id, Purpose::Open, &open, out);
-            }
+            ServerFrame::Welcome(welcome) => self.on_welcome(&proto::owned(welcome), out),
             ServerFrame::ConversationOpened(opened) => self.on_opened(&proto::owned(opened), out),
             ServerFrame::SendAck(ack) => {
                 self.on_ack(ack.client_msg_id.to_native(), ack.hlc.to_native(), out)
             }
-            ServerFrame::Deliver(deliver) => self.on_deliver(&proto::owned(deliver), out),
+            ServerFrame::Deliver(deliver) => self.on_deliver(proto::owned(deliver), out),
             ServerFrame::SyncEnd(end) => {
-                self.answered(end.request_id.to_native());
-                self.syncing = false;
-                if end.last_seq.to_native() < end.head_seq.to_native() {
-                    self.sync(out);
+                if let Some(conversation) = &mut self.conversation {
+                    conversation.timeline.on_sync_end(&proto::owned(end), now);
                 }
             }
             ServerFrame::HistoryPage(page) => self.on_page(&proto::owned(page), out),
-            ServerFrame::Lagged(_) => self.sync(out),
+            ServerFrame::Lagged(_) => {
+                if let Some(conversation) = &mut self.conversation {
+                    conversation.timeline.on_lagged();
+                }
+            }
             ServerFrame::Ping(ping) => out.push(frame(&proto::Pong {
                 nonce: ping.nonce.to_native(),
             })),
             ServerFrame::Error(error) => self.on_error(&proto::owned(error), now, out),
             ServerFrame::Pong(_) | ServerFrame::Conversations(_) | ServerFrame::OutboxPage(_) => {}
         }
+        self.sync(now, out);
+    }
+
+    fn on_welcome(&mut self, welcome: &proto::Welcome, out: &mut Vec<Out>) {
+        self.me = welcome.user_id;
+        self.outgoing.fit(welcome.payload_bytes_max, out);
+        let request_id = self.request_id();
+        let open = proto::OpenDirect {
+            request_id,
+            peer_user_id: self.peer,
+        };
+        self.ask(request_id, Purpose::Open, &open, out);
     }
 
     /// The answer to OpenDirect. (One with another member list is another conversation's, pushed.)
@@ -185,65 +191,60 @@ impl Dialog {
         }
         self.answered(opened.request_id);
         self.greeted = true;
-        if self.conversation.replace(opened.conversation_id).is_none() {
-            self.have_seq = opened.head_seq;
-            if opened.head_seq > 0 {
-                self.history(out);
+        match &mut self.conversation {
+            Some(conversation) => conversation.timeline.on_head(opened.head_seq),
+            None => {
+                self.conversation = Some(Conversation {
+                    id: opened.conversation_id,
+                    timeline: Timeline::follow(opened.head_seq),
+                    oldest_shown_seq: opened.head_seq.saturating_add(1),
+                    oldest_shown_id: 0,
+                });
+                if opened.head_seq > 0 {
+                    self.history(out);
+                }
             }
-        } else if opened.head_seq > self.have_seq {
-            self.sync(out);
         }
-        for message in &mut self.pending {
-            message.waits = false;
-            out.push(send(opened.conversation_id, message));
-        }
+        self.outgoing.on_opened(opened.conversation_id, out);
     }
 
     fn on_ack(&mut self, client_msg_id: u64, hlc: u64, out: &mut Vec<Out>) {
-        if let Some(at) = self
-            .pending
-            .iter()
-            .position(|message| message.client_msg_id == client_msg_id)
-            && let Some(message) = self.pending.remove(at)
-        {
-            self.patience.accept();
-            out.push(Out::Show(format!(
-                "  ✓ {} {}",
-                clock(hlc),
-                clean(message.text.as_bytes())
-            )));
+        if let Some(text) = self.outgoing.on_ack(client_msg_id) {
+            let text = clean(text.as_bytes());
+            out.push(Out::Show(format!("  ✓ {} {text}", clock(hlc))));
         }
     }
 
-    fn on_deliver(&mut self, deliver: &proto::Deliver, out: &mut Vec<Out>) {
-        if Some(deliver.conversation_id) != self.conversation || deliver.seq <= self.have_seq {
+    fn on_deliver(&mut self, deliver: proto::Deliver, out: &mut Vec<Out>) {
+        let Some(conversation) = &mut self.conversation else {
+            return;
+        };
+        if deliver.conversation_id != conversation.id {
             return;
         }
-        if deliver.seq > self.have_seq + 1 {
-            return self.sync(out);
-        }
-        self.have_seq = deliver.seq;
-        let typed_here =
-            deliver.sender_user_id == self.me && self.mine.remove(&deliver.client_msg_id);
-        if !typed_here {
-            out.push(Out::Show(line(deliver)));
+        for message in conversation.timeline.on_deliver(deliver) {
+            let mine = message.sender_user_id == self.me;
+            if !(mine && self.outgoing.on_delivered(message.client_msg_id)) {
+                out.push(Out::Show(text::shown(&message)));
+            }
         }
     }
 
-    /// Newest first; shown oldest first. What is newer than the live messages comes as Delivers.
+    /// Newest first; shown oldest first, and only what is older than all that was shown.
     fn on_page(&mut self, page: &proto::HistoryPage, out: &mut Vec<Out>) {
         self.answered(page.request_id);
-        if Some(page.conversation_id) != self.conversation {
+        let Some(conversation) = &mut self.conversation else {
+            return;
+        };
+        if page.conversation_id != conversation.id {
             return;
         }
-        let shown = page
-            .messages
-            .iter()
-            .rev()
-            .filter(|message| message.seq <= self.have_seq);
-        out.extend(shown.map(|message| Out::Show(line(message))));
+        let shown_from = conversation.oldest_shown_seq;
+        let older = page.messages.iter().rev().filter(|it| it.seq < shown_from);
+        out.extend(older.map(|message| Out::Show(text::shown(message))));
         if let Some(oldest) = page.messages.last() {
-            self.oldest_shown = oldest.message_id;
+            conversation.oldest_shown_seq = shown_from.min(oldest.seq);
+            conversation.oldest_shown_id = oldest.message_id;
         }
         if page.has_more == 0 {
             out.push(Out::Note(
@@ -255,61 +256,38 @@ impl Dialog {
     fn on_error(&mut self, error: &proto::Error, now: Instant, out: &mut Vec<Out>) {
         let reason = clean(&error.reason);
         let (id, retry_after_ms) = (error.request_id, error.retry_after_ms);
-        let message = self.pending.iter().position(|it| it.client_msg_id == id);
-        let request = self.asked.iter().position(|it| it.request_id == id);
-        match (message, request) {
-            (Some(at), _) => self.on_refused(at, retry_after_ms, now, &reason, out),
-            (None, Some(at)) => match self.asked[at].patience.refuse(now, retry_after_ms) {
-                Some(wait) => out.push(waits(&reason, wait)),
-                None => self.give_up(at, reason, out),
+        if let Some(conversation) = &mut self.conversation
+            && conversation.timeline.is_asked(id)
+        {
+            let wait = conversation.timeline.on_refused(now, retry_after_ms);
+            out.push(wait.map_or_else(|| says(&reason), |wait| waits(&reason, wait)));
+            return;
+        }
+        if self
+            .outgoing
+            .on_refused(id, retry_after_ms, now, &reason, out)
+        {
+            return;
+        }
+        let Some(at) = self.asked.iter().position(|it| it.request_id == id) else {
+            return out.push(says(&reason));
+        };
+        out.push(match self.asked[at].patience.refuse(now, retry_after_ms) {
+            Some(wait) => waits(&reason, wait),
+            None => match self.asked.swap_remove(at).purpose {
+                Purpose::Open => Out::Fail(reason),
+                Purpose::History => says(&reason),
             },
-            (None, None) => out.push(Out::Note(format!("the server says: {reason}"))),
-        }
-    }
-
-    /// A message was refused: it is sent again, under the same id, or never will be taken.
-    fn on_refused(
-        &mut self,
-        at: usize,
-        retry_after_ms: u32,
-        now: Instant,
-        reason: &str,
-        out: &mut Vec<Out>,
-    ) {
-        if retry_after_ms > 0 && self.patience.again_at().is_some() {
-            // Of those that were on their way together one has said it.
-            self.pending[at].waits = true;
-        } else if let Some(wait) = self.patience.refuse(now, retry_after_ms) {
-            self.pending[at].waits = true;
-            out.push(waits(reason, wait));
-        } else if let Some(message) = self.pending.remove(at) {
-            out.push(Out::Note(format!(
-                "not sent: {} ({reason})",
-                clean(message.text.as_bytes())
-            )));
-            if self.pending.is_empty() {
-                self.patience.accept();
-            }
-        }
-    }
-
-    /// A request is not tried again.
-    fn give_up(&mut self, at: usize, reason: String, out: &mut Vec<Out>) {
-        out.push(match self.asked.swap_remove(at).purpose {
-            Purpose::Open => Out::Fail(reason),
-            Purpose::History => Out::Note(format!("the server says: {reason}")),
-            Purpose::Sync => {
-                // The next Deliver finds the gap again.
-                self.syncing = false;
-                Out::Note(format!("the server says: {reason}"))
-            }
         });
     }
 
     /// When [`Dialog::retry`] has something to do.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let requests = self.asked.iter().map(|it| it.patience.again_at());
-        requests.chain([self.patience.again_at()]).flatten().min()
+        let conversation = self.conversation.as_ref().filter(|_| self.greeted);
+        let sync = conversation.and_then(|it| it.timeline.poll_timeout());
+        let all = requests.chain([self.outgoing.poll_timeout(), sync]);
+        all.flatten().min()
     }
 
     /// Sends what was refused with a retry-after and has waited long enough.
@@ -319,22 +297,17 @@ impl Dialog {
                 out.push(Out::Frame(asked.frame.clone()));
             }
         }
-        if self.patience.take_due(now)
-            && let Some(conversation_id) = self.conversation.filter(|_| self.greeted)
-        {
-            for message in self.pending.iter_mut().filter(|it| it.waits) {
-                message.waits = false;
-                out.push(send(conversation_id, message));
-            }
+        if let Some(conversation_id) = self.open_id() {
+            self.outgoing.retry(now, conversation_id, out);
         }
+        self.sync(now, out);
     }
 
     /// Sends every message again that was neither acked nor refused: a router that was started anew
     /// may know nothing of it.
-    pub(super) fn resend(&self, out: &mut Vec<Out>) {
-        if let Some(conversation_id) = self.conversation.filter(|_| self.greeted) {
-            let unanswered = self.pending.iter().filter(|message| !message.waits);
-            out.extend(unanswered.map(|message| send(conversation_id, message)));
+    pub(super) fn resend(&mut self, out: &mut Vec<Out>) {
+        if let Some(conversation_id) = self.open_id() {
+            self.outgoing.resend(conversation_id, out);
         }
     }
 
@@ -359,17 +332,19 @@ impl Dialog {
         self.asked.retain(|asked| asked.request_id != request_id);
     }
 
-    fn sync(&mut self, out: &mut Vec<Out>) {
-        if let Some(conversation_id) = self.conversation.filter(|_| !self.syncing) {
-            self.syncing = true;
-            let (request_id, have_seq) = (self.request_id(), self.have_seq);
-            let sync = proto::Sync {
+    /// Asks for what is missing, if it is time to.
+    fn sync(&mut self, now: Instant, out: &mut Vec<Out>) {
+        let request_id = self.next_request_id;
+        if let Some(conversation) = self.conversation.as_mut().filter(|_| self.greeted)
+            && let Some(have_seq) = conversation.timeline.poll_sync(now, request_id)
+        {
+            self.next_request_id += 1;
+            out.push(frame(&proto::Sync {
                 request_id,
-                conversation_id,
+                conversation_id: conversation.id,
                 have_seq,
                 limit: PAGE_MESSAGES,
-            };
-            self.ask(request_id, Purpose::Sync, &sync, out);
+            }));
         }
     }
 
@@ -380,60 +355,25 @@ impl Dialog {
     }
 }
 
-fn frame<T: proto::Message>(message: &T) -> Out {
+pub(super) fn frame<T: proto::Message>(message: &T) -> Out {
     Out::Frame(proto::encode(message))
 }
 
-fn send(conversation_id: u64, message: &Pending) -> Out {
-    let payload = message.text.clone().into_bytes();
-    frame(&proto::Send {
-        client_msg_id: message.client_msg_id,
-        conversation_id,
-        payload,
-    })
+fn says(reason: &str) -> Out {
+    Out::Note(format!("the server says: {reason}"))
 }
 
-fn waits(reason: &str, wait: Duration) -> Out {
+pub(super) fn waits(reason: &str, wait: Duration) -> Out {
     Out::Note(format!(
         "the server says: {reason}; trying again in {:.1} s",
         wait.as_secs_f32()
     ))
 }
 
-fn line(message: &proto::Deliver) -> String {
-    format!(
-        "{} {}: {}",
-        clock(message.hlc),
-        message.sender_user_id,
-        clean(&message.payload)
-    )
-}
-
-/// The time of day of a hybrid logical clock, UTC.
-fn clock(hlc: u64) -> String {
-    let seconds = (hlc >> 16) / 1_000 % 86_400;
-    format!(
-        "{:02}:{:02}:{:02}Z",
-        seconds / 3_600,
-        seconds / 60 % 60,
-        seconds % 60
-    )
-}
-
-/// Somebody else's bytes, without what would command the terminal.
-fn clean(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    text.chars()
-        .map(|char| {
-            if char.is_control() {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                char
-            }
-        })
-        .collect()
-}
-
 #[cfg(test)]
 #[path = "dialog_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "timeline_tests.rs"]
+mod timeline_tests;

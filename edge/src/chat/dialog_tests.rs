@@ -100,8 +100,18 @@ fn deliver(seq: u64, sender_user_id: u64, client_msg_id: u64) -> proto::Deliver 
 fn open(head_seq: u64) -> Dialog {
     let mut dialog = Dialog::new(8, 100);
     assert_eq!(told(feed(&mut dialog, &welcome())), ["OpenDirect"]);
-    let expected: &[&str] = if head_seq > 0 { &["History 0"] } else { &[] };
+    let mut expected = vec![format!("Sync {head_seq}")];
+    if head_seq > 0 {
+        expected.insert(0, "History 0".to_owned());
+    }
     assert_eq!(told(feed(&mut dialog, &opened(head_seq))), expected);
+    let end = proto::SyncEnd {
+        request_id: 1 + expected.len() as u64,
+        conversation_id: 5,
+        last_seq: head_seq,
+        head_seq,
+    };
+    assert!(feed(&mut dialog, &end).is_empty());
     dialog
 }
 
@@ -109,7 +119,7 @@ fn open(head_seq: u64) -> Dialog {
 fn lines_are_sent_and_marked_when_durable() {
     let mut dialog = open(0);
     let mut out = Vec::new();
-    dialog.say("hi".into(), &mut out);
+    dialog.say("hi", &mut out);
     assert_eq!(told(out), ["Send 100 hi"]);
     assert!(!dialog.is_settled());
     let ack = proto::SendAck {
@@ -130,41 +140,11 @@ fn lines_are_sent_and_marked_when_durable() {
 }
 
 #[test]
-fn a_gap_is_synced_and_nothing_is_shown_twice_or_out_of_order() {
-    let mut dialog = open(0);
-    assert_eq!(
-        told(feed(&mut dialog, &deliver(1, 8, 1))),
-        ["01:00:00Z 8: m1"]
-    );
-    assert_eq!(told(feed(&mut dialog, &deliver(3, 8, 3))), ["Sync 1"]);
-    assert!(
-        feed(&mut dialog, &deliver(4, 8, 4)).is_empty(),
-        "one Sync at a time"
-    );
-    assert_eq!(
-        told(feed(&mut dialog, &deliver(2, 8, 2))),
-        ["01:00:00Z 8: m2"]
-    );
-    assert_eq!(
-        told(feed(&mut dialog, &deliver(3, 8, 3))),
-        ["01:00:00Z 8: m3"]
-    );
-    assert!(feed(&mut dialog, &deliver(3, 8, 3)).is_empty());
-    let end = proto::SyncEnd {
-        request_id: 2,
-        conversation_id: 5,
-        last_seq: 3,
-        head_seq: 4,
-    };
-    assert_eq!(told(feed(&mut dialog, &end)), ["Sync 3"]);
-}
-
-#[test]
 fn a_new_connection_syncs_the_gap_and_sends_again_under_the_same_id() {
     let mut dialog = open(2);
     dialog.on_lost();
     let mut out = Vec::new();
-    dialog.say("late".into(), &mut out);
+    dialog.say("late", &mut out);
     assert!(
         out.is_empty(),
         "nothing is sent before the conversation is open"
@@ -172,7 +152,7 @@ fn a_new_connection_syncs_the_gap_and_sends_again_under_the_same_id() {
     assert_eq!(told(feed(&mut dialog, &welcome())), ["OpenDirect"]);
     assert_eq!(
         told(feed(&mut dialog, &opened(4))),
-        ["Sync 2", "Send 100 late"]
+        ["Send 100 late", "Sync 2"]
     );
 }
 
@@ -188,6 +168,10 @@ fn history_is_shown_oldest_first_and_pages_back() {
     };
     // The fourth is newer than the conversation's head when it was opened: it comes as a Deliver.
     assert_eq!(
+        told(feed(&mut dialog, &deliver(4, 8, 4))),
+        ["01:00:00Z 8: m4"]
+    );
+    assert_eq!(
         told(feed(&mut dialog, &page)),
         ["01:00:00Z 7: m2", "01:00:00Z 8: m3"]
     );
@@ -195,9 +179,9 @@ fn history_is_shown_oldest_first_and_pages_back() {
     dialog.history(&mut out);
     assert_eq!(told(out), ["History 1002"]);
     let page = proto::HistoryPage {
-        request_id: 3,
+        request_id: 4,
         conversation_id: 5,
-        messages: vec![deliver(1, 8, 1)],
+        messages: vec![deliver(2, 7, 2), deliver(1, 8, 1)],
         has_more: 0,
     };
     assert_eq!(
@@ -213,8 +197,8 @@ fn history_is_shown_oldest_first_and_pages_back() {
 fn a_refused_message_is_sent_again_when_the_server_said_and_in_order() {
     let mut dialog = open(0);
     let mut out = Vec::new();
-    dialog.say("one".into(), &mut out);
-    dialog.say("two".into(), &mut out);
+    dialog.say("one", &mut out);
+    dialog.say("two", &mut out);
     assert_eq!(
         told(std::mem::take(&mut out)),
         ["Send 100 one", "Send 101 two"]
@@ -226,7 +210,7 @@ fn a_refused_message_is_sent_again_when_the_server_said_and_in_order() {
     );
     // One is enough to say it; and what is said meanwhile does not overtake.
     assert!(feed_at(&mut dialog, now, &refusal(101, 500)).is_empty());
-    dialog.say("three".into(), &mut out);
+    dialog.say("three", &mut out);
     dialog.resend(&mut out);
     assert!(out.is_empty());
     assert!(!dialog.is_settled());
@@ -246,14 +230,14 @@ fn a_refused_message_is_sent_again_when_the_server_said_and_in_order() {
 #[test]
 fn a_message_is_given_up_when_it_never_will_be_taken_or_was_refused_too_often() {
     let mut dialog = open(0);
-    dialog.say("one".into(), &mut Vec::new());
+    dialog.say("one", &mut Vec::new());
     let told_at_once = told(feed(&mut dialog, &refusal(100, 0)));
     assert_eq!(told_at_once, ["-- not sent: one (busy)"]);
     assert!(dialog.is_settled());
 
     // Each message gets as many attempts, also the one after one that was given up.
     for (id, text) in [(101, "two"), (102, "three")] {
-        dialog.say(text.into(), &mut Vec::new());
+        dialog.say(text, &mut Vec::new());
         for _ in 0..REFUSALS_MAX {
             feed(&mut dialog, &refusal(id, 500));
             assert_eq!(retried(&mut dialog).1, [format!("Send {id} {text}")]);
@@ -271,8 +255,8 @@ fn a_message_is_given_up_when_it_never_will_be_taken_or_was_refused_too_often() 
 #[test]
 fn a_message_that_is_taken_gives_the_others_all_their_attempts() {
     let mut dialog = open(0);
-    dialog.say("one".into(), &mut Vec::new());
-    dialog.say("two".into(), &mut Vec::new());
+    dialog.say("one", &mut Vec::new());
+    dialog.say("two", &mut Vec::new());
     let busy = |dialog: &mut Dialog| {
         for _ in 0..REFUSALS_MAX {
             feed(dialog, &refusal(101, 500));
@@ -297,20 +281,15 @@ fn a_refused_request_is_sent_again_and_given_up_in_the_end() {
     let busy = ["-- the server says: busy; trying again in 0.5 s"];
     assert_eq!(told(feed(&mut dialog, &refusal(1, 500))), busy);
     assert_eq!(retried(&mut dialog).1, ["OpenDirect"]);
-    assert_eq!(told(feed(&mut dialog, &opened(1))), ["History 0"]);
+    assert_eq!(told(feed(&mut dialog, &opened(1))), ["History 0", "Sync 1"]);
     assert_eq!(told(feed(&mut dialog, &refusal(2, 500))), busy);
     assert_eq!(retried(&mut dialog).1, ["History 0"]);
     let last = told(feed(&mut dialog, &refusal(2, 0)));
     assert_eq!(last, ["-- the server says: busy"]);
 
-    // A Sync that is given up is not waited for: the next Deliver asks again.
-    let gap = deliver(3, 8, 3);
-    assert_eq!(told(feed(&mut dialog, &gap)), ["Sync 1"]);
+    // A Sync that is refused is told; when it is asked again is the timeline's to say.
     assert_eq!(told(feed(&mut dialog, &refusal(3, 500))), busy);
     assert_eq!(retried(&mut dialog).1, ["Sync 1"]);
-    feed(&mut dialog, &refusal(3, 0));
-    assert_eq!(told(feed(&mut dialog, &gap)), ["Sync 1"]);
-    assert_eq!(dialog.poll_timeout(), None);
 
     let mut dialog = Dialog::new(8, 100);
     feed(&mut dialog, &welcome());
@@ -329,5 +308,56 @@ fn messages_cannot_command_the_terminal() {
     assert_eq!(
         told(feed(&mut dialog, &message)),
         ["01:00:00Z 8: a\u{fffd}[2Jb\u{fffd}\u{fffd}"]
+    );
+}
+
+#[test]
+fn what_is_too_long_for_a_message_goes_as_several_and_is_told() {
+    let mut dialog = open(0);
+    let mut out = Vec::new();
+    let long = "\u{20ac}".repeat(23_000);
+    dialog.say(&long, &mut out);
+    let mut sent = String::new();
+    for out in out.split_off(1) {
+        let Out::Frame(bytes) = out else {
+            panic!("{out:?}")
+        };
+        let ClientFrame::Send(send) = ClientFrame::parse(&bytes, &Limits::CLIENT_FRAMES).unwrap()
+        else {
+            panic!("no Send")
+        };
+        assert!(send.payload.len() <= text::TEXT_BYTES_MAX);
+        sent += std::str::from_utf8(&send.payload).unwrap();
+    }
+    assert!(sent == long);
+    assert_eq!(
+        told(out),
+        ["-- a line of 69000 bytes goes as 5 messages: at most 16384 fit into one"]
+    );
+}
+
+#[test]
+fn what_was_said_before_the_server_told_how_much_it_takes_is_cut_anew() {
+    let mut small = welcome();
+    small.payload_bytes_max = 4;
+    let mut dialog = Dialog::new(8, 100);
+    dialog.say("one", &mut Vec::new());
+    dialog.say("twothree", &mut Vec::new());
+    let cut = "-- a line of 8 bytes goes as 2 messages: at most 4 fit into one";
+    assert_eq!(told(feed(&mut dialog, &small)), [cut, "OpenDirect"]);
+    assert_eq!(
+        told(feed(&mut dialog, &opened(0))),
+        ["Send 100 one", "Send 102 twot", "Send 103 hree", "Sync 0"]
+    );
+    // What was sent may be durable under its id: it cannot be cut any more, and is not lost unsaid.
+    dialog.on_lost();
+    small.payload_bytes_max = 3;
+    let told_so = told(feed(&mut dialog, &small));
+    assert_eq!(told_so.len(), 3, "{told_so:?}");
+    assert!(told_so[0].starts_with("-- perhaps not sent: twot ("));
+    assert_eq!(told_so[2], "OpenDirect");
+    assert_eq!(
+        told(feed(&mut dialog, &opened(0))),
+        ["Send 100 one", "Sync 0"]
     );
 }

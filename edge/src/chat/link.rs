@@ -1,23 +1,29 @@
 //! Connections, one after another, under one dialog: login, heartbeats, and coming back.
 
+use std::io;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use futures_util::{SinkExt, StreamExt};
 use rookery_wire::proto::{self, Advice, CloseCode, Limits, ServerFrame};
-use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use super::connect::{Socket, Target};
 use super::dialog::{Dialog, Out};
-use super::terminal::Printer;
+use super::heartbeat::Heartbeat;
+use super::terminal::{Lines, Printer};
+use super::text::Line;
+use crate::cli::causes;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// Until the first Welcome says otherwise.
 const JITTER_MS: u32 = 1_000;
 const HEARTBEAT_MS: u32 = 30_000;
+
+/// How long a server that seems silent is listened to once more.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 
 const HELP: &str =
     "type a line to send it; /history shows older messages, /quit leaves, /help is this";
@@ -47,15 +53,18 @@ struct Link {
     jitter_ms: u32,
     heartbeat: Duration,
     welcomed: bool,
-    /// The input has ended: leave once everything is durable and the linger is over.
+    /// The input has ended, or nobody sees what is shown: leave once everything is durable and the linger is
+    /// over.
     input_ended: bool,
+    /// Why it ended too early.
+    broken: Option<anyhow::Error>,
     leave_at: Option<Instant>,
 }
 
 /// Runs until the user leaves or the server gives a reason not to come back.
 pub(super) async fn run(
     options: Options,
-    mut lines: mpsc::Receiver<String>,
+    mut lines: Lines,
     printer: Printer,
 ) -> anyhow::Result<()> {
     let dialog = Dialog::new(options.peer_user_id, options.first_message_id);
@@ -68,19 +77,24 @@ pub(super) async fn run(
         heartbeat: Duration::from_millis(HEARTBEAT_MS.into()),
         welcomed: false,
         input_ended: false,
+        broken: None,
         leave_at: None,
     };
-    let result = link.run(&mut lines).await;
+    let ended = link.run(&mut lines).await;
+    for text in link.dialog.undurable() {
+        link.note(&format!("perhaps not sent: {text}"));
+    }
+    let result = ended.and(link.broken.take().map_or(Ok(()), Err));
     if let Err(error) = &result
         && link.printer.interactive()
     {
-        link.printer.note(&format!("{error:#}; press Enter"));
+        link.note(&format!("{}; press Enter", causes(error)));
     }
     result
 }
 
 impl Link {
-    async fn run(&mut self, lines: &mut mpsc::Receiver<String>) -> anyhow::Result<()> {
+    async fn run(&mut self, lines: &mut Lines) -> anyhow::Result<()> {
         let mut backoff = BACKOFF_MIN;
         // A server that never welcomed us may not be there at all: the user is told at once.
         let mut known = false;
@@ -89,7 +103,7 @@ impl Link {
             let end = match self.options.target.connect().await {
                 Ok(mut socket) => self.serve(&mut socket, lines).await?,
                 Err(error) if !known => return Err(error),
-                Err(error) => End::Lost(Advice::Backoff, format!("{error:#}")),
+                Err(error) => End::Lost(Advice::Backoff, causes(&error)),
             };
             self.dialog.on_lost();
             if self.welcomed {
@@ -103,7 +117,7 @@ impl Link {
                 }
                 End::Lost(Advice::Reconnect, why) => {
                     let wait = jitter(Duration::from_millis(self.jitter_ms.into()))?;
-                    self.printer.note(&format!(
+                    self.note(&format!(
                         "{why}; connecting again in {:.1} s",
                         wait.as_secs_f32()
                     ));
@@ -112,7 +126,7 @@ impl Link {
                 End::Lost(Advice::Backoff, why) => {
                     let wait = backoff / 2 + jitter(backoff / 2)?;
                     backoff = (backoff * 2).min(BACKOFF_MAX);
-                    self.printer.note(&format!(
+                    self.note(&format!(
                         "{why}; trying again in {:.1} s",
                         wait.as_secs_f32()
                     ));
@@ -127,11 +141,7 @@ impl Link {
     }
 
     /// One connection, from the login to its end.
-    async fn serve(
-        &mut self,
-        socket: &mut Socket,
-        lines: &mut mpsc::Receiver<String>,
-    ) -> anyhow::Result<End> {
+    async fn serve(&mut self, socket: &mut Socket, lines: &mut Lines) -> anyhow::Result<End> {
         let login = proto::Login {
             token: self.options.token.clone(),
             resume_token: self.resume_token.clone(),
@@ -139,24 +149,16 @@ impl Link {
         if let Err(end) = self.send(socket, proto::encode(&login)).await {
             return Ok(end);
         }
-        let mut heard = Instant::now();
-        let mut beat = tokio::time::interval(self.heartbeat.mul_f32(0.8));
-        beat.reset();
+        let mut heartbeat = Heartbeat::default();
+        let mut beat = beats(self.heartbeat);
         loop {
             let mut out = Vec::new();
+            let mut read = None;
             tokio::select! {
-                message = socket.next() => {
-                    heard = Instant::now();
-                    match message {
-                        Some(Ok(message)) => if let Some(end) = self.on_message(message, &mut beat, &mut out)? {
-                            return Ok(end);
-                        },
-                        Some(Err(error)) => return Ok(End::Lost(Advice::Backoff, format!("connection lost: {error}"))),
-                        None => return Ok(End::Lost(Advice::Backoff, "connection lost".to_owned())),
-                    }
-                }
-                line = lines.recv(), if !self.input_ended => match line {
-                    Some(line) => self.on_line(line, &mut out),
+                message = socket.next() => read = Some(message),
+                line = lines.recv(), if !self.input_ended && self.dialog.has_room() => match line {
+                    Some(Ok(line)) => self.on_line(&line, &mut out),
+                    Some(Err(error)) => self.on_broken(error, "cannot read the input"),
                     None => self.input_ended = true,
                 },
                 () = until(self.dialog.poll_timeout().map(Instant::from_std)) => {
@@ -167,12 +169,29 @@ impl Link {
                     let _ = socket.close(None).await;
                     return Ok(End::Left);
                 }
-                _ = beat.tick() => {
-                    if heard.elapsed() > self.heartbeat * 2 {
-                        return Ok(End::Lost(Advice::Reconnect, "the server went silent".to_owned()));
-                    }
+                _ = beat.tick() => if heartbeat.beat() {
                     out.push(Out::Frame(proto::encode(&proto::Ping { nonce: 0 })));
                     self.dialog.resend(&mut out);
+                } else {
+                    // Both may have stood still: what lies in the socket is read before time is judged.
+                    match tokio::time::timeout(LAST_LOOK, socket.next()).await {
+                        Ok(message) => read = Some(message),
+                        Err(_) => return Ok(End::Lost(Advice::Reconnect, "the server went silent".to_owned())),
+                    }
+                }
+            }
+            if let Some(message) = read {
+                heartbeat.on_heard();
+                let why = match message {
+                    Some(Ok(message)) => match self.on_message(message, &mut beat, &mut out)? {
+                        Some(end) => return Ok(end),
+                        None => None,
+                    },
+                    Some(Err(error)) => Some(format!("connection lost: {error}")),
+                    None => Some("connection lost".to_owned()),
+                };
+                if let Some(why) = why {
+                    return Ok(End::Lost(Advice::Backoff, why));
                 }
             }
             if let Err(end) = self.carry_out(socket, out).await {
@@ -184,15 +203,43 @@ impl Link {
         }
     }
 
-    fn on_line(&mut self, line: String, out: &mut Vec<Out>) {
-        match line.trim() {
-            "" => {}
-            "/history" => self.dialog.history(out),
-            "/help" => self.printer.note(HELP),
-            command if command.starts_with('/') => {
-                self.printer.note(&format!("there is no {command}; {HELP}"));
+    fn on_line(&mut self, line: &Line, out: &mut Vec<Out>) {
+        match line.command() {
+            Some("/history") => self.dialog.history(out),
+            Some("/help") => self.note(HELP),
+            Some(command) => self.note(&format!("there is no {command}; {HELP}")),
+            None if line.is_empty() => {}
+            None => {
+                if line.first && !line.last {
+                    self.note("a long line goes as several messages");
+                }
+                self.dialog.say(&line.text, out);
             }
-            _ => self.dialog.say(line, out),
+        }
+    }
+
+    /// The input or the output can no longer be used. What was said still becomes durable.
+    fn on_broken(&mut self, error: io::Error, what: &'static str) {
+        if self.input_ended && self.printer.interactive() {
+            // The editor has gone with the input, and what it prints with it.
+            return;
+        }
+        self.input_ended = true;
+        // Who has closed the pipe that it read from has seen enough.
+        if error.kind() != io::ErrorKind::BrokenPipe && self.broken.is_none() {
+            self.broken = Some(anyhow::Error::new(error).context(what));
+        }
+    }
+
+    fn show(&mut self, text: &str) {
+        if let Err(error) = self.printer.show(text) {
+            self.on_broken(error, "cannot write to stdout");
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        if let Err(error) = self.printer.note(text) {
+            self.on_broken(error, "cannot write to the terminal");
         }
     }
 
@@ -239,9 +286,8 @@ impl Link {
         self.resume_token.clone_from(&welcome.resume_token);
         self.jitter_ms = welcome.reconnect_jitter_ms;
         self.heartbeat = Duration::from_millis(welcome.heartbeat_interval_ms.max(1_000).into());
-        *beat = tokio::time::interval(self.heartbeat.mul_f32(0.8));
-        beat.reset();
-        self.printer.note(&format!(
+        *beat = beats(self.heartbeat);
+        self.note(&format!(
             "user {}, device {}, with user {}; {HELP}",
             welcome.user_id, welcome.device_id, self.options.peer_user_id
         ));
@@ -251,8 +297,8 @@ impl Link {
         for out in out {
             match out {
                 Out::Frame(frame) => self.send(socket, frame).await?,
-                Out::Show(text) => self.printer.show(&text),
-                Out::Note(text) => self.printer.note(&text),
+                Out::Show(text) => self.show(&text),
+                Out::Note(text) => self.note(&text),
                 Out::Fail(reason) => {
                     let peer = self.options.peer_user_id;
                     let why = format!("it opens none with user {peer}: {reason}");
@@ -269,6 +315,14 @@ impl Link {
             .await
             .map_err(|error| End::Lost(Advice::Backoff, format!("connection lost: {error}")))
     }
+}
+
+/// Beats from now on. One that comes late, since this process stood still, stands for all that it missed.
+fn beats(interval: Duration) -> tokio::time::Interval {
+    let period = Heartbeat::period(interval);
+    let mut beats = tokio::time::interval_at(Instant::now() + period, period);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    beats
 }
 
 /// Never, where there is no such time.

@@ -1,15 +1,20 @@
 //! `rookery chat`: one user's side of a direct conversation, in a terminal.
 //!
 //! It is a client like any other, on tokio and tungstenite, and shares with the server only the
-//! protocol's frames. `dialog` decides what to send and show and does no I/O; `patience` what
-//! is done about a refusal; `link` connects, and
-//! connects again; `connect` is TCP, TLS and the upgrade; `terminal` is lines in and lines out.
+//! protocol's frames. `dialog` decides what to send and show and does no I/O, with `timeline` for what comes
+//! in, `outgoing` for what goes out, `patience` for refusals and `text` for what people write. `link`
+//! connects, and connects again, `heartbeat` tells it when; `connect` is TCP, TLS and the upgrade;
+//! `terminal` is lines in and lines out.
 
 mod connect;
 mod dialog;
+mod heartbeat;
 mod link;
+mod outgoing;
 mod patience;
 mod terminal;
+mod text;
+mod timeline;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -85,7 +90,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(Failure::running)?;
-    let (mut input, lines, printer) = terminal::open()?;
+    let (input, lines, printer) = terminal::open();
     let options = link::Options {
         target,
         token: login.into_bytes(),
@@ -97,9 +102,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .name("chat-link".to_owned())
         .spawn(move || runtime.block_on(link::run(options, lines, printer)))
         .map_err(Failure::running)?;
-    // The terminal's mode is restored only when a line has been read: this thread reads lines, the
-    // link runs on the other one.
-    input.pump();
+    if input.is_editor() {
+        input.pump();
+    } else {
+        // Ends with the process: a pipe may stay open, with nothing in it, when the link has ended.
+        std::thread::Builder::new()
+            .name("chat-input".to_owned())
+            .spawn(move || input.pump())
+            .map_err(Failure::running)?;
+    }
     match link.join() {
         Ok(result) => Ok(result?),
         Err(_) => Err(Failure::running(anyhow::anyhow!(

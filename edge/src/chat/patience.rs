@@ -1,5 +1,6 @@
 //! What a refusal with a retry-after is answered with: the same again, after the time that it asked for,
-//! and a longer one each time that it refuses again. Not for ever: somebody waits in front of it.
+//! and a longer one each time that it refuses again. What somebody waits for in front of it is not tried
+//! for ever; what keeps the conversation whole is.
 
 use std::time::{Duration, Instant};
 
@@ -18,15 +19,18 @@ pub(super) struct Patience {
 impl Patience {
     /// It was refused: how long to wait, or nothing where it is of no use to try again.
     pub(super) fn refuse(&mut self, now: Instant, retry_after_ms: u32) -> Option<Duration> {
-        if retry_after_ms == 0 || self.refusals >= REFUSALS_MAX {
-            return None;
-        }
+        (retry_after_ms > 0 && self.refusals < REFUSALS_MAX)
+            .then(|| self.put_off(now, retry_after_ms))
+    }
+
+    /// It was refused, and will be tried until it is taken: how long to wait.
+    pub(super) fn put_off(&mut self, now: Instant, retry_after_ms: u32) -> Duration {
         let asked = Duration::from_millis(retry_after_ms.into());
         let grown = asked.saturating_mul(1 << self.refusals);
         let wait = grown.min(WAIT_MAX.max(asked));
-        self.refusals += 1;
+        self.refusals = REFUSALS_MAX.min(self.refusals + 1);
         self.again_at = Some(now + wait);
-        Some(wait)
+        wait
     }
 
     /// When it is tried again, if it waits.
@@ -73,5 +77,8 @@ mod tests {
         let long = patience.refuse(now, u32::MAX);
         assert_eq!(long, Some(Duration::from_millis(u32::MAX.into())));
         assert_eq!(patience.refuse(now, 0), None);
+        for _ in 0..100 {
+            assert_eq!(patience.put_off(now, 40_000), Duration::from_secs(40));
+        }
     }
 }

@@ -47,12 +47,15 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         return Err(Failure::usage(wrong.join("\n")));
     }
     for key in config.unused() {
-        eprintln!("note: `{key}` is set and not used: {}", why_unused(&config));
+        super::output::note(format_args!(
+            "note: `{key}` is set and not used: {}",
+            why_unused(&config)
+        ));
     }
     if args.connect {
         return connect(&config);
     }
-    super::print(config.to_toml().as_bytes())
+    super::output::print(config.to_toml().as_bytes())
 }
 
 /// What is wrong with the files that the configuration names.
@@ -85,11 +88,11 @@ pub(super) fn why_unused(config: &Config) -> &'static str {
 
 fn connect(config: &Config) -> Result<(), Failure> {
     if config.log.kind == LogKind::Embedded {
-        return super::print(b"`log.kind` is \"embedded\": there is no service to try\n");
+        return super::output::print(b"`log.kind` is \"embedded\": there is no service to try\n");
     }
     let checked = services::check(&Services::of(config)?);
     let lines: Vec<String> = checked.iter().flat_map(Checked::lines).collect();
-    super::print(format!("{}\n", lines.join("\n")).as_bytes())?;
+    super::output::print(format!("{}\n", lines.join("\n")).as_bytes())?;
     match checked.iter().map(Checked::fatal).sum::<usize>() {
         0 => Ok(()),
         1 => Err(Failure::running(anyhow::anyhow!(

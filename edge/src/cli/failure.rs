@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
+use super::output;
+
 /// Why a verb failed.
 #[derive(Debug)]
 pub enum Failure {
@@ -28,17 +30,28 @@ impl Failure {
         match self {
             Self::Usage(what) => {
                 for line in what.lines() {
-                    eprintln!("error: {line}");
+                    output::note(format_args!("error: {line}"));
                 }
                 ExitCode::from(2)
             }
             Self::Running(error) => {
-                // {:#} gives the chain of causes on one line, without types or a backtrace.
-                eprintln!("error: {error:#}");
+                output::note(format_args!("error: {}", causes(error)));
                 ExitCode::from(1)
             }
         }
     }
+}
+
+/// An error and its causes on one line, without types or a backtrace; each once. Many errors say their cause
+/// in their own words too, and then it would be told twice.
+pub(crate) fn causes(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .fold(String::new(), |told, cause| match cause.to_string() {
+            cause if told.is_empty() => cause,
+            cause if told.ends_with(&cause) => told,
+            cause => format!("{told}: {cause}"),
+        })
 }
 
 impl From<anyhow::Error> for Failure {
@@ -74,5 +87,37 @@ impl From<crate::config::SecretError> for Failure {
 impl From<crate::logging::LoggingError> for Failure {
     fn from(error: crate::logging::LoggingError) -> Self {
         Self::usage(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Told {
+        #[error("cannot listen: {0}")]
+        Twice(#[source] std::io::Error),
+        #[error(transparent)]
+        Same(#[from] std::io::Error),
+        #[error("cannot listen")]
+        Once(#[source] std::io::Error),
+    }
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let cause = || std::io::Error::other("in use");
+        for (error, expected) in [
+            (Told::Twice(cause()), "serve: cannot listen: in use"),
+            (Told::Once(cause()), "serve: cannot listen: in use"),
+            (Told::Same(cause()), "serve: in use"),
+        ] {
+            assert_eq!(
+                causes(&anyhow::Error::new(error).context("serve")),
+                expected
+            );
+        }
+        let twice = anyhow::anyhow!("in use").context("in use");
+        assert_eq!(causes(&twice), "in use");
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let services = Services::of(&config)?;
     let line = |word: &str, step: &Step| {
         let text = format!("{word} {:<9} {}\n", step.service, step.what);
-        super::print(text.as_bytes())
+        super::output::print(text.as_bytes())
     };
     if args.dry_run {
         let steps = services::plan(&services)?;
@@ -64,7 +64,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 
 fn summary(steps: usize) -> Result<(), Failure> {
     match steps {
-        0 => super::print(b"everything is there already\n"),
+        0 => super::output::print(b"everything is there already\n"),
         _ => Ok(()),
     }
 }

@@ -6,14 +6,19 @@
 mod check_config;
 mod failure;
 mod migrate;
+pub(crate) mod output;
 pub mod serve;
 pub mod token;
 
+use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use failure::Failure;
+pub(crate) use failure::causes;
+use output::print;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,10 +69,30 @@ pub enum Verb {
 
 /// Parses the command line, does what it says, and tells a failure on stderr.
 pub fn run() -> ExitCode {
-    match dispatch(Cli::parse().verb) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+    let done = outlive_full_files().and_then(|()| match Cli::try_parse() {
+        Ok(cli) => dispatch(cli.verb).map(|()| ExitCode::SUCCESS),
+        Err(answer) => tell(&answer),
+    });
+    done.unwrap_or_else(|failure| failure.report())
+}
+
+/// A write beyond `ulimit -f` fails, as one to a full disk does, and is told like that: with a handler the
+/// signal no longer ends the process.
+fn outlive_full_files() -> Result<(), Failure> {
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default())
+        .map(drop)
+        .map_err(|error| {
+            Failure::running(anyhow::Error::new(error).context("cannot listen for SIGXFSZ"))
+        })
+}
+
+/// What clap answers in place of a verb: help and the version, or what is wrong with the command line.
+fn tell(answer: &clap::Error) -> Result<ExitCode, Failure> {
+    let written = answer.print().and_then(|()| std::io::stdout().flush());
+    if answer.use_stderr() {
+        return Ok(ExitCode::from(2));
     }
+    output::written(written).map(|()| ExitCode::SUCCESS)
 }
 
 fn dispatch(verb: Verb) -> Result<(), Failure> {
@@ -75,7 +100,10 @@ fn dispatch(verb: Verb) -> Result<(), Failure> {
         Verb::Serve(args) => serve::run(&args),
         Verb::Chat(args) => crate::chat::run(&args),
         Verb::Flock(args) => Ok(rookery_benches::flock::run(&args)?),
-        Verb::Handshakes(args) => Ok(rookery_benches::handshakes::run(&args)?),
+        Verb::Handshakes(args) => {
+            let report = rookery_benches::handshakes::run(&args)?;
+            print(format!("{report}\n").as_bytes())
+        }
         Verb::Token(args) => token::run(&args),
         Verb::CheckConfig(args) => check_config::run(&args),
         Verb::Migrate(args) => migrate::run(&args),
@@ -98,18 +126,6 @@ fn dispatch(verb: Verb) -> Result<(), Failure> {
 pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-}
-
-/// Writes an answer to stdout. A reader that has seen enough (`| head`) is no failure.
-pub(crate) fn print(answer: &[u8]) -> Result<(), Failure> {
-    use std::io::Write as _;
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(answer).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::running(
-            anyhow::anyhow!("cannot write to stdout: {error}"),
-        )),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     crate::serve::serve(&config, mode).map_err(|error| {
         // Files that the configuration names are the operator's to mend, as `check-config` says too.
         if error.is::<KeyError>() || error.is::<CertificateError>() || error.is::<SecretError>() {
-            Failure::usage(format!("{error:#}"))
+            Failure::usage(super::causes(&error))
         } else {
             Failure::Running(error)
         }

@@ -1,10 +1,11 @@
 //! `rookery token`: a login token, on stdout.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Failure;
-use crate::auth::{DevKey, Minter, USER_ID_MAX};
+use crate::auth::{DevKey, KeyError, Minter, USER_ID_MAX};
 use crate::config::Algorithm;
 
 const EXAMPLES: &str = "\
@@ -14,7 +15,7 @@ Examples:
   rookery token --user 7 --key login-private.pem --kid 2026-11 --issuer https://id.example
 
 Without --key it is signed with the data directory's development key, which a server without
-configured keys accepts.";
+configured keys makes at its first start, and accepts.";
 
 /// The options of `token`.
 #[derive(clap::Args, Clone, Debug)]
@@ -27,7 +28,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub device: u32,
     /// How long it is good for: 90s, 15m, 12h, 30d
-    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = ttl)]
     pub ttl: Duration,
     /// The server's data directory, with its development key
     #[arg(
@@ -69,18 +70,29 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let token = minter
         .mint(args.user, args.device, now.as_secs(), args.ttl.as_secs())
         .map_err(Failure::running)?;
-    super::print(format!("{token}\n").as_bytes())
+    super::output::print(format!("{token}\n").as_bytes())
 }
 
-/// The development key's minter; a key made just now is said, since no server knows it yet.
-pub(crate) fn development(data: &std::path::Path) -> Result<Minter, Failure> {
-    let key = DevKey::open(data)?;
-    if key.made_now {
-        eprintln!(
-            "note: made a development key in {}; start the server with --data {} to have it accepted",
-            key.path.display(),
-            data.display()
-        );
+/// The minter of a data directory's development key, which the server there has made.
+pub(crate) fn development(data: &Path) -> Result<Minter, Failure> {
+    match DevKey::open(data) {
+        Ok(key) => Ok(Minter::development(&key)),
+        Err(KeyError::Io { path, error, .. }) if error.kind() == ErrorKind::NotFound => {
+            let data = data.display();
+            Err(Failure::usage(format!(
+                "there is no development key {}: `rookery serve --data {data}` makes one at its first start, \
+                 unless it is configured with keys of its own",
+                path.display()
+            )))
+        }
+        Err(error) => Err(error.into()),
     }
-    Ok(Minter::development(&key))
+}
+
+/// A time of at least a second, as tokens count it: one that is over at once logs nobody in.
+fn ttl(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(ttl) if ttl.as_secs() == 0 => Err("must be at least 1s".to_owned()),
+        parsed => parsed.map_err(|error| error.to_string()),
+    }
 }

@@ -1,9 +1,11 @@
 //! What `serve` says on stdout: where it listens and what to connect with. Scripts wait for `ready`.
+//! Where nobody reads it any more, the server goes on.
 
 use std::net::SocketAddr;
 
 use crate::auth::DevKey;
 use crate::certificate::{Certificate, Source};
+use crate::cli::output::announce;
 use crate::config::Config;
 use crate::services::Services;
 use crate::session::{Mode, Transport};
@@ -12,18 +14,20 @@ use crate::session::{Mode, Transport};
 pub(super) fn started(config: &Config, mode: Mode, addrs: &[SocketAddr], listeners: &[Transport]) {
     for (addr, transport) in addrs.iter().zip(listeners) {
         match transport {
-            Transport::Tls => println!("listening tls {addr}"),
-            Transport::Plain => println!("listening plain {addr}"),
+            Transport::Tls => announce(format_args!("listening tls {addr}")),
+            Transport::Plain => announce(format_args!("listening plain {addr}")),
         }
     }
-    println!(
+    announce(format_args!(
         "{} shards, room for {} connections, data in {}",
         config.engine.shard_count(),
         config.limits.connections_max,
         config.data.display()
-    );
+    ));
     if mode == Mode::Echo {
-        println!("echo mode: no login, every message is sent back");
+        announce(format_args!(
+            "echo mode: no login, every message is sent back"
+        ));
     }
 }
 
@@ -34,11 +38,11 @@ pub(super) fn credentials(config: &Config, certificate: &Certificate, dev_key: O
         Source::SelfSigned { made_now: true } => "self-signed certificate (made now)",
         Source::SelfSigned { made_now: false } => "self-signed certificate",
     };
-    println!(
+    announce(format_args!(
         "{kind} {}, SHA-256 {}",
         certificate.path.display(),
         certificate.fingerprint_text()
-    );
+    ));
     let now_s = std::time::UNIX_EPOCH
         .elapsed()
         .map_or(0, |since| since.as_secs() as i64);
@@ -46,18 +50,18 @@ pub(super) fn credentials(config: &Config, certificate: &Certificate, dev_key: O
         tracing::warn!("{}: {warning}", certificate.path.display());
     }
     if let Some(key) = dev_key {
-        println!(
+        announce(format_args!(
             "development key {}: whoever reads it can log in as anybody",
             key.path.display()
-        );
-        println!(
+        ));
+        announce(format_args!(
             "  try: rookery chat --user 7 --to 8 --data {}",
             config.data.display()
-        );
-        println!(
+        ));
+        announce(format_args!(
             "  and: rookery chat --user 8 --to 7 --data {}",
             config.data.display()
-        );
+        ));
     }
 }
 
@@ -65,11 +69,11 @@ pub(super) fn credentials(config: &Config, certificate: &Certificate, dev_key: O
 pub(super) fn services(services: Option<&Services>) {
     let places = services.map(Services::places).into_iter().flatten();
     for (service, place) in places {
-        println!("{service} {place}");
+        announce(format_args!("{service} {place}"));
     }
 }
 
 /// The last line before the server serves.
 pub(super) fn ready() {
-    println!("ready");
+    announce(format_args!("ready"));
 }

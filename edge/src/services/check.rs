@@ -83,7 +83,8 @@ fn at_once<T: Send + 'static>(asks: Vec<Ask<T>>, patience: Duration) -> Vec<Resu
     for (index, ask) in asks.into_iter().enumerate() {
         let tell = tell.clone();
         // Nobody listens any more where it took too long.
-        let work = move || drop(tell.send((index, ask().map_err(|error| format!("{error:#}")))));
+        let work =
+            move || drop(tell.send((index, ask().map_err(|error| crate::cli::causes(&error)))));
         drop(std::thread::spawn(work));
     }
     drop(tell);

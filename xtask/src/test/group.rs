@@ -12,9 +12,10 @@ use crate::screen::Screen;
 use crate::tools::Tool;
 
 /// The harness's own test, the client's own tests, then the same client against the server.
-const PYTHON_FILES: [&str; 6] = [
+const PYTHON_FILES: [&str; 7] = [
     "test_harness.py",
     "../clients/python/test_vectors.py",
+    "../clients/python/test_timeline.py",
     "../clients/python/test_client.py",
     "test_python_client.py",
     "test_protocol.py",

@@ -4,6 +4,8 @@
     reason = "a test's helper functions fail as the test does"
 )]
 
+mod outputs;
+
 use std::process::{Command, Output};
 
 use rookery_edge::auth;
@@ -25,15 +27,30 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
+/// A data directory with the development key that a server's first start makes.
+fn data_directory() -> tempfile::TempDir {
+    let data = tempfile::tempdir().unwrap();
+    auth::verifier(&Config::default().auth, data.path()).unwrap();
+    data
+}
+
+/// That no cause of an error is told twice.
+fn assert_told_once(told: &str) {
+    for line in told.lines() {
+        let parts: Vec<&str> = line.split(": ").collect();
+        assert!(parts.windows(2).all(|two| two[0] != two[1]), "{line}");
+    }
+}
+
 #[test]
 fn a_minted_token_logs_in() {
-    let data = tempfile::tempdir().unwrap();
+    let data = data_directory();
     let path = data.path().to_str().unwrap();
     let output = rookery(&[
         "token", "--user", "7", "--device", "3", "--ttl", "1h", "--data", path,
     ]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stderr(&output).contains("made a development key"));
+    assert_eq!(stderr(&output), "");
     let (verifier, key) = auth::verifier(&Config::default().auth, data.path()).unwrap();
     assert!(!key.unwrap().made_now);
     let token = stdout(&output);
@@ -44,6 +61,39 @@ fn a_minted_token_logs_in() {
         .verify(token.trim().as_bytes(), now.as_millis() as u64)
         .unwrap();
     assert_eq!((login.user_id, login.device_id), (7, 3));
+}
+
+#[test]
+fn only_a_server_makes_a_data_directory() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let path = nowhere.path().join("mistyped");
+    let data = path.to_str().unwrap();
+    for args in [&["token"][..], &["chat", "--to", "8"]] {
+        let output = rookery(&[args, &["--user", "7", "--data", data]].concat());
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        let what = format!("error: there is no development key {data}/auth/dev-key: ");
+        assert!(told.starts_with(&what), "{told}");
+        assert!(
+            told.contains(&format!("`rookery serve --data {data}` makes one")),
+            "{told}"
+        );
+        assert!(!path.exists());
+    }
+}
+
+#[test]
+fn a_taken_port_is_told_once() {
+    let data = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    let path = data.path().to_str().unwrap();
+    let output = rookery(&[
+        "serve", "--data", path, "--listen", &listen, "--shards", "1",
+    ]);
+    let told = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert_eq!(told.matches("Address already in use").count(), 1, "{told}");
 }
 
 #[test]
@@ -78,7 +128,7 @@ fn a_private_key_signs_with_its_own_algorithm_and_a_public_key_not_at_all() {
 
 #[test]
 fn wrong_command_lines_are_told_with_exit_code_2() {
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 14] = [
         (&["token", "--user", "0"], "--user"),
         (&["token", "--user", "9223372036854775808"], "--user"),
         (&["token", "--user", "7", "--device", "0"], "--device"),
@@ -98,6 +148,15 @@ fn wrong_command_lines_are_told_with_exit_code_2() {
             &["token", "--user", "7", "--key", "/nowhere/key"],
             "cannot read key file /nowhere/key",
         ),
+        (
+            &["token", "--user", "7", "--ttl", "0s"],
+            "must be at least 1s",
+        ),
+        (
+            &["token", "--user", "7", "--ttl", "999ms"],
+            "must be at least 1s",
+        ),
+        (&["token", "--user", "7", "--ttl", "soon"], "--ttl"),
         (&["serve", "--shards", "many"], "--shards"),
         (
             &["serve", "--config", "/nowhere/rookery.toml"],
@@ -131,6 +190,7 @@ fn wrong_command_lines_are_told_with_exit_code_2() {
             stderr(&output)
         );
         assert!(!stderr(&output).contains("panicked"), "{args:?}");
+        assert_told_once(&stderr(&output));
     }
 }
 
@@ -270,6 +330,7 @@ fn services_that_are_not_there_are_told_one_by_one() {
         "{}",
         stderr(&output)
     );
+    assert_told_once(&said);
     let everything = said + &stderr(&output);
     assert!(!everything.contains("pw-"), "{everything}");
 
