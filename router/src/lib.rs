@@ -21,6 +21,7 @@ pub mod redis;
 pub mod sequencer;
 pub mod service;
 pub mod store;
+pub mod tls;
 
 pub use api::{Caller, Event, Outlet, Request};
 pub use service::clock::{Clock, SystemClock};
