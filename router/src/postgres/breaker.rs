@@ -86,3 +86,57 @@ async fn ask(breaker: Weak<Breaker>) {
         sleep(RETRY).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::super::{Options, Postgres};
+    use super::*;
+
+    /// "the database system is starting up": code 57P03 in an ErrorResponse.
+    const STARTING: &[u8] = b"E\0\0\0\x1eSFATAL\0C57P03\0Mstarting\0\0";
+
+    #[test]
+    fn a_server_that_hangs_is_asked_by_nobody_until_it_says_something() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("postgres://a@{}/d", listener.local_addr().unwrap());
+        let speaks = Arc::new(AtomicBool::new(false));
+        let server = Arc::clone(&speaks);
+        std::thread::spawn(move || {
+            let mut silent = Vec::new();
+            for mut socket in listener.incoming().flatten() {
+                if server.load(Ordering::Relaxed) {
+                    // Whoever gave up meanwhile hears nothing.
+                    let _ = socket.read(&mut [0; 1024]);
+                    let _ = socket.write_all(STARTING);
+                } else {
+                    silent.push(socket);
+                }
+            }
+        });
+        let mut options = Options::new(url);
+        options.timeout = Duration::from_millis(200);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let postgres = Postgres::new(&options).unwrap();
+            let reason = async || match postgres.members(1).await {
+                Err(StoreError::Away { reason, .. }) => reason,
+                other => panic!("{other:?}"),
+            };
+            assert!(reason().await.contains("no answer within 200 ms"));
+            for _ in 0..100 {
+                assert!(reason().await.contains("is not asked until"));
+            }
+            speaks.store(true, Ordering::Relaxed);
+            // An error is an answer: the server's own words reach the caller again.
+            while !reason().await.contains("starting") {
+                sleep(Duration::from_millis(10)).await;
+            }
+        });
+    }
+}

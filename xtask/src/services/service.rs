@@ -61,6 +61,15 @@ impl Service {
         }
     }
 
+    /// Where it takes connections with TLS: the same port where its protocol allows it.
+    pub(super) fn tls_port(self) -> u16 {
+        match self {
+            Self::Kafka1 | Self::Kafka2 | Self::Kafka3 => self.port() + 200,
+            Self::Redis => self.port() + 1,
+            Self::Cassandra | Self::Postgres => self.port(),
+        }
+    }
+
     /// The node id of a broker.
     pub(super) fn broker(self) -> Option<usize> {
         let at = Self::BROKERS.iter().position(|&broker| broker == self)?;
