@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     /// "the database system is starting up": code 57P03 in an ErrorResponse.
-    const STARTING: &[u8] = b"E\0\0\0\x1eSFATAL\0C57P03\0Mstarting\0\0";
+    const STARTING: &[u8] = b"E\0\0\0\x1dSFATAL\0C57P03\0Mstarting\0\0";
 
     #[test]
     fn a_server_that_hangs_is_asked_by_nobody_until_it_says_something() {
