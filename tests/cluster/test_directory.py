@@ -72,9 +72,8 @@ async def test_who_is_where(deployment):
     one = await Peer.login(first, 9)
     await until(deployment, 9, "1")
     async with await Peer.login(second, 9):
-        await until(deployment, 9, "2")
+        await until(deployment, 9, "1", "2")
         await one.close()
-        await asyncio.sleep(1)
         await until(deployment, 9, "2")
 
 
