@@ -254,9 +254,8 @@ fn encryption(section: &'static str, asked: Encryption<'_>, found: &mut Found) {
     ];
     if !asked.tls {
         for (key, _) in given.into_iter().filter(|(_, is_set)| *is_set) {
-            let message = format!(
-                "is set, and `{section}.tls` is false: set that to true, or take this out"
-            );
+            let message =
+                format!("is set, and `{section}.tls` is false: set that to true, or take this out");
             found.push(((section, key), message));
         }
         return;
@@ -290,7 +289,8 @@ fn sslmode(config: &Config, found: &mut Found) {
         false => mode == "require",
     });
     if contradicts {
-        let message = "has an sslmode that `postgres.tls` contradicts: take it out, `postgres.tls` decides";
+        let message =
+            "has an sslmode that `postgres.tls` contradicts: take it out, `postgres.tls` decides";
         found.push((("postgres", "url"), message.into()));
     }
 }

@@ -155,14 +155,26 @@ key_file = "c.pem""#;
             assert_eq!(error.mistakes.len(), 1, "{keys}: {error}");
             let told = error.to_string();
             let line = first_line + 1 + keys.lines().position(|l| l.starts_with(key)).unwrap();
-            for part in [&format!(":{line}:"), &format!("`{section}.{key}`"), expected] {
+            for part in [
+                &format!(":{line}:"),
+                &format!("`{section}.{key}`"),
+                expected,
+            ] {
                 assert!(told.contains(part), "{part} is not in: {told}");
             }
         };
         refused("ca_file = \"a\"", "ca_file", ".tls` is false");
-        refused("tls = false\nkey_file = \"a\"", "key_file", ".tls` is false");
+        refused(
+            "tls = false\nkey_file = \"a\"",
+            "key_file",
+            ".tls` is false",
+        );
         let half = ".key_file` is not: they come together";
-        refused("tls = true\ncertificate_file = \"b\"", "certificate_file", half);
+        refused(
+            "tls = true\ncertificate_file = \"b\"",
+            "certificate_file",
+            half,
+        );
         let half = ".certificate_file` is not: they come together";
         refused("tls = true\nkey_file = \"b\"", "key_file", half);
         if section == "kafka" {

@@ -188,7 +188,10 @@ mod tests {
         config.redis.tls = true;
         config.redis.ca_file = Some("/nowhere/ca.pem".into());
         let error = Services::of(&config).unwrap_err().to_string();
-        assert!(error.starts_with("[redis] ca_file /nowhere/ca.pem: "), "{error}");
+        assert!(
+            error.starts_with("[redis] ca_file /nowhere/ca.pem: "),
+            "{error}"
+        );
     }
 
     #[test]

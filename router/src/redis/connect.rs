@@ -42,8 +42,7 @@ impl Server {
         };
         let info = self.client.get_connection_info();
         let stream = encrypted(info.addr(), tls).await?;
-        let opening =
-            MultiplexedConnection::new_with_config(info.redis_settings(), stream, config);
+        let opening = MultiplexedConnection::new_with_config(info.redis_settings(), stream, config);
         let (connection, driver) = opening.await?;
         // It ends with the last clone of the connection.
         tokio::spawn(driver);

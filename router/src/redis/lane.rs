@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::RedisError;
+use redis::aio::MultiplexedConnection;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 

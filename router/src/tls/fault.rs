@@ -101,7 +101,8 @@ impl Fault {
                 "Set `ca_file` in [{section}] to the certificate of the authority that signed it (PEM)."
             ),
             Fault::WrongName { .. } if section == "kafka" => {
-                "Give the broker a certificate with the name that its advertised.listeners has.".into()
+                "Give the broker a certificate with the name that its advertised.listeners has."
+                    .into()
             }
             Fault::WrongName { .. } => format!(
                 "Reach it by a name that its certificate bears, or set `server_name` in [{section}] to one."

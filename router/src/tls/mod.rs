@@ -179,8 +179,13 @@ fn identity(files: &Files, provider: &CryptoProvider) -> Result<Option<Certified
         }
     };
     let chain = certificates("certificate_file", path)?;
-    let key = PrivateKeyDer::from_pem_slice(&read("key_file", key_path)?)
-        .map_err(|_| wrong("key_file", key_path, "holds no private key (PEM, not encrypted)"))?;
+    let key = PrivateKeyDer::from_pem_slice(&read("key_file", key_path)?).map_err(|_| {
+        wrong(
+            "key_file",
+            key_path,
+            "holds no private key (PEM, not encrypted)",
+        )
+    })?;
     match CertifiedKey::from_der(chain, key, provider) {
         Ok(identity) => Ok(Some(identity)),
         Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {

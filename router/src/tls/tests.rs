@@ -262,7 +262,10 @@ fn a_server_that_wants_our_certificate_is_told_apart() {
 #[test]
 fn a_file_that_cannot_be_used_is_named_with_what_is_wrong() {
     let ours = Authority::new("ours");
-    let (own, another) = (ours.issue(&["a"], Dates::Now), ours.issue(&["a"], Dates::Now));
+    let (own, another) = (
+        ours.issue(&["a"], Dates::Now),
+        ours.issue(&["a"], Dates::Now),
+    );
     let good = || ours.files_with(&own);
     Tls::load(good()).unwrap();
     let missing = Some(ours.folder.path().join("nowhere.pem"));
@@ -272,15 +275,43 @@ fn a_file_that_cannot_be_used_is_named_with_what_is_wrong() {
     type Spoil<'s> = &'s dyn Fn(&mut Files);
     let cases: [(Spoil<'_>, &str, &str); 10] = [
         (&|f| f.ca_file = missing.clone(), "ca_file", "No such file"),
-        (&|f| f.ca_file = no_pem.clone(), "ca_file", "no.pem: holds no certificate"),
+        (
+            &|f| f.ca_file = no_pem.clone(),
+            "ca_file",
+            "no.pem: holds no certificate",
+        ),
         (&|f| f.ca_file = cut.clone(), "ca_file", "cut.pem: "),
-        (&|f| f.certificate_file = no_pem.clone(), "certificate_file", "holds no certificate"),
-        (&|f| f.key_file = missing.clone(), "key_file", "nowhere.pem: No such file"),
-        (&|f| f.key_file = no_pem.clone(), "key_file", "holds no private key"),
-        (&|f| f.key_file = other_key.clone(), "key_file", "is not the key of"),
+        (
+            &|f| f.certificate_file = no_pem.clone(),
+            "certificate_file",
+            "holds no certificate",
+        ),
+        (
+            &|f| f.key_file = missing.clone(),
+            "key_file",
+            "nowhere.pem: No such file",
+        ),
+        (
+            &|f| f.key_file = no_pem.clone(),
+            "key_file",
+            "holds no private key",
+        ),
+        (
+            &|f| f.key_file = other_key.clone(),
+            "key_file",
+            "is not the key of",
+        ),
         (&|f| f.key_file = None, "key_file", "come together"),
-        (&|f| f.certificate_file = None, "certificate_file", "come together"),
-        (&|f| f.server_name = Some("a b".to_owned()), "server_name", "neither"),
+        (
+            &|f| f.certificate_file = None,
+            "certificate_file",
+            "come together",
+        ),
+        (
+            &|f| f.server_name = Some("a b".to_owned()),
+            "server_name",
+            "neither",
+        ),
     ];
     for (spoil, key, expected) in cases {
         let mut files = good();

@@ -115,7 +115,10 @@ fn waiting_for_a_connection_counts_and_lets_nobody_wait_behind() {
     let waiting: Vec<_> = (0..20).map(|_| members()).collect();
     for answer in waiting {
         let said = reason(runtime.block_on(answer).unwrap());
-        assert!(said.contains("no answer within") || said.contains("is not asked"), "{said}");
+        assert!(
+            said.contains("no answer within") || said.contains("is not asked"),
+            "{said}"
+        );
     }
     let said = reason(runtime.block_on(postgres.members(1)));
     assert!(said.contains("is not asked until"), "{said}");

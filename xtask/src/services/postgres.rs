@@ -46,7 +46,10 @@ pub(super) fn prepare(place: &Place, step: &Step) -> Result<()> {
     let port = Service::Postgres.port().to_string();
     let values = [
         ("port", &*port),
-        ("certificate", &place.certificates.certificate.to_string_lossy()),
+        (
+            "certificate",
+            &place.certificates.certificate.to_string_lossy(),
+        ),
         ("key", &place.certificates.key.to_string_lossy()),
     ];
     place.write("postgresql.conf", &values)?;

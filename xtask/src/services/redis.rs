@@ -15,7 +15,10 @@ pub(super) fn prepare(place: &Place) -> Result<()> {
         ("port", &*Service::Redis.port().to_string()),
         ("tls_port", &Service::Redis.tls_port().to_string()),
         ("authority", &place.certificates.authority.to_string_lossy()),
-        ("certificate", &place.certificates.certificate.to_string_lossy()),
+        (
+            "certificate",
+            &place.certificates.certificate.to_string_lossy(),
+        ),
         ("key", &place.certificates.key.to_string_lossy()),
         ("password", PASSWORD),
         ("folder", &place.text()),

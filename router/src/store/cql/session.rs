@@ -23,9 +23,9 @@ use scylla::statement::Consistency;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use super::{check, fault};
 use super::options::Options;
 use super::statements::{Query, Statements};
+use super::{check, fault};
 use crate::store::StoreError;
 
 /// After a failed attempt to connect, callers are told so at once for this long.
