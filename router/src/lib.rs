@@ -22,6 +22,7 @@ mod repetitions;
 pub mod sequencer;
 pub mod service;
 pub mod store;
+pub mod tls;
 
 pub use api::{Caller, Event, Outlet, Request};
 pub use service::clock::{Clock, SystemClock};

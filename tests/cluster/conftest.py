@@ -5,4 +5,4 @@ import os
 # Services that somebody gave us are not ours to kill.
 OURS = "redis://:rookery-test@127.0.0.1:16379"
 
-collect_ignore = [] if os.environ.get("ROOKERY_TEST_REDIS") == OURS else ["test_services.py"]
+collect_ignore = [] if os.environ.get("ROOKERY_TEST_REDIS") == OURS else ["test_services.py", "test_services_tls.py"]

@@ -1,4 +1,5 @@
-"""A certificate authority for tests: scanners judge the server, not that its certificate is unknown."""
+"""A certificate authority for tests: scanners judge the server, not that its certificate is unknown; and who
+connects to a service meets certificates that are wrong in one way each."""
 
 import datetime
 import ipaddress
@@ -48,7 +49,7 @@ class Authority:
         self.file = folder / "authority.pem"
         self.file.write_bytes(self.certificate.public_bytes(PEM))
 
-    def _builder(self, name: str, key: ec.EllipticCurvePublicKey, days: int) -> x509.CertificateBuilder:
+    def _builder(self, name: str, key: ec.EllipticCurvePublicKey, days: float) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.timezone.utc)
         return (x509.CertificateBuilder().subject_name(_name(name)).issuer_name(_name("Rookery test authority"))
                 .public_key(key).serial_number(x509.random_serial_number())
@@ -57,16 +58,18 @@ class Authority:
                 .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
                 .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False))
 
-    def issue(self, label: str) -> Issued:
-        """A certificate for localhost and 127.0.0.1, and its key."""
+    def issue(self, label: str, name: str = "localhost", *, address: str | None = "127.0.0.1", days: float = 85,
+              usage: x509.ObjectIdentifier = x509.ExtendedKeyUsageOID.SERVER_AUTH) -> Issued:
+        """A certificate for a name and an address, and its key. Valid from an hour ago, for some days from now."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        names: list[x509.GeneralName] = [x509.DNSName(name)]
+        if address:
+            names.append(x509.IPAddress(ipaddress.ip_address(address)))
         lists = [x509.DistributionPoint([x509.UniformResourceIdentifier(REVOCATION_LIST)], None, None, None)]
-        server = x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH])
-        certificate = (self._builder("localhost", key.public_key(), days=85)
+        certificate = (self._builder(name, key.public_key(), days)
                        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
                        .add_extension(_usage("digital_signature"), critical=True)
-                       .add_extension(server, critical=False)
+                       .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
                        .add_extension(x509.SubjectAlternativeName(names), critical=False)
                        .add_extension(x509.CRLDistributionPoints(lists), critical=False)
                        .sign(self.key, hashes.SHA256()))

@@ -78,8 +78,8 @@ impl From<crate::certificate::CertificateError> for Failure {
     }
 }
 
-impl From<crate::config::SecretError> for Failure {
-    fn from(error: crate::config::SecretError) -> Self {
+impl From<crate::services::FileError> for Failure {
+    fn from(error: crate::services::FileError) -> Self {
         Self::usage(error)
     }
 }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use super::Failure;
 use crate::auth::KeyError;
 use crate::certificate::CertificateError;
-use crate::config::{Config, ConfigError, Overrides, SecretError};
+use crate::config::{Config, ConfigError, Overrides};
+use crate::services::FileError;
 use crate::session::Mode;
 
 const EXAMPLES: &str = "\
@@ -70,7 +71,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mode = if args.echo { Mode::Echo } else { Mode::Chat };
     crate::serve::serve(&config, mode).map_err(|error| {
         // Files that the configuration names are the operator's to mend, as `check-config` says too.
-        if error.is::<KeyError>() || error.is::<CertificateError>() || error.is::<SecretError>() {
+        if error.is::<KeyError>() || error.is::<CertificateError>() || error.is::<FileError>() {
             Failure::usage(super::causes(&error))
         } else {
             Failure::Running(error)

@@ -3,8 +3,11 @@
 
 use std::path::PathBuf;
 
+use rustls::pki_types::ServerName;
+
 use super::load::Key;
 use super::secret::{MASK, Secret, ServiceUrl};
+use super::services::Encryption;
 use super::{Config, LogKind};
 
 /// Kafka's bound on a topic's name is 249 (org.apache.kafka.common.internals.Topic); the longest name
@@ -38,6 +41,11 @@ pub(super) fn check(config: &Config, found: &mut Found) {
         found,
     );
     let (postgres, redis) = (&config.postgres, &config.redis);
+    encryption("kafka", kafka.encryption(), found);
+    encryption("cql", cql.encryption(), found);
+    encryption("postgres", postgres.encryption(), found);
+    encryption("redis", redis.encryption(), found);
+    sslmode(config, found);
     let schemes = ["postgres", "postgresql"];
     url("postgres", &schemes, &postgres.url, found);
     url("redis", &["redis"], &redis.url, found);
@@ -236,12 +244,66 @@ fn secret(section: &'static str, password: &Secret, file: &Option<PathBuf>, foun
     }
 }
 
+/// Names for connections that are not encrypted, half of a pair, or no name.
+fn encryption(section: &'static str, asked: Encryption<'_>, found: &mut Found) {
+    let given = [
+        ("ca_file", asked.ca_file.is_some()),
+        ("certificate_file", asked.certificate_file.is_some()),
+        ("key_file", asked.key_file.is_some()),
+        ("server_name", asked.server_name.is_some()),
+    ];
+    if !asked.tls {
+        for (key, _) in given.into_iter().filter(|(_, is_set)| *is_set) {
+            let message =
+                format!("is set, and `{section}.tls` is false: set that to true, or take this out");
+            found.push(((section, key), message));
+        }
+        return;
+    }
+    let pair = ["certificate_file", "key_file"];
+    let half = match (asked.certificate_file, asked.key_file) {
+        (Some(_), None) => Some(pair),
+        (None, Some(_)) => Some([pair[1], pair[0]]),
+        _ => None,
+    };
+    if let Some([given, missing]) = half {
+        let message = format!("is set, and `{section}.{missing}` is not: they come together");
+        found.push(((section, given), message));
+    }
+    if let Some(name) = asked.server_name
+        && ServerName::try_from(name.as_str()).is_err()
+    {
+        let message = format!("is `{name}`, which is neither a host's name nor an address");
+        found.push(((section, "server_name"), message));
+    }
+}
+
+/// PostgreSQL's own word for it, within the URL.
+fn sslmode(config: &Config, found: &mut Found) {
+    let Ok(url) = config.postgres.url.parse() else {
+        return;
+    };
+    let mode = url.query_pairs().find(|(name, _)| name == "sslmode");
+    let contradicts = mode.is_some_and(|(_, mode)| match config.postgres.tls {
+        true => mode == "disable",
+        false => mode == "require",
+    });
+    if contradicts {
+        let message =
+            "has an sslmode that `postgres.tls` contradicts: take it out, `postgres.tls` decides";
+        found.push((("postgres", "url"), message.into()));
+    }
+}
+
 fn url(section: &'static str, schemes: &[&str], url: &ServiceUrl, found: &mut Found) {
     if url.is_empty() {
         return;
     }
     let message = match url.parse() {
         Err(error) => format!("is no URL: {error}"),
+        Ok(parsed) if parsed.scheme() == "rediss" => {
+            "begins with rediss://: begin it with redis://, and set `redis.tls` to true".to_owned()
+        }
         Ok(parsed) if !schemes.contains(&parsed.scheme()) => {
             format!("must begin with {}://", schemes[0])
         }

@@ -25,7 +25,7 @@ pub use sections::{
     Algorithm, Auth, AuthKey, Config, Engine, Limits, Listen, Log, LogFormat, LogKind, LogWriter,
     Router, Tls,
 };
-pub use services::{Cql, Kafka, Postgres, Redis, ReplicationClass};
+pub use services::{Cql, Encryption, Kafka, Postgres, Redis, ReplicationClass};
 pub use source::Origin;
 
 #[cfg(test)]

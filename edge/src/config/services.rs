@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use rookery_router::tls;
 use serde::{Deserialize, Serialize};
 
 use super::empty_is_none;
@@ -24,9 +25,15 @@ pub struct Kafka {
     pub password_file: Option<PathBuf>,
     /// Whether the connections are encrypted.
     pub tls: bool,
-    /// The authorities that may have signed the brokers' certificates, PEM; empty: the system's.
+    /// The authorities that may have signed the servers' certificates, PEM; empty: the system's.
     #[serde(with = "empty_is_none")]
     pub ca_file: Option<PathBuf>,
+    /// Our own certificate, for servers that ask for one, PEM; empty: none.
+    #[serde(with = "empty_is_none")]
+    pub certificate_file: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[serde(with = "empty_is_none")]
+    pub key_file: Option<PathBuf>,
     /// Names of topics and of the consumer group begin with it.
     pub topic_prefix: String,
     /// Partitions of a topic that `migrate` makes.
@@ -55,6 +62,20 @@ pub struct Cql {
     /// Or the file that has it in its first line.
     #[serde(with = "empty_is_none")]
     pub password_file: Option<PathBuf>,
+    /// Whether the connections are encrypted.
+    pub tls: bool,
+    /// The authorities that may have signed the servers' certificates, PEM; empty: the system's.
+    #[serde(with = "empty_is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Our own certificate, for servers that ask for one, PEM; empty: none.
+    #[serde(with = "empty_is_none")]
+    pub certificate_file: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[serde(with = "empty_is_none")]
+    pub key_file: Option<PathBuf>,
+    /// The name that the servers' certificates bear; empty: the one that they are reached by.
+    #[serde(with = "empty_is_none")]
+    pub server_name: Option<String>,
     /// Where the tables are.
     pub keyspace: String,
     /// The datacenter whose nodes are asked; empty: any.
@@ -86,6 +107,20 @@ pub struct Postgres {
     /// Or the file that has it in its first line.
     #[serde(with = "empty_is_none")]
     pub password_file: Option<PathBuf>,
+    /// Whether the connections are encrypted.
+    pub tls: bool,
+    /// The authorities that may have signed the servers' certificates, PEM; empty: the system's.
+    #[serde(with = "empty_is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Our own certificate, for servers that ask for one, PEM; empty: none.
+    #[serde(with = "empty_is_none")]
+    pub certificate_file: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[serde(with = "empty_is_none")]
+    pub key_file: Option<PathBuf>,
+    /// The name that the servers' certificates bear; empty: the one that they are reached by.
+    #[serde(with = "empty_is_none")]
+    pub server_name: Option<String>,
     /// Connections at most.
     pub pool_size: u16,
 }
@@ -101,8 +136,49 @@ pub struct Redis {
     /// Or the file that has it in its first line.
     #[serde(with = "empty_is_none")]
     pub password_file: Option<PathBuf>,
+    /// Whether the connections are encrypted.
+    pub tls: bool,
+    /// The authorities that may have signed the servers' certificates, PEM; empty: the system's.
+    #[serde(with = "empty_is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Our own certificate, for servers that ask for one, PEM; empty: none.
+    #[serde(with = "empty_is_none")]
+    pub certificate_file: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[serde(with = "empty_is_none")]
+    pub key_file: Option<PathBuf>,
+    /// The name that the servers' certificates bear; empty: the one that they are reached by.
+    #[serde(with = "empty_is_none")]
+    pub server_name: Option<String>,
     /// All keys begin with it.
     pub key_prefix: String,
+}
+
+/// What a section says about encryption, the same in each.
+#[derive(Clone, Copy, Debug)]
+pub struct Encryption<'c> {
+    /// Whether there is any; without it the rest must not be set.
+    pub tls: bool,
+    /// As in the section.
+    pub ca_file: Option<&'c PathBuf>,
+    /// As in the section.
+    pub certificate_file: Option<&'c PathBuf>,
+    /// As in the section.
+    pub key_file: Option<&'c PathBuf>,
+    /// As in the section; Kafka's has none.
+    pub server_name: Option<&'c String>,
+}
+
+impl Encryption<'_> {
+    /// What is named, where connections are encrypted.
+    pub fn files(&self) -> Option<tls::Files> {
+        self.tls.then(|| tls::Files {
+            ca_file: self.ca_file.cloned(),
+            certificate_file: self.certificate_file.cloned(),
+            key_file: self.key_file.cloned(),
+            server_name: self.server_name.cloned(),
+        })
+    }
 }
 
 impl Default for Kafka {
@@ -114,6 +190,8 @@ impl Default for Kafka {
             password_file: None,
             tls: false,
             ca_file: None,
+            certificate_file: None,
+            key_file: None,
             topic_prefix: "rookery".to_owned(),
             partitions: 12,
             replication: 3,
@@ -131,6 +209,11 @@ impl Default for Cql {
             username: None,
             password: Secret::default(),
             password_file: None,
+            tls: false,
+            ca_file: None,
+            certificate_file: None,
+            key_file: None,
+            server_name: None,
             keyspace: "rookery".to_owned(),
             datacenter: None,
             replication_class: ReplicationClass::NetworkTopologyStrategy,
@@ -145,6 +228,11 @@ impl Default for Postgres {
             url: ServiceUrl::default(),
             password: Secret::default(),
             password_file: None,
+            tls: false,
+            ca_file: None,
+            certificate_file: None,
+            key_file: None,
+            server_name: None,
             pool_size: 8,
         }
     }
@@ -156,6 +244,11 @@ impl Default for Redis {
             url: ServiceUrl::default(),
             password: Secret::default(),
             password_file: None,
+            tls: false,
+            ca_file: None,
+            certificate_file: None,
+            key_file: None,
+            server_name: None,
             key_prefix: "rookery:".to_owned(),
         }
     }
@@ -166,12 +259,34 @@ impl Kafka {
     pub fn secret(&self) -> Result<Secret, SecretError> {
         self.password.or_file(self.password_file.as_deref())
     }
+
+    /// How its connections are encrypted.
+    pub fn encryption(&self) -> Encryption<'_> {
+        Encryption {
+            tls: self.tls,
+            ca_file: self.ca_file.as_ref(),
+            certificate_file: self.certificate_file.as_ref(),
+            key_file: self.key_file.as_ref(),
+            server_name: None,
+        }
+    }
 }
 
 impl Cql {
     /// The password, from wherever it is.
     pub fn secret(&self) -> Result<Secret, SecretError> {
         self.password.or_file(self.password_file.as_deref())
+    }
+
+    /// How its connections are encrypted.
+    pub fn encryption(&self) -> Encryption<'_> {
+        Encryption {
+            tls: self.tls,
+            ca_file: self.ca_file.as_ref(),
+            certificate_file: self.certificate_file.as_ref(),
+            key_file: self.key_file.as_ref(),
+            server_name: self.server_name.as_ref(),
+        }
     }
 }
 
@@ -180,12 +295,34 @@ impl Postgres {
     pub fn secret(&self) -> Result<Secret, SecretError> {
         self.password.or_file(self.password_file.as_deref())
     }
+
+    /// How its connections are encrypted.
+    pub fn encryption(&self) -> Encryption<'_> {
+        Encryption {
+            tls: self.tls,
+            ca_file: self.ca_file.as_ref(),
+            certificate_file: self.certificate_file.as_ref(),
+            key_file: self.key_file.as_ref(),
+            server_name: self.server_name.as_ref(),
+        }
+    }
 }
 
 impl Redis {
     /// The password, where it is not in the URL.
     pub fn secret(&self) -> Result<Secret, SecretError> {
         self.password.or_file(self.password_file.as_deref())
+    }
+
+    /// How its connections are encrypted.
+    pub fn encryption(&self) -> Encryption<'_> {
+        Encryption {
+            tls: self.tls,
+            ca_file: self.ca_file.as_ref(),
+            certificate_file: self.certificate_file.as_ref(),
+            key_file: self.key_file.as_ref(),
+            server_name: self.server_name.as_ref(),
+        }
     }
 }
 

@@ -102,7 +102,7 @@ fn senseless_values_are_refused_with_the_reason() {
         (
             "redis://127.0.0.1:16379/0",
             "rediss://h",
-            "must begin with redis://",
+            "set `redis.tls` to true",
         ),
         ("redis://127.0.0.1:16379/0", "127.0.0.1:16379", "is no URL"),
         (
@@ -133,6 +133,69 @@ fn senseless_values_are_refused_with_the_reason() {
         let told = mistakes(from, to);
         assert!(told.contains(expected), "{expected} is not in: {told}");
     }
+}
+
+/// Each section is encrypted in the same words; the line that is told is the one to change.
+#[test]
+fn encryption_that_cannot_be_is_refused_with_its_line() {
+    for section in ["kafka", "cql", "postgres", "redis"] {
+        let head = format!("[{section}]\n");
+        let with = |keys: &str| CLUSTER.replacen(&head, &format!("{head}{keys}\n"), 1);
+        let files = r#"ca_file = "a.pem"
+certificate_file = "b.pem"
+key_file = "c.pem""#;
+        let good = load(&with(&format!("tls = true\n{files}")), &[]).unwrap();
+        let table = toml::Table::try_from(&good).unwrap();
+        assert_eq!(table[section]["key_file"].as_str(), Some("c.pem"));
+        assert!(load(&with("tls = true"), &[]).is_ok());
+
+        let first_line = 1 + CLUSTER[..CLUSTER.find(&head).unwrap()].lines().count();
+        let refused = |keys: &str, key: &str, expected: &str| {
+            let error = load(&with(keys), &[]).expect_err("a mistake was expected");
+            assert_eq!(error.mistakes.len(), 1, "{keys}: {error}");
+            let told = error.to_string();
+            let line = first_line + 1 + keys.lines().position(|l| l.starts_with(key)).unwrap();
+            for part in [
+                &format!(":{line}:"),
+                &format!("`{section}.{key}`"),
+                expected,
+            ] {
+                assert!(told.contains(part), "{part} is not in: {told}");
+            }
+        };
+        refused("ca_file = \"a\"", "ca_file", ".tls` is false");
+        refused(
+            "tls = false\nkey_file = \"a\"",
+            "key_file",
+            ".tls` is false",
+        );
+        let half = ".key_file` is not: they come together";
+        refused(
+            "tls = true\ncertificate_file = \"b\"",
+            "certificate_file",
+            half,
+        );
+        let half = ".certificate_file` is not: they come together";
+        refused("tls = true\nkey_file = \"b\"", "key_file", half);
+        if section == "kafka" {
+            // librdkafka holds brokers to the names that they advertise.
+            assert!(load(&with("tls = true\nserver_name = \"a\""), &[]).is_err());
+            continue;
+        }
+        let name = "tls = true\nserver_name = \"a b\"";
+        refused(name, "server_name", "neither a host's name nor an address");
+        refused("server_name = \"a\"", "server_name", ".tls` is false");
+    }
+}
+
+#[test]
+fn the_database_url_does_not_contradict() {
+    let told = mistakes("/rookery\"", "/rookery?sslmode=require\"");
+    assert!(told.contains("`postgres.tls` decides"), "{told}");
+    let told = mistakes("/rookery\"", "/rookery?sslmode=disable\"\ntls = true");
+    assert!(told.contains("`postgres.tls` decides"), "{told}");
+    let agreed = CLUSTER.replacen("/rookery\"", "/rookery?sslmode=require\"\ntls = true", 1);
+    assert!(load(&agreed, &[]).is_ok());
 }
 
 #[test]

@@ -11,9 +11,10 @@ use anyhow::Context as _;
 use rookery_router::log::kafka;
 use rookery_router::record::MESSAGE_HEADER_BYTES;
 use rookery_router::store::cql;
+use rookery_router::tls::{Tls, TlsError};
 use rookery_router::{postgres, redis};
 
-use crate::config::{Config, SecretError};
+use crate::config::{Config, Encryption, SecretError};
 
 pub use check::{check, refuse_where_behind};
 pub use migrate::{Step, migrate, plan};
@@ -47,10 +48,26 @@ pub struct Topics {
     pub replication: u32,
 }
 
+/// A file that a section names cannot be used. The operator is to blame.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// Of a password.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// Of TLS.
+    #[error("[{section}] {error}")]
+    Tls {
+        /// Which section.
+        section: &'static str,
+        /// What is wrong.
+        error: TlsError,
+    },
+}
+
 impl Services {
-    /// Of a checked configuration. Reads the files of passwords.
-    pub fn of(config: &Config) -> Result<Self, SecretError> {
-        let redis = &config.redis;
+    /// Of a checked configuration. Reads the files of passwords and of TLS.
+    pub fn of(config: &Config) -> Result<Self, FileError> {
+        let (postgres, redis) = (&config.postgres, &config.redis);
         Ok(Self {
             kafka: kafka_options(config)?,
             topics: Topics {
@@ -59,13 +76,15 @@ impl Services {
             },
             cql: cql_options(config)?,
             postgres: postgres::Options {
-                password: config.postgres.secret()?.into_option(),
-                pool_size: config.postgres.pool_size.into(),
-                ..postgres::Options::new(config.postgres.url.reveal())
+                password: postgres.secret()?.into_option(),
+                tls: tls("postgres", postgres.encryption())?,
+                pool_size: postgres.pool_size.into(),
+                ..postgres::Options::new(postgres.url.reveal())
             },
-            postgres_place: config.postgres.url.masked(),
+            postgres_place: postgres.url.masked(),
             redis: redis::Options {
                 password: redis.secret()?.into_option(),
+                tls: tls("redis", redis.encryption())?,
                 key_prefix: redis.key_prefix.clone(),
                 ..redis::Options::new(redis.url.reveal())
             },
@@ -84,7 +103,7 @@ impl Services {
     }
 }
 
-fn kafka_options(config: &Config) -> Result<kafka::Options, SecretError> {
+fn kafka_options(config: &Config) -> Result<kafka::Options, FileError> {
     let asked = &config.kafka;
     let defaults = kafka::Options::default();
     let longest = config.limits.payload_bytes_max as usize + MESSAGE_HEADER_BYTES;
@@ -92,8 +111,7 @@ fn kafka_options(config: &Config) -> Result<kafka::Options, SecretError> {
         brokers: asked.brokers.clone(),
         username: asked.username.clone(),
         password: asked.secret()?.into_option(),
-        tls: asked.tls,
-        ca_file: asked.ca_file.clone(),
+        tls: tls("kafka", asked.encryption())?,
         topic_prefix: asked.topic_prefix.clone(),
         linger_ms: asked.linger_ms,
         delivery_timeout_ms: asked.delivery_timeout_ms,
@@ -103,12 +121,13 @@ fn kafka_options(config: &Config) -> Result<kafka::Options, SecretError> {
     })
 }
 
-fn cql_options(config: &Config) -> Result<cql::Options, SecretError> {
+fn cql_options(config: &Config) -> Result<cql::Options, FileError> {
     let asked = &config.cql;
     Ok(cql::Options {
         nodes: asked.nodes.clone(),
         username: asked.username.clone().unwrap_or_default(),
         password: asked.secret()?.reveal().to_owned(),
+        tls: tls("cql", asked.encryption())?,
         keyspace: asked.keyspace.clone(),
         datacenter: asked.datacenter.clone(),
         replication: cql::Replication {
@@ -117,6 +136,11 @@ fn cql_options(config: &Config) -> Result<cql::Options, SecretError> {
         },
         ..cql::Options::default()
     })
+}
+
+fn tls(section: &'static str, asked: Encryption<'_>) -> Result<Option<Tls>, FileError> {
+    let loaded = asked.files().map(Tls::load).transpose();
+    loaded.map_err(|error| FileError::Tls { section, error })
 }
 
 /// Drives a driver's future to its end on this thread.
@@ -155,6 +179,18 @@ mod tests {
         assert_eq!(
             services.redis.key_prefix,
             redis::Options::new("").key_prefix
+        );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_told_with_its_section_and_its_key() {
+        let mut config = Config::default();
+        config.redis.tls = true;
+        config.redis.ca_file = Some("/nowhere/ca.pem".into());
+        let error = Services::of(&config).unwrap_err().to_string();
+        assert!(
+            error.starts_with("[redis] ca_file /nowhere/ca.pem: "),
+            "{error}"
         );
     }
 

@@ -1,37 +1,37 @@
 //! What is wrong with the configured PostgreSQL, as an operator is told it.
 
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
-use super::{Options, SERVICE, error, migrations};
+use super::{Options, SERVICE, connect, error, migrations};
 use crate::problem::Problem;
 use crate::store::StoreError;
+use crate::tls::{self, Fault, Opening, Target};
 
 /// What `SELECT current_setting('server_version_num')` gives at least: 15.0. Older ones lack nothing
 /// that is used here, but nothing older is tested.
 const VERSION_MIN: i32 = 150_000;
 
-/// Looks at the server and the schema; nothing found is an empty list. Takes at most about twice
-/// [`Options::timeout`], changes nothing.
+/// Looks at the server and the schema; nothing found is an empty list. Takes some seconds at most, changes
+/// nothing.
 pub async fn check(options: &Options) -> Vec<Problem> {
     let config = match options.config() {
         Ok(config) => config,
         Err(error) => return vec![fatal(error.to_string(), "Correct [postgres] url.")],
     };
-    let (client, connection) =
-        match tokio::time::timeout(options.timeout, config.connect(NoTls)).await {
-            Ok(Ok(connected)) => connected,
-            Ok(Err(error)) => return vec![connect_problem(&config, &error)],
-            Err(_) => {
-                let ms = options.timeout.as_millis();
-                let what = format!("{} did not answer within {ms} ms", address(&config));
-                let advice = "Look whether that server is alive; a connection opened, or its host \
-                              drops packets.";
-                return vec![fatal(what, advice)];
-            }
-        };
-    let driver = tokio::spawn(connection);
+    let connecting = connect::connect(&config, options.tls.as_ref());
+    let client = match tokio::time::timeout(options.timeout, connecting).await {
+        Ok(Ok(client)) => client,
+        Ok(Err(error)) => return vec![connect_problem(options, &config, &error).await],
+        Err(_) => {
+            let ms = options.timeout.as_millis();
+            let what = format!("{} did not answer within {ms} ms", address(&config));
+            let advice = "Look whether that server is alive; a connection opened, or its host \
+                          drops packets.";
+            return vec![fatal(what, advice)];
+        }
+    };
     let looked = tokio::time::timeout(options.timeout, look(&client, options));
-    let problems = match looked.await {
+    match looked.await {
         Ok(Ok(problems)) => problems,
         Ok(Err(error)) => vec![fatal(
             error.to_string(),
@@ -41,9 +41,7 @@ pub async fn check(options: &Options) -> Vec<Problem> {
             format!("{} took too long over its schema", address(&config)),
             "Look at the server's load and locks (pg_stat_activity).",
         )],
-    };
-    driver.abort();
-    problems
+    }
 }
 
 async fn look(client: &Client, options: &Options) -> Result<Vec<Problem>, StoreError> {
@@ -110,7 +108,14 @@ async fn look(client: &Client, options: &Options) -> Result<Vec<Problem>, StoreE
     Ok(problems)
 }
 
-fn connect_problem(config: &tokio_postgres::Config, error: &tokio_postgres::Error) -> Problem {
+async fn connect_problem(
+    options: &Options,
+    config: &tokio_postgres::Config,
+    error: &tokio_postgres::Error,
+) -> Problem {
+    if let Some(fault) = tls_fault(options, config, error).await {
+        return fault.problem(SERVICE, &address(config));
+    }
     let said = error::sentence(error);
     match error.code().map(tokio_postgres::error::SqlState::code) {
         Some("28P01" | "28000") => fatal(
@@ -126,6 +131,27 @@ fn connect_problem(config: &tokio_postgres::Config, error: &tokio_postgres::Erro
             "Look at host and port in [postgres] url, and whether the server listens there.",
         ),
     }
+}
+
+/// What is wrong with the server's TLS or with ours.
+async fn tls_fault(
+    options: &Options,
+    config: &tokio_postgres::Config,
+    error: &tokio_postgres::Error,
+) -> Option<Fault> {
+    if let Some(said) = error.as_db_error() {
+        // pg_hba.conf has lines for others only, as `hostssl` has. The server says so in words alone.
+        let insists = options.tls.is_none()
+            && said.code().code() == "28000"
+            && said.message().ends_with("no encryption");
+        return insists.then_some(Fault::InsistsOnTls);
+    }
+    let target = Target {
+        address: address(config),
+        opening: Opening::Postgres,
+        by_address: false,
+    };
+    tls::ask(target, options.tls.clone()).await
 }
 
 /// `host:port` of the first host.

@@ -4,9 +4,9 @@
 //! migrate at once do the work of one. A file that was applied anywhere is never changed: a change is
 //! another file.
 
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
-use super::{Options, SERVICE, error};
+use super::{Options, connect, error};
 use crate::store::StoreError;
 
 /// One step.
@@ -138,20 +138,14 @@ pub(super) async fn missing(client: &Client) -> Result<Vec<Migration>, StoreErro
 async fn connect(options: &Options) -> Result<Client, StoreError> {
     let config = options.plain_config()?;
     // The driver bounds the connecting, not the greeting that follows.
-    let connecting = tokio::time::timeout(options.timeout, config.connect(NoTls));
-    let (client, connection) = match connecting.await {
-        Ok(connected) => connected.map_err(|error| error::away(error::sentence(&error)))?,
+    let connecting = connect::connect(&config, options.tls.as_ref());
+    match tokio::time::timeout(options.timeout, connecting).await {
+        Ok(connected) => connected.map_err(|error| error::away(error::sentence(&error))),
         Err(_) => {
             let ms = options.timeout.as_millis();
-            return Err(error::away(format!("no answer within {ms} ms")));
+            Err(error::away(format!("no answer within {ms} ms")))
         }
-    };
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::warn!(service = SERVICE, %error, "a connection ended");
-        }
-    });
-    Ok(client)
+    }
 }
 
 #[cfg(test)]

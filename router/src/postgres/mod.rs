@@ -1,23 +1,29 @@
 //! PostgreSQL: the authority over conversations, their members, and devices.
 //!
 //! Asynchronous calls over a pool; each is one statement, so it happened or it did not, and no
-//! transaction stays open when a caller dies. Not here: messages. The invariant: of one
+//! transaction stays open when a caller dies. A server that hangs is not asked again until it answers
+//! ([`breaker`]). Not here: messages. The invariant: of one
 //! [`OpenKey`](crate::record::OpenKey) that holds there is one conversation, whoever opens, and its
 //! members never change.
 
+mod breaker;
 mod check;
+mod connect;
 mod conversations;
 mod devices;
 mod error;
 mod migrations;
 mod options;
 
-use deadpool_postgres::{Client, Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use std::sync::Arc;
 use std::time::Duration;
+
+use deadpool_postgres::{Client, Object, Pool};
 use tokio::time::{Instant, timeout_at};
-use tokio_postgres::{Error, NoTls};
+use tokio_postgres::Error;
 
 use crate::store::StoreError;
+use breaker::Breaker;
 
 pub use check::check;
 pub use migrations::{migrate, pending};
@@ -30,40 +36,43 @@ const SERVICE: &str = "postgres";
 #[derive(Clone)]
 pub struct Postgres {
     pool: Pool,
+    breaker: Arc<Breaker>,
     timeout: Duration,
 }
 
 impl Postgres {
     /// A pool that connects when it is first asked. Errors are of the options only.
     pub fn new(options: &Options) -> Result<Postgres, StoreError> {
-        // Fast: a connection that the driver knows to be closed is not handed out. Asking the server
-        // each time would double the round trips, and a call that fails is Away either way.
-        let recycling = ManagerConfig {
-            recycling_method: RecyclingMethod::Fast,
-        };
-        let manager = Manager::from_config(options.config()?, NoTls, recycling);
-        let pool = Pool::builder(manager)
+        let pool = Pool::builder(connect::manager(options)?)
             .max_size(options.pool_size.max(1))
             .build()
             .map_err(|error| StoreError::Failed {
                 doing: "make the pool of PostgreSQL",
                 reason: error.to_string(),
             })?;
+        let breaker = Breaker::new(options.config()?, options.tls.clone(), options.timeout);
         Ok(Postgres {
             pool,
+            breaker,
             timeout: options.timeout,
         })
     }
 
-    /// Does `work` on a connection, within the time that a call may take. A connection on which it
-    /// was not done in time is closed: its answer, if it ever comes, is nobody's.
+    /// Does `work` on a connection, within the time that a call may take, waiting for a connection
+    /// included. One on which it was not done in time is closed: its answer, if it ever comes, is
+    /// nobody's.
     async fn run<T>(
         &self,
         doing: &'static str,
         work: impl AsyncFnOnce(&Client) -> Result<T, Error>,
     ) -> Result<T, StoreError> {
+        self.breaker.pass()?;
         let deadline = Instant::now() + self.timeout;
         let late = || {
+            if self.breaker.trip() {
+                // The way may have died under them, and each would cost another call its time.
+                self.pool.retain(|_, _| false);
+            }
             let ms = self.timeout.as_millis();
             error::away(format!("{doing}: no answer within {ms} ms"))
         };

@@ -7,6 +7,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 
 use crate::store::StoreError;
+use crate::tls::Tls;
 
 /// The options; [`Options::new`] gives defaults for all but the address.
 #[derive(Clone)]
@@ -15,6 +16,8 @@ pub struct Options {
     pub url: String,
     /// The password, where it does not stand in the url.
     pub password: Option<String>,
+    /// How connections are encrypted; absent: not at all.
+    pub tls: Option<Tls>,
     /// Connections at most.
     pub pool_size: usize,
     /// How long a call may take, waiting for a connection included.
@@ -27,6 +30,7 @@ impl Options {
         Options {
             url: url.into(),
             password: None,
+            tls: None,
             pool_size: 8,
             timeout: Duration::from_secs(2),
         }
@@ -51,12 +55,20 @@ impl Options {
             // The parser's sentence names the key, never the value.
             options_error(super::error::sentence(&error))
         })?;
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(options_error(
-                "sslmode=require, but this program speaks to PostgreSQL in plain text only: keep \
-                 both in one private network, or put a TLS proxy beside this program"
-                    .to_owned(),
-            ));
+        // One place says whether connections are encrypted, and it is not the url.
+        match (&self.tls, config.get_ssl_mode()) {
+            (Some(_), SslMode::Disable) => {
+                return Err(options_error(
+                    "sslmode=disable in the url and tls are both set: take sslmode out".to_owned(),
+                ));
+            }
+            (Some(_), _) => drop(config.ssl_mode(SslMode::Require)),
+            (None, SslMode::Require) => {
+                return Err(options_error(
+                    "sslmode=require in the url: set `tls = true` in [postgres] instead".to_owned(),
+                ));
+            }
+            (None, _) => drop(config.ssl_mode(SslMode::Disable)),
         }
         if config.get_hosts().is_empty() {
             return Err(options_error("the url names no host".to_owned()));
@@ -101,7 +113,7 @@ mod tests {
     fn a_bad_address_is_told_without_its_password() {
         for (url, said) in [
             ("postgres://a:geheim@h/d?nope=1", "nope"),
-            ("postgres://a:geheim@h/d?sslmode=require", "plain text only"),
+            ("postgres://a:geheim@h/d?sslmode=require", "`tls = true`"),
             ("dbname=d password=geheim", "names no host"),
         ] {
             let error = Options::new(url).config().unwrap_err().to_string();

@@ -1,27 +1,23 @@
 //! What is wrong with the configured Redis, as an operator is told it.
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ErrorKind, InfoDict, RedisError, cmd};
+use redis::{ErrorKind, InfoDict, RedisError, cmd};
 use tokio::time::timeout;
 
 use super::{Options, SERVICE};
 use crate::problem::Problem;
+use crate::tls::{self, Opening, Target};
 
 /// `SET … NX GET` is refused by older ones (<https://redis.io/docs/latest/commands/set/>).
 const VERSION_MIN: (u32, u32) = (7, 0);
 
-/// Looks at the server; nothing found is an empty list. Takes at most about twice
-/// [`Options::timeout`], changes nothing.
+/// Looks at the server; nothing found is an empty list. Takes some seconds at most, changes nothing.
 pub async fn check(options: &Options) -> Vec<Problem> {
-    let client = match options.client() {
-        Ok(client) => client,
+    let server = match options.server() {
+        Ok(server) => server,
         Err(error) => return vec![fatal(error.to_string(), "Correct [redis] url.")],
     };
     let address = options.address();
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(options.timeout))
-        .set_response_timeout(Some(options.timeout));
-    let connecting = client.get_multiplexed_async_connection_with_config(&config);
     let silent = || {
         let ms = options.timeout.as_millis();
         fatal(
@@ -29,11 +25,23 @@ pub async fn check(options: &Options) -> Vec<Problem> {
             "Look whether that server is alive; its host drops packets, or it hangs.",
         )
     };
-    let mut connection = match timeout(options.timeout, connecting).await {
+    let mut connection = match timeout(options.timeout, server.open(options.timeout)).await {
         Ok(Ok(connection)) => connection,
-        Ok(Err(error)) if error.is_timeout() => return vec![silent()],
-        Ok(Err(error)) => return vec![problem_of(&address, &error)],
-        Err(_) => return vec![silent()],
+        Ok(Err(error)) if is_refusal(&error) => return vec![problem_of(&address, &error)],
+        failed => {
+            let target = Target {
+                address: address.clone(),
+                opening: Opening::Direct(b"PING\r\n"),
+                by_address: false,
+            };
+            if let Some(fault) = tls::ask(target, options.tls.clone()).await {
+                return vec![fault.problem(SERVICE, &address)];
+            }
+            return vec![match failed {
+                Ok(Err(error)) if !error.is_timeout() => problem_of(&address, &error),
+                _ => silent(),
+            }];
+        }
     };
     match timeout(options.timeout, look(&mut connection)).await {
         Ok(Ok(problems)) => problems,
@@ -91,10 +99,13 @@ fn new_enough(version: &str) -> bool {
     found >= VERSION_MIN
 }
 
+fn is_refusal(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::AuthenticationFailed
+        || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
+}
+
 fn problem_of(address: &str, error: &RedisError) -> Problem {
-    let refused = error.kind() == ErrorKind::AuthenticationFailed
-        || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
-    if refused {
+    if is_refusal(error) {
         return fatal(
             format!("{address} refuses the credentials: {error}"),
             "Correct the user and password in [redis], or the user's rights (ACL).",

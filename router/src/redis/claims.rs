@@ -13,13 +13,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Client, Pipeline, pipe};
+use redis::{Pipeline, pipe};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::Options;
-use super::connect::within;
+use super::connect::{Server, within};
 use super::keys::{Keys, claim_value, known};
 use super::recent::Recent;
 use super::restore;
@@ -50,7 +50,7 @@ pub struct Claims {
 }
 
 pub(super) struct Shared {
-    pub(super) client: Client,
+    pub(super) server: Server,
     pub(super) keys: Keys,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) timeout: Duration,
@@ -80,7 +80,7 @@ impl Claims {
         runtime: &Handle,
     ) -> Result<Claims, StoreError> {
         let shared = Arc::new(Shared {
-            client: options.client()?,
+            server: options.server()?,
             keys: options.keys(),
             clock,
             timeout: options.timeout,
@@ -183,7 +183,7 @@ impl Claims {
     /// everything. Without it a new Redis asks the store of messages about every id for 7 days.
     pub async fn note_empty_log(&self) -> Result<(), StoreError> {
         let mut connection =
-            super::connect::connect(&self.shared.client, self.shared.timeout).await?;
+            super::connect::connect(&self.shared.server, self.shared.timeout).await?;
         let mut set = redis::cmd("SET");
         set.arg(self.shared.keys.complete_since()).arg(0);
         within(self.shared.timeout, set.query_async(&mut connection)).await

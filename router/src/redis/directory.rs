@@ -1,11 +1,12 @@
-//! Which node a user is connected to.
+//! Which nodes a user is connected to: several, where devices of the user are.
 //!
-//! Each entry lives for a time ([`USER_TTL`] unless said) after its last refresh, so a node that dies takes its users along.
-//! A user with devices on two nodes is found on the one that refreshed last.
+//! A sorted set for each user, of nodes with the time until which each counts ([`USER_TTL`] after its last
+//! refresh unless said), by Redis's own clock: a node that dies takes its users along. No node touches what
+//! another one wrote, so a goodbye ends nothing but its own.
 
 use std::time::Duration;
 
-use redis::{cmd, pipe};
+use redis::{Cmd, FromRedisValue, cmd};
 
 use super::Options;
 use super::keys::Keys;
@@ -15,15 +16,37 @@ use crate::store::StoreError;
 /// How long an entry lives without a refresh: clients' heartbeats come more often.
 pub const USER_TTL: Duration = Duration::from_secs(60);
 
-/// Users in one round trip.
-const CHUNK: usize = 1_000;
+/// Users in one script: Redis does nothing else meanwhile, for about a millisecond.
+const CHUNK: usize = 250;
 
-/// Deletes what is still this node's: a user who moved meanwhile is another's. KEYS: users. ARGV: node.
-const GONE: &str = "\
+/// Redis's clock, in ms. (Numbers of Lua hold 53 bits.)
+const NOW: &str = "\
+    local time = redis.call('TIME')
+    local now = time[1] * 1000 + math.floor(time[2] / 1000)
+    ";
+
+/// KEYS: users. ARGV: node, ms to live.
+const REFRESH: &str = "\
+    local ttl = tonumber(ARGV[2])
     for _, key in ipairs(KEYS) do
-        if redis.call('GET', key) == ARGV[1] then redis.call('DEL', key) end
+        redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+        redis.call('ZADD', key, now + ttl, ARGV[1])
+        redis.call('PEXPIRE', key, math.max(ttl, redis.call('PTTL', key)))
     end
     return 1";
+
+/// KEYS: users. ARGV: node.
+const GONE: &str = "\
+    for _, key in ipairs(KEYS) do redis.call('ZREM', key, ARGV[1]) end
+    return 1";
+
+/// KEYS: users. Gives the nodes of each.
+const FIND: &str = "\
+    local found = {}
+    for at, key in ipairs(KEYS) do
+        found[at] = redis.call('ZRANGEBYSCORE', key, '(' .. now, '+inf')
+    end
+    return found";
 
 /// See the module. Clones share a connection.
 #[derive(Clone)]
@@ -53,16 +76,11 @@ impl Directory {
 
     /// Users that are connected here.
     pub async fn refresh(&self, user_ids: &[u64]) -> Result<(), StoreError> {
+        let ttl_ms = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
         for chunk in user_ids.chunks(CHUNK) {
-            let mut pipeline = pipe();
-            for &user_id in chunk {
-                let set = pipeline.cmd("SET").arg(self.keys.user(user_id));
-                set.arg(self.node_id).arg("EX").arg(self.ttl.as_secs());
-                set.ignore();
-            }
-            self.lane
-                .call(async |connection| pipeline.query_async::<()>(connection).await)
-                .await?;
+            let mut script = self.script(&format!("{NOW}{REFRESH}"), chunk);
+            script.arg(self.node_id).arg(ttl_ms);
+            self.run::<()>(&script).await?;
         }
         Ok(())
     }
@@ -70,33 +88,36 @@ impl Directory {
     /// Users of whom no device is connected here any more.
     pub async fn gone(&self, user_ids: &[u64]) -> Result<(), StoreError> {
         for chunk in user_ids.chunks(CHUNK) {
-            let mut script = cmd("EVAL");
-            script.arg(GONE).arg(chunk.len());
-            for &user_id in chunk {
-                script.arg(self.keys.user(user_id));
-            }
+            let mut script = self.script(GONE, chunk);
             script.arg(self.node_id);
-            self.lane
-                .call(async |connection| script.query_async::<()>(connection).await)
-                .await?;
+            self.run::<()>(&script).await?;
         }
         Ok(())
     }
 
-    /// The node of each user, in order; `None` for one who is connected nowhere.
-    pub async fn find(&self, user_ids: &[u64]) -> Result<Vec<Option<u16>>, StoreError> {
+    /// The nodes of each user, in order; none for one who is connected nowhere.
+    pub async fn find(&self, user_ids: &[u64]) -> Result<Vec<Vec<u16>>, StoreError> {
         let mut nodes = Vec::with_capacity(user_ids.len());
         for chunk in user_ids.chunks(CHUNK) {
-            let mut get = cmd("MGET");
-            for &user_id in chunk {
-                get.arg(self.keys.user(user_id));
-            }
-            let found: Vec<Option<u16>> = self
-                .lane
-                .call(async |connection| get.query_async(connection).await)
-                .await?;
-            nodes.extend(found);
+            let script = self.script(&format!("{NOW}{FIND}"), chunk);
+            nodes.extend(self.run::<Vec<Vec<u16>>>(&script).await?);
         }
         Ok(nodes)
+    }
+
+    /// A script with these users as its keys.
+    fn script(&self, text: &str, user_ids: &[u64]) -> Cmd {
+        let mut script = cmd("EVAL");
+        script.arg(text).arg(user_ids.len());
+        for &user_id in user_ids {
+            script.arg(self.keys.user(user_id));
+        }
+        script
+    }
+
+    async fn run<T: FromRedisValue>(&self, script: &Cmd) -> Result<T, StoreError> {
+        self.lane
+            .call(async |connection| script.query_async(connection).await)
+            .await
     }
 }

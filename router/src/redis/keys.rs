@@ -41,9 +41,9 @@ impl Keys {
         format!("{}dedup:run_id", self.prefix)
     }
 
-    /// The node that a user is connected to.
+    /// The nodes that a user is connected to.
     pub(super) fn user(&self, user_id: u64) -> String {
-        format!("{}user:{user_id}", self.prefix)
+        format!("{}nodes_of:{user_id}", self.prefix)
     }
 
     /// The instance that is a node.

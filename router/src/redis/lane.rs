@@ -6,20 +6,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use redis::RedisError;
 use redis::aio::MultiplexedConnection;
-use redis::{Client, RedisError};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::Options;
 use super::claims::RETRY;
-use super::connect::{away, connect, within};
+use super::connect::{Server, away, connect, within};
 use crate::store::StoreError;
 
 /// See the module. Clones share the connection.
 #[derive(Clone)]
 pub(super) struct Lane {
-    client: Client,
+    server: Server,
     timeout: Duration,
     state: Arc<Mutex<State>>,
 }
@@ -34,7 +34,7 @@ struct State {
 impl Lane {
     pub(super) fn new(options: &Options) -> Result<Lane, StoreError> {
         Ok(Lane {
-            client: options.client()?,
+            server: options.server()?,
             timeout: options.timeout,
             state: Arc::default(),
         })
@@ -62,7 +62,7 @@ impl Lane {
         if state.not_before.is_some_and(|at| Instant::now() < at) {
             return Err(away("it was away a moment ago"));
         }
-        match connect(&self.client, self.timeout).await {
+        match connect(&self.server, self.timeout).await {
             Ok(connection) => {
                 state.not_before = None;
                 Ok(state.connection.insert(connection).clone())

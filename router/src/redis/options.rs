@@ -6,8 +6,10 @@ use std::time::Duration;
 use redis::{Client, ConnectionInfo, IntoConnectionInfo};
 
 use super::SERVICE;
+use super::connect::Server;
 use super::keys::Keys;
 use crate::store::StoreError;
+use crate::tls::Tls;
 
 /// The options; [`Options::new`] gives defaults for all but the address.
 #[derive(Clone)]
@@ -16,6 +18,8 @@ pub struct Options {
     pub url: String,
     /// The password, where it does not stand in the url.
     pub password: Option<String>,
+    /// How connections are encrypted; absent: not at all.
+    pub tls: Option<Tls>,
     /// In front of every key, so that others may use the instance too.
     pub key_prefix: String,
     /// How long a batch of claims may take: a sender waits for it. Whatever is longer is answered by
@@ -31,6 +35,7 @@ impl Options {
         Options {
             url: url.into(),
             password: None,
+            tls: None,
             key_prefix: "rookery:".to_owned(),
             claim_timeout: Duration::from_millis(250),
             timeout: Duration::from_secs(1),
@@ -41,14 +46,18 @@ impl Options {
         Keys::new(&self.key_prefix)
     }
 
-    pub(super) fn client(&self) -> Result<Client, StoreError> {
+    pub(super) fn server(&self) -> Result<Server, StoreError> {
         let failed = |error: &redis::RedisError| StoreError::Failed {
             doing: "read the options of Redis",
             // Of the driver's sentence the kind only: the rest may quote the url.
             reason: format!("the url is not one of Redis ({:?})", error.kind()),
         };
         let info = self.info().map_err(|error| failed(&error))?;
-        Client::open(info).map_err(|error| failed(&error))
+        let client = Client::open(info).map_err(|error| failed(&error))?;
+        Ok(Server {
+            client,
+            tls: self.tls.clone(),
+        })
     }
 
     fn info(&self) -> Result<ConnectionInfo, redis::RedisError> {
@@ -91,7 +100,7 @@ mod tests {
         let info = options.info().unwrap();
         assert_eq!(info.redis_settings().password(), Some("other"));
         assert_eq!(info.redis_settings().db(), 3);
-        let error = Options::new("rediss:/geheim").client().unwrap_err();
+        let error = Options::new("rediss:/geheim").server().err().unwrap();
         assert!(!error.to_string().contains("geheim"), "{error}");
     }
 }

@@ -68,7 +68,7 @@ async fn mend(shared: &Shared) -> Result<(), StoreError> {
     let mut connection = match held {
         Some(connection) => connection,
         None => {
-            let mut connection = connect(&shared.client, shared.timeout).await?;
+            let mut connection = connect(&shared.server, shared.timeout).await?;
             greet(shared, &mut connection).await?;
             connection
         }

@@ -11,7 +11,7 @@ use super::support::redis_server::RedisServer;
 use super::support::{HANG, eventually, runtime};
 
 #[test]
-fn users_are_found_where_they_were_last_refreshed() {
+fn users_are_found_wherever_they_have_a_device() {
     let options = own_options();
     let (one, two) = (
         Directory::new(&options, 1).unwrap(),
@@ -20,19 +20,40 @@ fn users_are_found_where_they_were_last_refreshed() {
     let users: Vec<u64> = (1..=2_500).collect();
     runtime().block_on(async {
         one.refresh(&users).await.unwrap();
-        assert_eq!(two.find(&users).await.unwrap(), vec![Some(1); 2_500]);
-        two.refresh(&[5]).await.unwrap();
-        // The first node's goodbye does not take what is the second's by now.
+        assert_eq!(two.find(&users).await.unwrap(), vec![vec![1]; 2_500]);
+        two.refresh(&[5, 6]).await.unwrap();
+        let mut both = one.find(&[5]).await.unwrap();
+        both[0].sort_unstable();
+        assert_eq!(both, [[1, 2]]);
+        // A node's goodbye ends its own entries only, whichever was refreshed last.
+        one.refresh(&[5]).await.unwrap();
         one.gone(&users[..1_500]).await.unwrap();
+        two.gone(&[6]).await.unwrap();
         let found = one.find(&[5, 6, 1_500, 1_501, 2_501]).await.unwrap();
-        assert_eq!(found, [Some(2), None, None, Some(1), None]);
-        assert_eq!(one.find(&[]).await.unwrap(), []);
+        assert_eq!(found, [vec![2], vec![], vec![], vec![1], vec![]]);
+        assert_eq!(one.find(&[]).await.unwrap(), Vec::<Vec<u16>>::new());
     });
     let client = redis::Client::open(options.url.as_str()).unwrap();
     let mut connection = client.get_connection().unwrap();
-    let key = format!("{}user:2000", options.key_prefix);
+    let key = format!("{}nodes_of:2000", options.key_prefix);
     let left: u64 = redis::cmd("TTL").arg(key).query(&mut connection).unwrap();
     assert!((1..=USER_TTL.as_secs()).contains(&left), "{left}");
+}
+
+/// Another node of the user lives: the set does not run out, and the dead node's entry does.
+#[test]
+fn a_node_that_died_is_not_found_though_another_lives() {
+    let options = own_options();
+    let dead = Directory::new(&options, 1).unwrap();
+    let dead = dead.with_ttl(Duration::from_millis(1));
+    let lives = Directory::new(&options, 2).unwrap();
+    runtime().block_on(async {
+        lives.refresh(&[7]).await.unwrap();
+        dead.refresh(&[7]).await.unwrap();
+        // The shorter life of the dead one's entry must not end the set either.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(lives.find(&[7]).await.unwrap(), [[2]]);
+    });
 }
 
 #[test]

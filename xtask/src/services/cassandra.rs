@@ -29,11 +29,12 @@ pub(super) fn prepare(place: &Place) -> Result<()> {
     let values = [
         ("port", &*Service::Cassandra.port().to_string()),
         ("storage_port", &Service::Cassandra.peers_port().to_string()),
+        ("certificate", &place.certificates.both.to_string_lossy()),
         ("folder", &place.text()),
     ];
     place.write("cassandra/cassandra.yaml", &values)?;
     place.write("cassandra/logback.xml", &[])?;
-    place.write("cassandra/jvm.options", &values[2..])?;
+    place.write("cassandra/jvm.options", &values[3..])?;
     Ok(())
 }
 

@@ -39,6 +39,8 @@ pub(super) fn prepare(place: &Place, service: Service, node: usize, step: &Step)
         ("node", &*node.to_string()),
         ("voters", &voters),
         ("port", &service.port().to_string()),
+        ("tls_port", &service.tls_port().to_string()),
+        ("certificate", &place.certificates.both.to_string_lossy()),
         ("controller_port", &service.peers_port().to_string()),
         ("user", USER),
         ("password", PASSWORD),

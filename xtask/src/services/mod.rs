@@ -6,6 +6,7 @@
 
 mod address;
 mod cassandra;
+mod certificates;
 mod daemon;
 mod identity;
 pub(crate) mod install;
@@ -142,6 +143,7 @@ fn end_all(checkout: &Checkout, screen: &Screen, wipe: bool) -> Result<bool> {
 }
 
 fn start(checkout: &Checkout, screen: &Screen, service: Service, wait: bool) -> Result<bool> {
+    certificates::Certificates::ensure(checkout)?;
     let daemon = Daemon::of(checkout, service);
     let identity = match daemon.identity() {
         Some(identity) => identity,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
+use super::certificates::Certificates;
 use super::service::Service;
 use crate::checkout::Checkout;
 
@@ -16,6 +17,8 @@ pub(super) struct Place {
     templates: PathBuf,
     /// Installed jars are below this.
     pub(super) tools: PathBuf,
+    /// What it shows to who comes with TLS.
+    pub(super) certificates: Certificates,
 }
 
 impl Place {
@@ -24,6 +27,7 @@ impl Place {
             folder: checkout.services().join(service.name()),
             templates: checkout.root().join("tests/services"),
             tools: checkout.tools(),
+            certificates: Certificates::of(checkout),
         }
     }
 

@@ -44,7 +44,15 @@ pub(super) fn programs() -> Option<PathBuf> {
 /// Writes the configuration and, the first time, makes the cluster.
 pub(super) fn prepare(place: &Place, step: &Step) -> Result<()> {
     let port = Service::Postgres.port().to_string();
-    place.write("postgresql.conf", &[("port", &port)])?;
+    let values = [
+        ("port", &*port),
+        (
+            "certificate",
+            &place.certificates.certificate.to_string_lossy(),
+        ),
+        ("key", &place.certificates.key.to_string_lossy()),
+    ];
+    place.write("postgresql.conf", &values)?;
     let data = place.folder.join("data");
     if data.exists() {
         return Ok(());

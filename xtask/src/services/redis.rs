@@ -13,6 +13,13 @@ use super::socket::Socket;
 pub(super) fn prepare(place: &Place) -> Result<()> {
     let values = [
         ("port", &*Service::Redis.port().to_string()),
+        ("tls_port", &Service::Redis.tls_port().to_string()),
+        ("authority", &place.certificates.authority.to_string_lossy()),
+        (
+            "certificate",
+            &place.certificates.certificate.to_string_lossy(),
+        ),
+        ("key", &place.certificates.key.to_string_lossy()),
         ("password", PASSWORD),
         ("folder", &place.text()),
     ];

@@ -74,7 +74,16 @@ impl Service {
     pub(crate) fn ports() -> impl Iterator<Item = u16> {
         Self::ALL
             .into_iter()
-            .flat_map(|service| [service.port(), service.peers_port()])
+            .flat_map(|service| [service.port(), service.peers_port(), service.tls_port()])
+    }
+
+    /// Where it takes connections with TLS: the same port where its protocol allows it.
+    pub(super) fn tls_port(self) -> u16 {
+        match self {
+            Self::Kafka1 | Self::Kafka2 | Self::Kafka3 => self.port() + 200,
+            Self::Redis => self.port() + 1,
+            Self::Cassandra | Self::Postgres => self.port(),
+        }
     }
 
     /// The node id of a broker.

@@ -10,6 +10,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::address::{Addresses, Given};
+use super::certificates::Certificates;
 use super::daemon::Daemon;
 use super::service::Service;
 use super::{install, lock, written};
@@ -39,6 +40,7 @@ pub(crate) fn up(checkout: &Checkout, screen: &Screen, given: &Given) -> Result<
         .filter(|&service| Daemon::of(checkout, service).identity().is_none())
         .collect();
     end_when_interrupted(&started)?;
+    Certificates::ensure(checkout)?;
     written::environment(checkout, &addresses)?;
     written::cluster(checkout, &addresses)?;
     let step = screen.step("services");

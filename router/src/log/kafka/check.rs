@@ -8,11 +8,12 @@ use futures_executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 
-use super::health::SERVICE;
+use super::health::{SERVICE, Trouble};
 use super::options::Options;
 use super::topics::{Hearsay, PARTITIONS, REPLICATION, TIMEOUT, metadata, refusal};
 use crate::log::LogError;
 use crate::problem::Problem;
+use crate::tls::{Opening, Target, probe};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Fewer partitions than this and a handful of processes cannot share them evenly.
@@ -34,6 +35,13 @@ pub fn check(options: &Options) -> Vec<Problem> {
     }
     let topic = options.messages();
     match metadata(options, &topic) {
+        Err((Trouble::Unreachable, what)) => {
+            let faults = tls_faults(options);
+            if faults.is_empty() {
+                problems.push(fatal(what, Trouble::Unreachable.advice()));
+            }
+            problems.extend(faults);
+        }
         Err((trouble, what)) => problems.push(fatal(what, trouble.advice())),
         Ok(found) => {
             problems.extend(advertised(options, &found));
@@ -76,6 +84,23 @@ fn connect(broker: &str) -> Result<(), String> {
         }
     }
     Err(why)
+}
+
+/// ApiVersions, version 0, of a client without a name: answered before anybody logs in.
+const API_VERSIONS: &[u8] = &[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
+
+/// The brokers of the list whose TLS and ours do not fit.
+fn tls_faults(options: &Options) -> Vec<Problem> {
+    let faults = options.brokers.iter().filter_map(|broker| {
+        let target = Target {
+            address: broker.clone(),
+            opening: Opening::Direct(API_VERSIONS),
+            by_address: false,
+        };
+        let fault = probe(&target, options.tls.as_ref())?;
+        Some(fault.problem(SERVICE, broker))
+    });
+    faults.collect()
 }
 
 /// Brokers that are known to the others under an address that leads nowhere from here.

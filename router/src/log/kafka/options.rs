@@ -2,11 +2,11 @@
 //! librdkafka that follow. What the promise rests on (acks, idempotence, who commits) is not a choice.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use rdkafka::ClientConfig;
 
 use crate::log::LogError;
+use crate::tls::Tls;
 
 /// The greatest value of librdkafka's own bounds.
 const LIMIT: usize = i32::MAX as usize;
@@ -21,11 +21,9 @@ pub struct Options {
     pub username: Option<String>,
     /// For SASL PLAIN.
     pub password: Option<String>,
-    /// Encrypts the connections. Needs a build with the feature `kafka-tls`.
-    pub tls: bool,
-    /// The authorities that may have signed the brokers' certificates, a PEM file; the system's where
-    /// absent.
-    pub ca_file: Option<PathBuf>,
+    /// How connections are encrypted; absent: not at all. librdkafka reads the files itself and holds brokers
+    /// to the names that they advertise: no other name can be told. Needs the feature `kafka-tls`.
+    pub tls: Option<Tls>,
     /// Names the topics (`<prefix>.messages`, `<prefix>.dead-letters`) and the consumer group
     /// (`<prefix>.appliers`).
     pub topic_prefix: String,
@@ -59,8 +57,7 @@ impl Default for Options {
             brokers: Vec::new(),
             username: None,
             password: None,
-            tls: false,
-            ca_file: None,
+            tls: None,
             topic_prefix: "rookery".into(),
             group_instance: None,
             linger_ms: 5,
@@ -134,7 +131,7 @@ impl Options {
         if self.username.is_some() != self.password.is_some() {
             return wrong("username and password come together".into());
         }
-        if self.tls && !cfg!(feature = "kafka-tls") {
+        if self.tls.is_some() && !cfg!(feature = "kafka-tls") {
             return wrong(
                 "tls is set, and this program was built without it: build it with the feature \
                  kafka-tls, or use a listener of the brokers without TLS on a network of their own"
@@ -190,7 +187,7 @@ impl Options {
             .set("allow.auto.create.topics", "false")
             // What it says of a lost connection is said by our own log in fewer words.
             .set("log.connection.close", "false");
-        let protocol = match (self.username.is_some(), self.tls) {
+        let protocol = match (self.username.is_some(), self.tls.is_some()) {
             (false, false) => "plaintext",
             (false, true) => "ssl",
             (true, false) => "sasl_plaintext",
@@ -203,8 +200,22 @@ impl Options {
                 .set("sasl.username", username)
                 .set("sasl.password", password);
         }
-        if let Some(file) = &self.ca_file {
-            config.set("ssl.ca.location", file.to_string_lossy());
+        if let Some(tls) = &self.tls {
+            let files = tls.files();
+            let named = [
+                ("ssl.ca.location", &files.ca_file),
+                ("ssl.certificate.location", &files.certificate_file),
+                ("ssl.key.location", &files.key_file),
+            ];
+            for (setting, file) in named {
+                if let Some(file) = file {
+                    config.set(setting, file.to_string_lossy());
+                }
+            }
+            if files.ca_file.is_none() {
+                // The system's, wherever this system keeps them.
+                config.set("ssl.ca.location", "probe");
+            }
         }
         config
     }
@@ -216,7 +227,8 @@ impl Options {
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            .set("compression.type", "lz4")
+            // Payloads are ciphertext, of which nothing is saved, and brokers unpack what they check.
+            .set("compression.type", "none")
             .set("linger.ms", self.linger_ms.to_string())
             .set("message.timeout.ms", self.delivery_timeout_ms.to_string())
             .set("request.timeout.ms", self.delivery_timeout_ms.to_string())
@@ -320,7 +332,7 @@ mod tests {
             assert!(error.contains(name), "{error}");
         }
         let tls = Options {
-            tls: true,
+            tls: Some(Tls::load(crate::tls::Files::default()).unwrap()),
             ..good()
         };
         assert_eq!(tls.check().is_ok(), cfg!(feature = "kafka-tls"));

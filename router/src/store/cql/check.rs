@@ -1,6 +1,6 @@
 //! What is wrong with a CQL cluster, for an operator, before anything is started on it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use scylla::client::session::Session;
 use scylla::deserialize::row::DeserializeRow;
@@ -10,6 +10,7 @@ use super::options::Options;
 use super::{fault, migrations, session};
 use crate::problem::Problem;
 use crate::store::StoreError;
+use crate::tls::{self, Fault, Opening, Target};
 
 /// Copies of every row below which the loss of a node loses the quorum.
 const COPIES_MIN: u32 = 3;
@@ -46,6 +47,9 @@ pub async fn check(options: &Options) -> Vec<Problem> {
             )];
         }
         Err(error) => {
+            if let Some((address, fault)) = tls_fault(options).await {
+                return vec![fault.problem(fault::SERVICE, &address)];
+            }
             let what = format!("cannot reach {}: {error}", options.nodes.join(", "));
             let advice = "Check that the nodes run, that the addresses are those of their native transport \
                           (port 9042 unless configured), and that nothing between blocks it.";
@@ -59,6 +63,24 @@ pub async fn check(options: &Options) -> Vec<Problem> {
             "Check that the role may read `system` and `system_schema`.",
         )],
     }
+}
+
+/// OPTIONS of the native protocol, version 4, stream 0, without a body: answered before anybody logs in.
+const CQL_OPTIONS: &[u8] = &[4, 0, 0, 0, 5, 0, 0, 0, 0];
+
+/// The first node whose TLS and ours do not fit, and why.
+async fn tls_fault(options: &Options) -> Option<(String, Fault)> {
+    for node in &options.nodes {
+        let target = Target {
+            address: node.clone(),
+            opening: Opening::Direct(CQL_OPTIONS),
+            by_address: true,
+        };
+        if let Some(fault) = tls::ask(target, options.tls.clone()).await {
+            return Some((node.clone(), fault));
+        }
+    }
+    None
 }
 
 async fn look(session: &Session, options: &Options) -> Result<Vec<Problem>, StoreError> {
@@ -78,6 +100,10 @@ async fn look(session: &Session, options: &Options) -> Result<Vec<Problem>, Stor
             return Ok(problems);
         }
         Some(found) => problems.extend(found),
+    }
+    if let Some(what) = undecided(session, options).await? {
+        let advice = "Set `datacenter` in [cql], on every host of the cluster to the same.";
+        problems.push(fatal(what, advice));
     }
     let pending = migrations::pending(options).await?;
     if !pending.is_empty() {
@@ -128,21 +154,70 @@ fn numbers(version: &str) -> Option<(u32, u32)> {
 
 /// A datacenter that has no node: every request would find nobody to ask.
 fn nobody_in(session: &Session, datacenter: &str) -> Option<Problem> {
-    let state = session.get_cluster_state();
-    let mut there: Vec<&str> = state
-        .get_nodes_info()
-        .iter()
-        .filter_map(|node| node.datacenter.as_deref())
-        .collect();
-    there.sort_unstable();
-    there.dedup();
-    (!there.contains(&datacenter)).then(|| {
+    let there = datacenters(session);
+    (!there.contains(datacenter)).then(|| {
         let what = format!("no node is in the datacenter `{datacenter}`");
         fatal(
             what,
-            format!("The cluster's datacenters: {}.", there.join(", ")),
+            format!("The cluster's datacenters: {}.", listed(&there)),
         )
     })
+}
+
+/// Of the cluster's nodes.
+fn datacenters(session: &Session) -> BTreeSet<String> {
+    let state = session.get_cluster_state();
+    let nodes = state.get_nodes_info().iter();
+    nodes.filter_map(|node| node.datacenter.clone()).collect()
+}
+
+fn listed(names: &BTreeSet<String>) -> String {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    names.join(", ")
+}
+
+/// Why it has to be said which datacenter is asked: with copies of the keyspace in several, a read with a
+/// local quorum in one does not meet what was written with one in another.
+pub(super) async fn undecided(
+    session: &Session,
+    options: &Options,
+) -> Result<Option<String>, StoreError> {
+    if options.datacenter.is_some() {
+        return Ok(None);
+    }
+    let text = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?";
+    let found = rows::<(HashMap<String, String>,)>(session, text, (&options.keyspace,)).await?;
+    let Some((replication,)) = found.into_iter().next() else {
+        return Ok(None);
+    };
+    let holding = holding(&replication, &datacenters(session));
+    Ok((holding.len() > 1).then(|| {
+        format!(
+            "the keyspace `{}` has copies in {} datacenters ({}), and none is chosen: what was written in \
+             one may be read too early in another",
+            options.keyspace,
+            holding.len(),
+            listed(&holding)
+        )
+    }))
+}
+
+/// The datacenters with copies of a keyspace. `NetworkTopologyStrategy` names them, whether they have nodes
+/// yet or not; other strategies use whatever there is.
+fn holding(
+    replication: &HashMap<String, String>,
+    datacenters: &BTreeSet<String>,
+) -> BTreeSet<String> {
+    let class = replication.get("class").map_or("", String::as_str);
+    if !class.ends_with("NetworkTopologyStrategy") {
+        return datacenters.clone();
+    }
+    let named = replication.iter().filter(|(name, copies)| {
+        // For all that are not named; servers write it out by datacenter as they store it.
+        let is_datacenter = !matches!(name.as_str(), "class" | "replication_factor");
+        is_datacenter && copies.as_str() != "0"
+    });
+    named.map(|(name, _)| name.clone()).collect()
 }
 
 /// What is wrong with the keyspace; `None` where there is none.
@@ -208,6 +283,32 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_keyspace_is_in_the_datacenters_that_its_strategy_says() {
+        let set = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let there: BTreeSet<String> = set(&["dc1", "dc2"]);
+        let strategy = |class: &str, options: &[(&str, &str)]| {
+            let class = ("class", class);
+            let all = options.iter().chain([&class]);
+            let replication = all.map(|&(name, value)| (name.to_owned(), value.to_owned()));
+            holding(&replication.collect(), &there)
+        };
+        const TOPOLOGY: &str = "org.apache.cassandra.locator.NetworkTopologyStrategy";
+        const SIMPLE: &str = "org.apache.cassandra.locator.SimpleStrategy";
+        assert_eq!(strategy(TOPOLOGY, &[("dc1", "3")]), set(&["dc1"]));
+        // The second has no nodes yet.
+        assert_eq!(
+            strategy("NetworkTopologyStrategy", &[("dc1", "3"), ("dc3", "3")]),
+            set(&["dc1", "dc3"])
+        );
+        // ScyllaDB names a datacenter that a keyspace left with 0 copies.
+        assert_eq!(
+            strategy(TOPOLOGY, &[("dc1", "3"), ("dc2", "0")]),
+            set(&["dc1"])
+        );
+        assert_eq!(strategy(SIMPLE, &[("replication_factor", "3")]), there);
+    }
 
     #[test]
     fn versions_compare_by_their_first_two_numbers() {

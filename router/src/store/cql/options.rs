@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::store::StoreError;
+use crate::tls::Tls;
 
 /// The longest keyspace name that servers take.
 const KEYSPACE_CHARS_MAX: usize = 48;
@@ -17,6 +18,9 @@ pub struct Options {
     pub username: String,
     /// Its password.
     pub password: String,
+    /// How connections are encrypted; absent: not at all. The driver knows nodes by their addresses, so their
+    /// certificates name those, or all one name, which is told here.
+    pub tls: Option<Tls>,
     /// Lower-case letters, digits and underscores.
     pub keyspace: String,
     /// The datacenter whose nodes are asked. None: any, which is right where there is one.
@@ -46,6 +50,7 @@ impl Default for Options {
             nodes: Vec::new(),
             username: String::new(),
             password: String::new(),
+            tls: None,
             keyspace: "rookery".to_owned(),
             datacenter: None,
             replication: Replication {
@@ -65,6 +70,7 @@ impl fmt::Debug for Options {
         f.debug_struct("Options")
             .field("nodes", &self.nodes)
             .field("username", &self.username)
+            .field("tls", &self.tls)
             .field("keyspace", &self.keyspace)
             .field("datacenter", &self.datacenter)
             .field("replication", &self.replication)

@@ -23,9 +23,9 @@ use scylla::statement::Consistency;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use super::fault;
 use super::options::Options;
 use super::statements::{Query, Statements};
+use super::{check, fault};
 use crate::store::StoreError;
 
 /// After a failed attempt to connect, callers are told so at once for this long.
@@ -56,6 +56,9 @@ pub(super) async fn open(options: &Options) -> Result<Session, NewSessionError> 
         .keepalive_timeout(Duration::from_secs(5))
         // Only token maps are needed of the schema.
         .fetch_full_schema_metadata(false);
+    if let Some(tls) = &options.tls {
+        builder = builder.tls_context(Some(tls.config()));
+    }
     if !options.username.is_empty() {
         builder = builder.user(&options.username, &options.password);
     }
@@ -114,6 +117,9 @@ impl Link {
 async fn connect(options: &Options) -> Result<Live, StoreError> {
     // Wrong credentials too are answered as "away": an operator may set them right meanwhile.
     let session = open(options).await.map_err(fault::away)?;
+    if let Some(reason) = check::undecided(&session, options).await? {
+        return Err(fault::failed("choose a datacenter", reason));
+    }
     let statements = Statements::prepare(&session, &options.keyspace).await?;
     Ok(Live {
         session,
