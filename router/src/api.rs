@@ -20,6 +20,15 @@ pub struct Caller {
     pub conn: u64,
 }
 
+/// A device of a user: at most one connection has logged in as it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DeviceKey {
+    /// The user.
+    pub user_id: u64,
+    /// Which of theirs.
+    pub device_id: u32,
+}
+
 /// What a client asked for; already parsed, its lengths bounded.
 #[derive(Clone, Debug)]
 pub enum Request {
@@ -59,6 +68,8 @@ pub enum Event {
         frame: Arc<[u8]>,
         /// The users.
         users: Vec<u64>,
+        /// A device that is not to get it, because it has an answer of its own.
+        but: Option<DeviceKey>,
     },
 }
 

@@ -22,7 +22,7 @@ pub mod sequencer;
 pub mod service;
 pub mod store;
 
-pub use api::{Caller, Event, Outlet, Request};
+pub use api::{Caller, DeviceKey, Event, Outlet, Request};
 pub use service::clock::{Clock, SystemClock};
 pub use service::config::{Config, PAGE_BYTES_MAX, READERS_MAX};
 pub use service::counters::{Counters, Health};

@@ -65,7 +65,12 @@ fn a_chat(writer: WriterKind) {
     assert_eq!((pushed.request_id, pushed.conversation_id), (0, id));
     assert!(
         !matches!(mailbox.live(7)[0], Frame::Opened(_)),
-        "the opener was answered instead"
+        "the opener's device was answered instead"
+    );
+    assert_eq!(
+        mailbox.live_on(7, 2)[0],
+        mailbox.live(8)[0],
+        "and their other device is told"
     );
     let counters = router.counters();
     assert_eq!(counters.appended.value(), 3);

@@ -152,7 +152,7 @@ impl Sessions {
                     }
                 }
             }
-            Event::Fanout { frame, users } => self.fan_out(shard, &frame, &users),
+            Event::Fanout { frame, users, but } => self.fan_out(shard, &frame, &users, but),
         }
     }
 

@@ -8,7 +8,7 @@ use super::audience::{Audience, Audiences};
 use super::counters::Counters;
 use super::dispatch::Dispatch;
 use crate::admission::{PendingKey, SendKey, dedup_holds, payload_hash};
-use crate::api::Event;
+use crate::api::{DeviceKey, Event};
 use crate::generations::Generations;
 use crate::ids;
 use crate::log::{Offset, Partition, Record};
@@ -74,11 +74,11 @@ enum Counted {
     Duplicate,
 }
 
-/// A frame for the members of a conversation, but for one.
+/// A frame for the members of a conversation, but for one device.
 struct Post {
     frame: Arc<[u8]>,
     to: Arc<Audience>,
-    but: Option<u64>,
+    but: Option<DeviceKey>,
 }
 
 /// What is to be told of a batch, and what is to be done once it is in the store.
@@ -100,13 +100,10 @@ impl Applied {
     pub(crate) fn tell(&self, dispatch: &Dispatch, counters: &Counters) {
         for post in &self.posts {
             for (shard, users) in post.to.by_shard() {
-                let mut users = users.clone();
-                users.retain(|&user_id| Some(user_id) != post.but);
-                if !users.is_empty() {
-                    counters.fanned_out.add(1);
-                    let frame = Arc::clone(&post.frame);
-                    dispatch.post(*shard, Event::Fanout { frame, users });
-                }
+                counters.fanned_out.add(1);
+                let (frame, users) = (Arc::clone(&post.frame), users.clone());
+                let but = post.but;
+                dispatch.post(*shard, Event::Fanout { frame, users, but });
             }
         }
     }
@@ -308,7 +305,10 @@ impl Applier {
                 member_user_ids: opened.members.clone(),
             };
             let frame = proto::encode(&pushed).into();
-            let but = Some(opened.opener_user_id);
+            let but = Some(DeviceKey {
+                user_id: opened.opener_user_id,
+                device_id: opened.opener_device_id,
+            });
             applied.posts.push(Post {
                 frame,
                 to: audience,
