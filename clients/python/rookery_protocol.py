@@ -59,6 +59,7 @@ KINDS = {
         0x22,
         (("request_id", "u64"), ("after_conversation_id", "u64"), ("limit", "u32")),
     ),
+    "ListMembers": (0x23, (("request_id", "u64"), ("conversation_id", "u64"))),
     "Ping": (0x40, (("nonce", "u64"),)),
     "Pong": (0x41, (("nonce", "u64"),)),
     "Welcome": (
@@ -119,6 +120,14 @@ KINDS = {
             ("request_id", "u64"),
             ("conversations", ("list", _HEAD, PAGE_MESSAGES_MAX)),
             ("has_more", "u8"),
+        ),
+    ),
+    "Members": (
+        0xA2,
+        (
+            ("request_id", "u64"),
+            ("conversation_id", "u64"),
+            ("member_user_ids", ("list", "u64", MEMBERS_MAX)),
         ),
     ),
     "Error": (

@@ -49,7 +49,7 @@ class Vectors(unittest.TestCase):
                 self.assertEqual(encode(kind, fields), frame)
                 kinds.add(kind)
         self.assertEqual(kinds, set(KINDS))
-        self.assertEqual(len(self.file["accepted"]), 48)
+        self.assertEqual(len(self.file["accepted"]), 52)
 
     def test_refused(self):
         for vector in self.file["refused"]:

@@ -48,6 +48,8 @@ pub enum Request {
     CreateConversation(proto::CreateConversation),
     /// The caller's conversations.
     ListConversations(proto::ListConversations),
+    /// Who is in one of them.
+    ListMembers(proto::ListMembers),
 }
 
 /// What the router hands to a shard. Frames are whole protocol frames (version, kind, archive).
@@ -59,7 +61,7 @@ pub enum Event {
         to: Caller,
         /// The frames.
         frames: Vec<Vec<u8>>,
-        /// It is the whole answer to one read (Sync, History, Outbox, ListConversations).
+        /// It is the whole answer to one read (Sync, History, Outbox, ListConversations, ListMembers).
         is_read: bool,
     },
     /// One frame for every live device of these users, all owned by the shard.

@@ -51,6 +51,7 @@ fn a_chat(writer: WriterKind) {
     assert_eq!((page.has_more, &page.messages[..]), (1, &messages[1..]));
     assert_eq!(bob.direct(9, 7).head_seq, 2, "either finds the same one");
     assert_eq!(bob.list(0, 10).conversations[0].head_seq, 2);
+    assert_eq!(bob.members(id), [7, 8]);
     router.close();
 
     assert_eq!(
@@ -109,6 +110,7 @@ fn strangers_learn_nothing() {
             limit: 10,
         };
         [
+            list_members(conversation_id),
             Request::Sync(sync),
             Request::History(history),
             send(conversation_id, 1, b"x"),

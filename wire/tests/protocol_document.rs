@@ -28,6 +28,7 @@ fn every_kind_and_size_is_as_written() {
             Kind::ListConversations,
             size_of::<ArchivedListConversations>(),
         ),
+        (Kind::ListMembers, size_of::<ArchivedListMembers>()),
         (Kind::Ping, size_of::<ArchivedPing>()),
         (Kind::Pong, size_of::<ArchivedPong>()),
         (Kind::Welcome, size_of::<ArchivedWelcome>()),
@@ -42,6 +43,7 @@ fn every_kind_and_size_is_as_written() {
             size_of::<ArchivedConversationOpened>(),
         ),
         (Kind::Conversations, size_of::<ArchivedConversations>()),
+        (Kind::Members, size_of::<ArchivedMembers>()),
         (Kind::Error, size_of::<ArchivedError>()),
     ];
     assert!(sizes.iter().map(|(kind, _)| kind).eq(Kind::ALL));

@@ -109,6 +109,10 @@ impl Sessions {
                 it.request_id.to_native(),
                 Request::ListConversations(proto::owned(*it)),
             ),
+            ClientFrame::ListMembers(it) => (
+                it.request_id.to_native(),
+                Request::ListMembers(proto::owned(*it)),
+            ),
             ClientFrame::Login(_) | ClientFrame::Ping(_) | ClientFrame::Pong(_) => return false,
         };
         let shard_id = shard.id();
@@ -213,5 +217,6 @@ fn is_read(frame: &ClientFrame<'_>) -> bool {
             | ClientFrame::History(_)
             | ClientFrame::Outbox(_)
             | ClientFrame::ListConversations(_)
+            | ClientFrame::ListMembers(_)
     )
 }

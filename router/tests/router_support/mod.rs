@@ -75,6 +75,7 @@ pub enum Frame {
     Outbox(proto::OutboxPage),
     Opened(proto::ConversationOpened),
     List(proto::Conversations),
+    Members(proto::Members),
     Error(proto::Error),
 }
 
@@ -87,6 +88,7 @@ pub fn parse(frame: &[u8]) -> Frame {
         ServerFrame::OutboxPage(page) => Frame::Outbox(proto::owned(page)),
         ServerFrame::ConversationOpened(opened) => Frame::Opened(proto::owned(opened)),
         ServerFrame::Conversations(list) => Frame::List(proto::owned(list)),
+        ServerFrame::Members(members) => Frame::Members(proto::owned(members)),
         ServerFrame::Error(error) => Frame::Error(proto::owned(error)),
         other => panic!("the router sent {other:?}"),
     }
@@ -435,6 +437,13 @@ impl Client {
         }
     }
 
+    pub fn members(&self, conversation_id: u64) -> Vec<u64> {
+        match self.ask(list_members(conversation_id)) {
+            Frame::Members(members) => members.member_user_ids,
+            other => panic!("{other:?}"),
+        }
+    }
+
     pub fn list(&self, after_conversation_id: u64, limit: u32) -> proto::Conversations {
         let list = proto::ListConversations {
             request_id: 79,
@@ -446,6 +455,13 @@ impl Client {
             other => panic!("{other:?}"),
         }
     }
+}
+
+pub fn list_members(conversation_id: u64) -> Request {
+    Request::ListMembers(proto::ListMembers {
+        request_id: 80,
+        conversation_id,
+    })
 }
 
 pub fn send(conversation_id: u64, client_msg_id: u64, payload: &[u8]) -> Request {

@@ -153,6 +153,8 @@ kinds! {
         CreateConversation(ArchivedCreateConversation) = 0x21,
         /// See [`ListConversations`].
         ListConversations(ArchivedListConversations) = 0x22,
+        /// See [`ListMembers`].
+        ListMembers(ArchivedListMembers) = 0x23,
     }
     either {
         /// See [`Ping`].
@@ -179,6 +181,8 @@ kinds! {
         ConversationOpened(ArchivedConversationOpened) = 0xa0,
         /// See [`Conversations`].
         Conversations(ArchivedConversations) = 0xa1,
+        /// See [`Members`].
+        Members(ArchivedMembers) = 0xa2,
         /// See [`Error`].
         Error(ArchivedError) = 0xe0,
     }
@@ -249,6 +253,16 @@ impl Bounded for ArchivedConversationOpened {
     }
 }
 
+impl Bounded for ArchivedMembers {
+    fn check(&self, limits: &Limits) -> Result<(), FrameError> {
+        bound(
+            "member_user_ids",
+            self.member_user_ids.len(),
+            limits.members_max,
+        )
+    }
+}
+
 impl Bounded for ArchivedConversations {
     fn check(&self, limits: &Limits) -> Result<(), FrameError> {
         bound(
@@ -272,6 +286,7 @@ impl Bounded for ArchivedDeliverAck {}
 impl Bounded for ArchivedOutbox {}
 impl Bounded for ArchivedOpenDirect {}
 impl Bounded for ArchivedListConversations {}
+impl Bounded for ArchivedListMembers {}
 impl Bounded for ArchivedPing {}
 impl Bounded for ArchivedPong {}
 impl Bounded for ArchivedSendAck {}

@@ -86,6 +86,10 @@ fn client_vectors() -> Vec<Vector> {
         after_conversation_id,
         limit,
     };
+    let list_members = |request_id, conversation_id| ListMembers {
+        request_id,
+        conversation_id,
+    };
     vec![
         vector("login empty", &login(b"", b"")),
         vector("login typical", &login(TOKEN, b"")),
@@ -127,6 +131,8 @@ fn client_vectors() -> Vec<Vector> {
         ),
         vector("list conversations", &list(5, 0, 100)),
         vector("list conversations maximal", &list(MAX, MAX, u32::MAX)),
+        vector("list members", &list_members(7, 4242)),
+        vector("list members maximal", &list_members(MAX, MAX)),
         vector(
             "ping",
             &Ping {
@@ -164,6 +170,11 @@ fn server_vectors() -> Vec<Vector> {
         request_id,
         conversation_id: 4242,
         head_seq: 2,
+        member_user_ids,
+    };
+    let members = |request_id, member_user_ids| Members {
+        request_id,
+        conversation_id: 4242,
         member_user_ids,
     };
     let heads = |ids: &[u64]| Conversations {
@@ -250,6 +261,8 @@ fn server_vectors() -> Vec<Vector> {
         ),
         vector("conversations empty", &heads(&[])),
         vector("conversations typical", &heads(&[4242, 4243])),
+        vector("members typical", &members(7, vec![7, 8])),
+        vector("members maximal", &members(MAX, vec![MAX; MEMBERS_MAX + 1])),
         vector(
             "error without reason",
             &ErrorCode::Internal.message(0, 0, ""),
