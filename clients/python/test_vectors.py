@@ -57,7 +57,7 @@ class Vectors(unittest.TestCase):
                 with self.assertRaises(FrameError) as caught:
                     decode(from_json_bytes(vector["frame"]))
                 self.assertEqual(caught.exception.name, vector["error"])
-        self.assertEqual(len(self.file["refused"]), 18)
+        self.assertEqual(len(self.file["refused"]), 26)
 
 
 if __name__ == "__main__":

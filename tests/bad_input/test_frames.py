@@ -48,7 +48,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.produces(BAD[name][0])) for name in BAD])
 def test_a_bad_frame_has_its_close_code(server, name):
     code, data = BAD[name]
     with RawSession(server, 4100) as session:
@@ -66,6 +66,7 @@ def test_also_when_it_comes_byte_by_byte(server, name):
         assert session.close_code() == code
 
 
+@pytest.mark.produces(1000)
 def test_a_good_close_is_answered(server):
     with RawSession(server, 4102) as session:
         session.send(closing(1000, b"bye"))

@@ -5,6 +5,7 @@ import functools
 
 import pytest
 
+from . import codes
 from .peer import Peer
 from .tally import Cases, Tally
 
@@ -31,6 +32,19 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
     asyncio.run(run())
     return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item):
+    """A test that says which codes it produces has met them."""
+    codes.forget()
+    result = yield
+    if item.config.getoption("embedded", False):
+        return result  # A try of the tests of faults: none is made.
+    promised = {code for mark in item.iter_markers("produces") for code in mark.args}
+    missing = sorted(promised - codes.seen())
+    assert not missing, f"the test is to produce {missing}, and no client saw that"
+    return result
 
 
 @pytest.hookimpl(wrapper=True)

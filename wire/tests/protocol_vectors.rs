@@ -57,5 +57,5 @@ fn each_refused_frame_has_its_error() {
         };
         assert_eq!(variant, vector["error"], "{name}: {error}");
     }
-    assert_eq!(refused.len(), 18);
+    assert_eq!(refused.len(), 26);
 }

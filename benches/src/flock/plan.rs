@@ -71,6 +71,7 @@ impl Plan {
             link: link::Config {
                 frames,
                 server: ws::upgrade::Server::ECHO,
+                pongs: link::Pongs::Latest,
             },
             tokens,
             subprotocol: match args.echo {

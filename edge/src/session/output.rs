@@ -105,7 +105,7 @@ impl Sessions {
     ) {
         let mut out = shard.spare_buffer();
         let tls = state.tls.index().and_then(|at| self.tls.find_mut(at));
-        message(&mut Writer::new(tls, None, &mut out));
+        message(&mut Writer::gathering(tls, None, &mut out));
         if let Err(error) = shard.send(conn, out) {
             tracing::debug!(conn = conn.as_u64(), %error, "what was sealed cannot be sent");
             self.end(shard, conn, rookery_shard::Close::Now);

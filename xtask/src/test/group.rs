@@ -12,11 +12,13 @@ use crate::screen::Screen;
 use crate::tools::Tool;
 
 /// The client's own tests, then the same client against the server.
-const PYTHON_FILES: [&str; 5] = [
+const PYTHON_FILES: [&str; 7] = [
     "../clients/python/test_vectors.py",
     "../clients/python/test_client.py",
     "test_python_client.py",
+    "test_codes.py",
     "test_protocol.py",
+    "test_promises.py",
     "test_outbox.py",
 ];
 
