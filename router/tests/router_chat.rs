@@ -170,7 +170,7 @@ fn requests_that_can_not_be_are_refused_by_name() {
     let large = vec![0; proto::PAYLOAD_BYTES_MAX + 1];
     assert_eq!(
         ann.refused(send(id, 1, &large)).code,
-        ErrorCode::TooLarge.code()
+        ErrorCode::BadRequest.code()
     );
     let fits = &large[1..];
     ann.acked(id, 1, fits);
@@ -179,7 +179,7 @@ fn requests_that_can_not_be_are_refused_by_name() {
         (&[], ErrorCode::BadRequest),
         (&[7], ErrorCode::BadRequest),
         (&[0, 3], ErrorCode::BadRequest),
-        (&many, ErrorCode::TooLarge),
+        (&many, ErrorCode::BadRequest),
     ];
     for (others, code) in cases {
         assert_eq!(ann.refused(create(3, others)).code, code.code());

@@ -5,6 +5,7 @@
 mod cargo;
 mod density;
 mod fuzz;
+mod go;
 mod group;
 mod instructions;
 mod pytest;
