@@ -187,6 +187,11 @@ class Client:
         await self._catch_up()
         return rows
 
+    async def members(self, conversation_id):
+        """The user ids of a conversation's members, ascending."""
+        answer = await self._request(None, "ListMembers", conversation_id=conversation_id)
+        return answer["member_user_ids"]
+
     async def ping(self):
         """A round trip."""
         nonce = _fresh_id()

@@ -59,6 +59,7 @@ KINDS = {
         0x22,
         (("request_id", "u64"), ("after_conversation_id", "u64"), ("limit", "u32")),
     ),
+    "ListMembers": (0x23, (("request_id", "u64"), ("conversation_id", "u64"))),
     "Ping": (0x40, (("nonce", "u64"),)),
     "Pong": (0x41, (("nonce", "u64"),)),
     "Welcome": (
@@ -119,6 +120,14 @@ KINDS = {
             ("request_id", "u64"),
             ("conversations", ("list", _HEAD, PAGE_MESSAGES_MAX)),
             ("has_more", "u8"),
+        ),
+    ),
+    "Members": (
+        0xA2,
+        (
+            ("request_id", "u64"),
+            ("conversation_id", "u64"),
+            ("member_user_ids", ("list", "u64", MEMBERS_MAX)),
         ),
     ),
     "Error": (
@@ -202,31 +211,42 @@ def decode(frame):
     root_at = len(archive) - _size(root)
     if root_at < 0:
         raise FrameError("Invalid", "shorter than its root")
-    fields, _ = _read_struct(archive, root, root_at, 0, root_at)
+    # Whatever is invalid is so before anything is too long.
+    too_long = []
+    fields, end = _read_struct(archive, root, root_at, 0, root_at, too_long)
+    if end != root_at:
+        raise FrameError("Invalid", f"bytes {end}..{root_at} belong to no list")
+    if frame[1] < 0x40 and fields.get("request_id") == 0:
+        raise FrameError("Invalid", "a request without an id")
+    if too_long:
+        raise FrameError("TooLong", too_long[0])
     return kind, fields
 
 
-def _read_struct(archive, struct_type, at, low, high):
-    """Fields of a struct whose lists lie, in order, within low..high; and where they end."""
+def _read_struct(archive, struct_type, at, low, high, too_long):
+    """Fields of a struct whose lists lie, in order and without a gap, from low, at most to high; and
+    where they end."""
     fields = {}
     for name, type_ in struct_type:
         if isinstance(type_, str):
             (fields[name],) = struct.unpack_from(_INTEGERS[type_], archive, at)
         else:
-            fields[name], low = _read_list(archive, name, type_, at, low, high)
+            fields[name], low = _read_list(archive, name, type_, at, low, high, too_long)
         at += _size(type_)
     return fields, low
 
 
-def _read_list(archive, name, type_, at, low, high):
+def _read_list(archive, name, type_, at, low, high, too_long):
     _, element, most = type_
     pointer, count = struct.unpack_from("<iI", archive, at)
     start, size = at + pointer, _size(element)
     end = start + count * size
-    if start < low or end > high:
+    # The lists of a list's elements stand in front of them.
+    is_next = start == low if isinstance(element, str) else start >= low
+    if not is_next or end > high:
         raise FrameError("Invalid", f"{name} lies at {start}..{end}, not in {low}..{high}")
     if count > most:
-        raise FrameError("TooLong", f"{name} has {count} of {most}")
+        too_long.append(f"{name} has {count} of {most}")
     if element == "u8":
         return bytes(archive[start:end]), end
     if isinstance(element, str):
@@ -234,6 +254,8 @@ def _read_list(archive, name, type_, at, low, high):
         return list(struct.unpack_from(f"<{count}{code}", archive, start)), end
     values, inner_low = [], low
     for position in range(start, end, size):
-        value, inner_low = _read_struct(archive, element, position, inner_low, start)
+        value, inner_low = _read_struct(archive, element, position, inner_low, start, too_long)
         values.append(value)
+    if inner_low != start:
+        raise FrameError("Invalid", f"bytes {inner_low}..{start} belong to no list")
     return values, end

@@ -20,6 +20,15 @@ pub struct Caller {
     pub conn: u64,
 }
 
+/// A device of a user: at most one connection has logged in as it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DeviceKey {
+    /// The user.
+    pub user_id: u64,
+    /// Which of theirs.
+    pub device_id: u32,
+}
+
 /// What a client asked for; already parsed, its lengths bounded.
 #[derive(Clone, Debug)]
 pub enum Request {
@@ -39,6 +48,8 @@ pub enum Request {
     CreateConversation(proto::CreateConversation),
     /// The caller's conversations.
     ListConversations(proto::ListConversations),
+    /// Who is in one of them.
+    ListMembers(proto::ListMembers),
 }
 
 /// What the router hands to a shard. Frames are whole protocol frames (version, kind, archive).
@@ -50,7 +61,7 @@ pub enum Event {
         to: Caller,
         /// The frames.
         frames: Vec<Vec<u8>>,
-        /// It is the whole answer to one read (Sync, History, Outbox, ListConversations).
+        /// It is the whole answer to one read (Sync, History, Outbox, ListConversations, ListMembers).
         is_read: bool,
     },
     /// One frame for every live device of these users, all owned by the shard.
@@ -59,6 +70,8 @@ pub enum Event {
         frame: Arc<[u8]>,
         /// The users.
         users: Vec<u64>,
+        /// A device that is not to get it, because it has an answer of its own.
+        but: Option<DeviceKey>,
     },
 }
 

@@ -24,7 +24,7 @@ pub mod service;
 pub mod store;
 pub mod tls;
 
-pub use api::{Caller, Event, Outlet, Request};
+pub use api::{Caller, DeviceKey, Event, Outlet, Request};
 pub use service::clock::{Clock, SystemClock};
 pub use service::config::{Config, PAGE_BYTES_MAX, READERS_MAX};
 pub use service::counters::{Counters, Health};

@@ -88,6 +88,8 @@ pub struct Opened {
     pub hlc: u64,
     /// Who opened it.
     pub opener_user_id: u64,
+    /// From which device: its request has an answer of its own.
+    pub opener_device_id: u32,
     /// How.
     pub key: OpenKey,
     /// All members, ascending.
@@ -135,7 +137,7 @@ impl Message<'_> {
 impl Opened {
     /// The record's bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut body = Vec::with_capacity(2 + 3 * 8 + 17 + 8 * self.members.len());
+        let mut body = Vec::with_capacity(2 + 3 * 8 + 4 + 17 + 8 * self.members.len());
         body.extend_from_slice(&[VERSION, KIND_OPENED]);
         let (origin, first, second) = match self.key {
             OpenKey::Direct { low, high } => (ORIGIN_DIRECT, low, high),
@@ -147,6 +149,7 @@ impl Opened {
         for field in [self.conversation_id, self.hlc, self.opener_user_id] {
             body.extend_from_slice(&field.to_le_bytes());
         }
+        body.extend_from_slice(&self.opener_device_id.to_le_bytes());
         body.push(origin);
         for field in [first, second].iter().chain(&self.members) {
             body.extend_from_slice(&field.to_le_bytes());
@@ -193,6 +196,7 @@ fn decode_opened(mut rest: &[u8]) -> Option<Opened> {
     let conversation_id = take_u64(&mut rest)?;
     let hlc = take_u64(&mut rest)?;
     let opener_user_id = take_u64(&mut rest)?;
+    let opener_device_id = u32::from_le_bytes(take(&mut rest)?);
     let [origin] = take(&mut rest)?;
     let (first, second) = (take_u64(&mut rest)?, take_u64(&mut rest)?);
     let key = match origin {
@@ -212,6 +216,7 @@ fn decode_opened(mut rest: &[u8]) -> Option<Opened> {
         conversation_id,
         hlc,
         opener_user_id,
+        opener_device_id,
         key,
         members,
     })
@@ -281,6 +286,7 @@ mod tests {
             conversation_id: 1,
             hlc: 2,
             opener_user_id: 3,
+            opener_device_id: 4,
             key: OpenKey::direct(9, 3),
             members: vec![3, 9],
         };
@@ -296,7 +302,7 @@ mod tests {
         ) {
             let members: Vec<u64> = members.into_iter().collect();
             let opened = Opened {
-                conversation_id: id, hlc: !id, opener_user_id: members[0],
+                conversation_id: id, hlc: !id, opener_user_id: members[0], opener_device_id: 1,
                 key: OpenKey::Created { user_id: members[0], request_id: id }, members,
             };
             let body = opened.encode();

@@ -51,6 +51,7 @@ fn a_chat(writer: WriterKind) {
     assert_eq!((page.has_more, &page.messages[..]), (1, &messages[1..]));
     assert_eq!(bob.direct(9, 7).head_seq, 2, "either finds the same one");
     assert_eq!(bob.list(0, 10).conversations[0].head_seq, 2);
+    assert_eq!(bob.members(id), [7, 8]);
     router.close();
 
     assert_eq!(
@@ -65,7 +66,12 @@ fn a_chat(writer: WriterKind) {
     assert_eq!((pushed.request_id, pushed.conversation_id), (0, id));
     assert!(
         !matches!(mailbox.live(7)[0], Frame::Opened(_)),
-        "the opener was answered instead"
+        "the opener's device was answered instead"
+    );
+    assert_eq!(
+        mailbox.live_on(7, 2)[0],
+        mailbox.live(8)[0],
+        "and their other device is told"
     );
     let counters = router.counters();
     assert_eq!(counters.appended.value(), 3);
@@ -104,6 +110,7 @@ fn strangers_learn_nothing() {
             limit: 10,
         };
         [
+            list_members(conversation_id),
             Request::Sync(sync),
             Request::History(history),
             send(conversation_id, 1, b"x"),
@@ -163,7 +170,7 @@ fn requests_that_can_not_be_are_refused_by_name() {
     let large = vec![0; proto::PAYLOAD_BYTES_MAX + 1];
     assert_eq!(
         ann.refused(send(id, 1, &large)).code,
-        ErrorCode::TooLarge.code()
+        ErrorCode::BadRequest.code()
     );
     let fits = &large[1..];
     ann.acked(id, 1, fits);
@@ -172,7 +179,7 @@ fn requests_that_can_not_be_are_refused_by_name() {
         (&[], ErrorCode::BadRequest),
         (&[7], ErrorCode::BadRequest),
         (&[0, 3], ErrorCode::BadRequest),
-        (&many, ErrorCode::TooLarge),
+        (&many, ErrorCode::BadRequest),
     ];
     for (others, code) in cases {
         assert_eq!(ann.refused(create(3, others)).code, code.code());

@@ -48,7 +48,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.produces(BAD[name][0])) for name in BAD])
 def test_a_bad_frame_has_its_close_code(server, name):
     code, data = BAD[name]
     with RawSession(server, 4100) as session:
@@ -67,6 +67,7 @@ def test_also_when_it_comes_byte_by_byte(server, name):
 
 
 #= test of RFC 6455 section 5.5.1: If an endpoint receives a Close frame and did not previously send a Close frame, the endpoint MUST send a Close frame in response.
+@pytest.mark.produces(1000)
 def test_a_good_close_is_answered(server):
     with RawSession(server, 4102) as session:
         session.send(closing(1000, b"bye"))

@@ -58,7 +58,10 @@ async def send_patiently(peer: Peer, conversation: int, payload: bytes) -> dict:
             await asyncio.sleep(refused.retry_after_ms / 1000)
 
 
-@pytest.mark.parametrize("left", [8 << 20, 0], ids=["below the reserve", "not a byte"])
+@pytest.mark.parametrize("left", [
+    pytest.param(8 << 20, id="below the reserve", marks=pytest.mark.produces(202)),
+    pytest.param(0, id="not a byte"),
+])
 async def test_a_full_disk(small_disk, cases, left):
     config = "[router]\nlog_segment_bytes = 4194304\nspace_reserve_bytes = 33554432\n"
     server = Server(small_disk / "data", config=config).start()

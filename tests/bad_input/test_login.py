@@ -23,6 +23,7 @@ def login(server, token: bytes) -> tuple[int | None, int]:
         return refusal(connection)
 
 
+@pytest.mark.produces(*LATE)
 def test_nothing_at_all(server):
     with Raw(server) as connection:
         connection.upgraded()
@@ -37,6 +38,7 @@ def test_only_pings(server):
         assert refusal(connection) == LATE
 
 
+@pytest.mark.produces(*EXPECTED)
 @pytest.mark.parametrize("kind, fields", [
     ("Ping", {"nonce": 1}),
     ("Send", {"client_msg_id": 1, "conversation_id": 1, "payload": b"hello"}),
@@ -49,6 +51,7 @@ def test_something_else_first(server, kind, fields):
         assert refusal(connection) == EXPECTED
 
 
+@pytest.mark.produces(*TWICE)
 def test_twice(server):
     with RawSession(server, USER) as session:
         session.ask("Login", token=server.token(USER).encode(), resume_token=b"")
@@ -82,6 +85,11 @@ BAD = {
     "user 0": lambda server: signed(server, sub="0"),
     "user over 2^63": lambda server: signed(server, sub=str(1 << 63)),
     "user as words": lambda server: signed(server, sub="anna"),
+    "user as a number": lambda server: signed(server, sub=USER),
+    "user with a leading zero": lambda server: signed(server, sub=f"0{USER}"),
+    "user with a sign": lambda server: signed(server, sub=f"+{USER}"),
+    "device as words": lambda server: signed(server, device="1"),
+    "expiry as words": lambda server: signed(server, exp=str(int(time.time()) + 3600)),
     "no device": lambda server: signed(server, device=None),
     "device 0": lambda server: signed(server, device=0),
     "device over 2^32": lambda server: signed(server, device=1 << 32),
@@ -90,11 +98,13 @@ BAD = {
 }
 
 
+@pytest.mark.produces(*INVALID)
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_token(server, name):
     assert login(server, BAD[name](server).encode()) == INVALID
 
 
+@pytest.mark.produces(*EXPIRED)
 def test_an_expired_token(server):
     assert login(server, signed(server, exp=int(time.time()) - 10).encode()) == EXPIRED
 

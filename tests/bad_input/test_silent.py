@@ -9,7 +9,7 @@ import pytest
 
 from harness.peer import Peer
 from harness.raw import PING, PONG, frame
-from harness.raw_session import Deaf
+from harness.raw_session import Deaf, RawSession
 
 # Seconds. A machine may stand still for most of the idle timeout without a test failing.
 HEARTBEAT, IDLE = 1, 5
@@ -71,3 +71,15 @@ def test_a_client_that_stops_reading_is_closed(server, cases):
     # The server counts whole seconds.
     assert waited > IDLE - 1.5, f"closed {waited:.1f} s after its last word"
     cases.note(f"closed {waited:.1f} s after its last word, at an idle timeout of {IDLE} s")
+
+
+async def test_a_client_whose_library_answers_pings_needs_no_ping_of_its_own(server):
+    async with await Peer.login(server, 4520) as peer:
+        await asyncio.sleep(2 * IDLE)
+        await peer.ping()
+
+
+@pytest.mark.produces(4001)
+def test_a_client_that_answers_nothing_is_told_so(server):
+    with RawSession(server, 4530) as session:
+        assert session.close_code() == 4001

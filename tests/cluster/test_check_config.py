@@ -6,7 +6,7 @@ import re
 import pytest
 
 from harness.deployment import Deployment
-from harness.server import free_port
+from harness.server import Port
 from harness.services import Addresses
 from harness.trial import SERVICES, WRONG, Trial, shows_password
 

@@ -27,6 +27,7 @@ async def opening(crowd: Crowd) -> Refused | None:
         return refused
 
 
+@pytest.mark.produces(203)
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 async def test_gone_and_back(how, server, services, form, dice, tell):
     outage = form.seconds(6, 60)

@@ -11,6 +11,7 @@ from collections import defaultdict
 from rookery_protocol import decode, encode
 from websockets.asyncio.client import ClientConnection, connect
 
+from . import codes
 from .server import Server
 
 # A hang, not a slow machine, should meet it.
@@ -88,6 +89,7 @@ class Peer:
     async def closed(self) -> int:
         """Waits until the server has closed the connection; the close code."""
         await asyncio.wait_for(self.socket.wait_closed(), WAIT_SECONDS)
+        codes.saw(self.socket.close_code)
         return self.socket.close_code
 
     async def __aenter__(self) -> "Peer":
@@ -119,6 +121,7 @@ class Peer:
             self.lagged += fields["skipped"]
         elif kind == "Error":
             self.errors.append(fields)
+            codes.saw(fields["code"])
             for key, waiting in self._waiting.items():
                 if key[1] == fields["request_id"] and not waiting.done():
                     waiting.set_exception(Refused(fields))
@@ -209,6 +212,11 @@ class Peer:
             if have >= end["head_seq"]:
                 by_seq = {message["seq"]: message for message in self.delivered[conversation]}
                 return [by_seq[seq] for seq in sorted(by_seq)]
+
+    async def members(self, conversation: int) -> list[int]:
+        """Who is in a conversation."""
+        answer = await self._ask("ListMembers", "Members", conversation_id=conversation)
+        return answer["member_user_ids"]
 
     async def list_conversations(self, after: int = 0, limit: int = 100) -> dict:
         """A page of the user's conversations."""

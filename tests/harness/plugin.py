@@ -5,6 +5,7 @@ import functools
 
 import pytest
 
+from . import codes
 from .holdings import Holdings
 from .peer import Peer
 from .server import Server
@@ -38,13 +39,21 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item):
-    """What a test has opened ends with it, before its fixtures look at what is left."""
+    """A test that says which codes it produces has met them. What it has opened ends with it, before its
+    fixtures look at what is left."""
     held = Holdings()
+    codes.forget()
     try:
-        return (yield)
+        result = yield
     finally:
         held.close_sockets()
         held.end_children(but={server.pid for server in Server.running()})
+    if item.config.getoption("embedded", False):
+        return result  # A try of the tests of faults: none is made.
+    promised = {code for mark in item.iter_markers("produces") for code in mark.args}
+    missing = sorted(promised - codes.seen())
+    assert not missing, f"the test is to produce {missing}, and no client saw that"
+    return result
 
 
 @pytest.fixture(autouse=True)

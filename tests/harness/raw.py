@@ -6,6 +6,7 @@ import ssl
 import struct
 from dataclasses import dataclass
 
+from . import codes
 from .server import Server
 
 # A hang, not a slow machine, should meet it.
@@ -120,7 +121,12 @@ class Raw:
             length = struct.unpack(">H", self._exactly(2))[0]
         elif length == 127:
             length = struct.unpack(">Q", self._exactly(8))[0]
-        return first & 0x0F, self._exactly(length)
+        opcode, payload = first & 0x0F, self._exactly(length)
+        if opcode == CLOSE and payload:
+            codes.saw(struct.unpack(">H", payload[:2])[0])
+        elif opcode == BINARY:
+            codes.saw_frame(payload)
+        return opcode, payload
 
     def close_code(self) -> int:
         """Reads up to the server's close frame; its code. Then the connection must end."""

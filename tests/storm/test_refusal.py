@@ -124,6 +124,7 @@ def test_handshakes_per_address_and_second(servers):
         session.socket.close()
 
 
+@pytest.mark.produces(OVERLOADED, TRY_AGAIN_LATER)
 def test_no_memory_for_more(servers):
     """Above the limit nobody is let in; who was upgraded before it was reached is told 1013 at the login."""
     probe = servers.start()

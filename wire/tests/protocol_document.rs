@@ -28,6 +28,7 @@ fn every_kind_and_size_is_as_written() {
             Kind::ListConversations,
             size_of::<ArchivedListConversations>(),
         ),
+        (Kind::ListMembers, size_of::<ArchivedListMembers>()),
         (Kind::Ping, size_of::<ArchivedPing>()),
         (Kind::Pong, size_of::<ArchivedPong>()),
         (Kind::Welcome, size_of::<ArchivedWelcome>()),
@@ -42,6 +43,7 @@ fn every_kind_and_size_is_as_written() {
             size_of::<ArchivedConversationOpened>(),
         ),
         (Kind::Conversations, size_of::<ArchivedConversations>()),
+        (Kind::Members, size_of::<ArchivedMembers>()),
         (Kind::Error, size_of::<ArchivedError>()),
     ];
     assert!(sizes.iter().map(|(kind, _)| kind).eq(Kind::ALL));
@@ -58,38 +60,108 @@ fn every_kind_and_size_is_as_written() {
     }
 }
 
+/// The rows of the table under a heading, without its head.
+fn table<'a>(document: &'a str, title: &str) -> Vec<&'a str> {
+    let section = document.split(&format!("\n## {title}\n")).nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    section
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip(2)
+        .collect()
+}
+
 #[test]
-fn every_code_is_as_written() {
+fn the_tables_of_codes_are_those_of_the_code_and_have_no_row_more() {
     let document = document();
-    for code in CloseCode::ALL {
+    let closes = CloseCode::ALL.iter().map(|code| {
         let advice = match code.advice() {
             Advice::Done => "nothing",
             Advice::Reconnect => "reconnect",
             Advice::Act => "act",
             Advice::Backoff => "backoff",
         };
-        let row = format!(
-            "| {} | {} | {advice} | {} |",
-            code.0,
-            code.name(),
-            code.meaning()
-        );
-        assert!(document.contains(&row), "{row}");
-    }
-    for code in ErrorCode::ALL {
+        let (name, meaning) = (code.name(), code.meaning());
+        format!("| {} | {name} | {advice} | {meaning} |", code.0)
+    });
+    assert_eq!(table(&document, "Close codes"), closes.collect::<Vec<_>>());
+    let errors = ErrorCode::ALL.iter().map(|code| {
         let retry = if code.retryable() { "yes" } else { "no" };
-        let row = format!("| {} | {} | {retry} | ", code.code(), code.name());
-        assert!(document.contains(&row), "{row}");
-        assert_eq!(ErrorCode::from_code(code.code()), Some(*code));
-    }
-    assert_eq!((CloseCode::ALL.len(), ErrorCode::ALL.len()), (26, 17));
+        let (name, meaning) = (code.name(), code.meaning());
+        format!("| {} | {name} | {retry} | {meaning} |", code.code())
+    });
+    assert_eq!(table(&document, "Errors"), errors.collect::<Vec<_>>());
+}
+
+#[test]
+fn codes_are_ascending_and_unknown_ones_follow_their_range() {
     assert!(CloseCode::ALL.is_sorted_by_key(|code| code.0));
     assert!(ErrorCode::ALL.is_sorted_by_key(|code| code.code()));
+    for code in ErrorCode::ALL {
+        assert_eq!(ErrorCode::from_code(code.code()), Some(*code));
+    }
     assert_eq!(CloseCode(4321).advice(), Advice::Reconnect);
     assert_eq!(
         (CloseCode(4499).advice(), CloseCode(4499).name()),
         (Advice::Act, "other")
     );
+    assert_eq!(CloseCode(1012).advice(), Advice::Backoff);
+}
+
+/// How a reader names a refusal.
+fn name(error: &FrameError) -> &'static str {
+    match error {
+        FrameError::Empty => "Empty",
+        FrameError::Version { .. } => "Version",
+        FrameError::Kind { .. } => "Kind",
+        FrameError::Invalid { .. } => "Invalid",
+        FrameError::TooLong { .. } => "TooLong",
+    }
+}
+
+#[test]
+fn a_frame_with_every_fault_is_refused_by_the_first_check_then_by_the_next() {
+    let limits = Limits::CLIENT_FRAMES;
+    let crowd = encode(&CreateConversation {
+        request_id: 0,
+        member_user_ids: vec![1; MEMBERS_MAX + 1],
+    });
+    let mut frame = crowd.clone();
+    frame[0] = 2;
+    frame[1] = 0xff;
+    frame.resize(limits.frame_bytes_max + 1, 0);
+    let mut seen = Vec::new();
+    let mut say = |frame: &[u8]| {
+        let error = ClientFrame::parse(frame, &limits).unwrap_err();
+        seen.push(format!("| `{}` | {} |", name(&error), error.close_code().0));
+    };
+    say(&frame);
+    say(&frame[..1]);
+    frame = crowd;
+    (frame[0], frame[1]) = (2, 0xff);
+    say(&frame);
+    frame[0] = VERSION;
+    say(&frame);
+    frame[1] = Kind::CreateConversation as u8;
+    say(&frame);
+    let root_at = frame.len() - size_of::<ArchivedCreateConversation>();
+    frame[root_at] = 1;
+    say(&frame);
+    let document = document();
+    let section = document
+        .split("A reader checks in this order")
+        .nth(1)
+        .unwrap();
+    let section = section.split("\n\nSo a length").next().unwrap();
+    let rows: Vec<&str> = section
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip(2)
+        .collect();
+    assert_eq!(rows.len(), seen.len());
+    for (row, seen) in rows.iter().zip(&seen) {
+        assert!(row.ends_with(&seen[1..]), "{row}: {seen}");
+    }
 }
 
 /// The bytes of an example: the hex at the front of each line.

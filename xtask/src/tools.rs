@@ -24,6 +24,8 @@ pub(crate) enum Tool {
     Python,
     /// The packages of `tests/package-lock.json`.
     Node,
+    /// Its toolchain.
+    Go,
     /// OpenSSL's command line.
     OpenSsl,
     /// A client-side TLS tunnel.
@@ -45,9 +47,10 @@ pub(crate) enum Tool {
 }
 
 impl Tool {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Python,
         Self::Node,
+        Self::Go,
         Self::OpenSsl,
         Self::Socat,
         Self::TestSsl,
@@ -63,6 +66,7 @@ impl Tool {
         match self {
             Self::Python => "Python packages",
             Self::Node => "npm packages",
+            Self::Go => "Go",
             Self::OpenSsl => "openssl",
             Self::Socat => "socat",
             Self::TestSsl => "testssl.sh",
@@ -86,6 +90,7 @@ impl Tool {
                 &checkout.root().join("tests/package-lock.json"),
                 &node_stamp(checkout),
             ),
+            Self::Go => runs("go", "version"),
             Self::OpenSsl => runs("openssl", "version"),
             Self::Socat => runs("socat", "-V"),
             // It asks for hexdump and for a DNS client as it starts.
@@ -105,6 +110,7 @@ impl Tool {
         match self {
             Self::Python => install_python(checkout, screen),
             Self::Node => install_node(checkout, screen),
+            Self::Go => apt(checkout, screen, &["golang-go"]),
             Self::OpenSsl => apt(checkout, screen, &["openssl"]),
             Self::Socat => apt(checkout, screen, &["socat"]),
             Self::TestSsl => apt(

@@ -182,6 +182,7 @@ fn echo(len: usize) -> anyhow::Result<Path> {
     let config = link::Config {
         frames: ws::Config::binary(ws::Role::Server, 1 << 17),
         server: upgrade::Server::ECHO,
+        pongs: link::Pongs::Latest,
     };
     let mut ends = shake_hands()?;
     let input = move || {

@@ -72,6 +72,7 @@ impl Plan {
             link: link::Config {
                 frames,
                 server: ws::upgrade::Server::ECHO,
+                pongs: link::Pongs::Latest,
             },
             tokens,
             subprotocol: match args.echo {

@@ -168,7 +168,10 @@ impl Dialog {
                 nonce: ping.nonce.to_native(),
             })),
             ServerFrame::Error(error) => self.on_error(&proto::owned(error), now, out),
-            ServerFrame::Pong(_) | ServerFrame::Conversations(_) | ServerFrame::OutboxPage(_) => {}
+            ServerFrame::Pong(_)
+            | ServerFrame::Conversations(_)
+            | ServerFrame::Members(_)
+            | ServerFrame::OutboxPage(_) => {}
         }
         self.sync(now, out);
     }

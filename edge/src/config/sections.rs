@@ -168,7 +168,7 @@ pub struct Router {
     pub log_segment_bytes: u64,
     /// Segments at most: the bound of the log's disk space.
     pub log_segments_max: u32,
-    /// Threads that serve Sync, History and ListConversations.
+    /// Threads that serve Sync, History, Outbox and the lists.
     pub readers: u16,
     /// Bytes of the store's block cache.
     pub store_cache_bytes: u64,

@@ -16,8 +16,9 @@ use crate::session::{self, Heartbeat, Mode, Presence, Settings, Transport};
 /// conformance suites send.
 const ECHO_QUEUE_BYTES: usize = 64 << 20;
 
-/// Reads of one connection at one time, where the send queue has room for their pages.
-const READS_MAX: u8 = 4;
+/// Requests of one connection at one time whose answers may be large, where the send queue has room for
+/// them as pages.
+const REQUESTS_MAX: u8 = 4;
 
 /// What the sessions are told.
 pub(super) fn settings(
@@ -32,10 +33,12 @@ pub(super) fn settings(
         Mode::Chat => link::Config {
             frames: ws::Config::binary(ws::Role::Server, frames.frame_bytes_max),
             server: ws::upgrade::Server::CHAT,
+            pongs: link::Pongs::Latest,
         },
         Mode::Echo => link::Config {
             frames: ws::Config::echo(ws::Role::Server),
             server: ws::upgrade::Server::ECHO,
+            pongs: link::Pongs::Each,
         },
     };
     let tls = config.listen.tls.iter().map(|_| Transport::Tls);
@@ -55,7 +58,7 @@ pub(super) fn settings(
         reconnect_jitter_ms: limits.reconnect_jitter_ms,
         page_messages_max: limits.page_messages_max,
         queue_bytes_max: queue_bytes(config, mode),
-        reads_max: reads_max(config),
+        requests_max: requests_max(config),
         presence,
     })
 }
@@ -108,15 +111,17 @@ fn queue_bytes(config: &Config, mode: Mode) -> usize {
 /// Payload bytes of a page of messages, where it has more than one: a small queue gets small pages.
 fn page_bytes(config: &Config) -> usize {
     let queue_bytes = config.limits.send_queue_bytes_max as usize;
-    PAGE_BYTES_MAX.min(queue_bytes / usize::from(READS_MAX))
+    PAGE_BYTES_MAX.min(queue_bytes / usize::from(REQUESTS_MAX))
 }
 
-/// Reads of a connection that the router has at one time: as many as have room for their pages next to
-/// what fan-out may queue.
-fn reads_max(config: &Config) -> u8 {
+/// Such requests of a connection that the router has at one time: as many as have room for their pages
+/// next to what fan-out may queue.
+fn requests_max(config: &Config) -> u8 {
     let page_bytes = page_bytes(config).max(config.limits.payload_bytes_max as usize);
     let pages = config.limits.send_queue_bytes_max as usize / page_bytes.max(1);
-    u8::try_from(pages).unwrap_or(READS_MAX).clamp(1, READS_MAX)
+    u8::try_from(pages)
+        .unwrap_or(REQUESTS_MAX)
+        .clamp(1, REQUESTS_MAX)
 }
 
 /// What the engine is started with.

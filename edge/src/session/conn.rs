@@ -55,9 +55,10 @@ pub struct Conn {
     pub(crate) work: Place,
     /// The user's device, from login on.
     pub(crate) device_id: u32,
-    /// When it last gave a sign of life, seconds of the shard's monotonic clock; and whether it was asked to
-    /// say something since, in the highest bit, and whether the question is still to be sent, in the next.
-    heard_s: u32,
+    /// When it last gave a sign of life, seconds of the shard's monotonic clock; above them how many pings
+    /// and pongs came in that second, whether the question is still to be sent, and, in the highest bit,
+    /// whether it was asked to say something since.
+    heard: u32,
     /// When the token expires, Unix seconds (until 2106).
     pub(crate) expires_s: u32,
     /// How far it has come.
@@ -66,42 +67,65 @@ pub struct Conn {
     pub(crate) seat: Seat,
 }
 
-/// In [`Conn::heard_s`]; what both leave are 34 years.
+/// In [`Conn::heard`]; what they leave are 194 days, of which a connection is silent for a few minutes.
 const ASKED: u32 = 1 << 31;
 const OWED: u32 = 1 << 30;
-const MARKS: u32 = ASKED | OWED;
+const CONTROLS: u32 = 0x3f << 24;
+const SECONDS: u32 = (1 << 24) - 1;
+
+/// Pings and pongs that a client may send within a second of the clock.
+const CONTROLS_MAX: u32 = 60;
 
 impl Conn {
     /// Something came, or was acknowledged.
     pub(crate) fn hear(&mut self, now_s: u32) {
-        self.heard_s = now_s & !MARKS;
+        let now = now_s & SECONDS;
+        let same_second = self.heard & SECONDS == now;
+        let controls = if same_second {
+            self.heard & CONTROLS
+        } else {
+            0
+        };
+        self.heard = now | controls;
     }
 
-    /// How long there was no sign of life, seconds.
+    /// A ping or pong came in the second in which it was heard last; whether that is one too many.
+    pub(crate) fn is_flooding(&mut self) -> bool {
+        let one = CONTROLS & CONTROLS.wrapping_neg();
+        if (self.heard & CONTROLS) / one >= CONTROLS_MAX {
+            return true;
+        }
+        self.heard += one;
+        false
+    }
+
+    /// How long there was no sign of life, seconds. The clock of the shard that it came from may have been
+    /// a moment ahead.
     pub(crate) fn silent_s(&self, now_s: u32) -> u32 {
-        now_s.saturating_sub(self.heard_s & !MARKS)
+        let silent = now_s.wrapping_sub(self.heard) & SECONDS;
+        if silent > SECONDS / 2 { 0 } else { silent }
     }
 
     /// It was asked to say something.
     pub(crate) fn ask(&mut self) {
-        self.heard_s |= ASKED;
+        self.heard |= ASKED;
     }
 
     /// It is to be asked once its queue is empty.
     pub(crate) fn owe_ping(&mut self) {
-        self.heard_s |= OWED;
+        self.heard |= OWED;
     }
 
     /// Whether it is still to be asked; from now on not any more.
     pub(crate) fn take_owed_ping(&mut self) -> bool {
-        let owed = self.heard_s & OWED != 0;
-        self.heard_s &= !OWED;
+        let owed = self.heard & OWED != 0;
+        self.heard &= !OWED;
         owed
     }
 
     /// Whether it was asked and has given no sign since.
     pub(crate) fn was_asked(&self) -> bool {
-        self.heard_s & ASKED != 0
+        self.heard & ASKED != 0
     }
 }
 
@@ -126,5 +150,24 @@ mod tests {
         conn.hear(140);
         assert!(!conn.was_asked() && !conn.take_owed_ping());
         assert_eq!(conn.silent_s(141), 1);
+    }
+
+    #[test]
+    fn pings_are_counted_within_a_second_and_the_seconds_may_wrap() {
+        let mut conn = Conn::default();
+        for now_s in [7, 8, SECONDS, SECONDS + 1] {
+            for _ in 0..CONTROLS_MAX {
+                conn.hear(now_s);
+                assert!(!conn.is_flooding());
+            }
+            assert!(conn.is_flooding());
+            conn.ask();
+            assert_eq!((conn.silent_s(now_s + 30), conn.was_asked()), (30, true));
+            assert_eq!(
+                conn.silent_s(now_s.wrapping_sub(1)),
+                0,
+                "a clock that is behind"
+            );
+        }
     }
 }

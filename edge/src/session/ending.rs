@@ -42,6 +42,7 @@ impl Sessions {
             writer.message(ws::Opcode::Binary, &proto::encode(&late));
         }
         let next = say_and_end(&mut writer, code, code.name());
+        drop(writer);
         tracing::debug!(
             conn = conn.as_u64(),
             user = state.user_id,

@@ -6,6 +6,7 @@ use rookery_wire::proto::CloseCode;
 use rookery_wire::{tls, ws};
 
 use super::conn::{Conn, Phase};
+use super::requests::UnderWay;
 use super::settings::Mode;
 use super::{Place, Sessions, Work};
 
@@ -58,12 +59,14 @@ impl Sessions {
         }
         let mut out = shard.spare_buffer();
         let config = self.link_config(&held.work, conn);
-        let Work { link, reads, .. } = &mut *held.work;
+        let Work {
+            link, under_way, ..
+        } = &mut *held.work;
         let mut upper = Upper {
             sessions: self,
             shard,
             conn,
-            reads,
+            under_way,
             next: Next::Stay,
         };
         let fed = link.feed(&config, &mut held.tls, None, &mut out, &mut upper, bytes);
@@ -155,8 +158,8 @@ struct Upper<'a> {
     sessions: &'a mut Sessions,
     shard: &'a mut Shard<Sessions>,
     conn: ConnId,
-    /// Of its work: reads that are not answered yet.
-    reads: &'a mut u8,
+    /// Of its work.
+    under_way: &'a mut UnderWay,
     next: Next,
 }
 
@@ -184,10 +187,17 @@ impl Upper<'_> {
         match event {
             ws::Event::Binary(frame) => {
                 let (sessions, shard) = (&mut *self.sessions, &mut *self.shard);
-                sessions.frame(shard, self.conn, writer, &frame, self.reads)
+                sessions.frame(shard, self.conn, writer, &frame, self.under_way)
             }
             ws::Event::Text(_) => say_and_end(writer, CloseCode::UNSUPPORTED_DATA, "text"),
-            ws::Event::Ping(_) | ws::Event::Pong(_) => Next::Stay,
+            ws::Event::Ping(_) | ws::Event::Pong(_) => {
+                let state = self.shard.conn(self.conn);
+                if state.is_some_and(super::conn::Conn::is_flooding) {
+                    let reason = "more pings and pongs within a second than anybody needs";
+                    return say_and_end(writer, CloseCode::POLICY_VIOLATION, reason);
+                }
+                Next::Stay
+            }
             ws::Event::Close { code, .. } => close_back(writer, code),
         }
     }

@@ -38,6 +38,7 @@ pub use heartbeat::Heartbeat;
 pub(crate) use heartbeat::{look_interval, tcp_keepalive_s};
 pub use owner::owner;
 pub use presence::{Note, Presence};
+use requests::UnderWay;
 pub use settings::{Mode, Settings, Transport};
 use users::Users;
 
@@ -58,9 +59,9 @@ pub(crate) struct Work {
     skipped: u64,
     /// Nothing is read until the queue is empty.
     paused: bool,
-    /// Reads that the router has not answered yet.
-    reads: u8,
-    /// Nothing more is looked at until one of them is answered; the link keeps what came.
+    /// What the router has not answered yet.
+    under_way: UnderWay,
+    /// Nothing more is looked at until some of it is answered; the link keeps what came.
     waits: bool,
     /// Until the login is over.
     opening: Option<Box<Opening>>,
@@ -72,7 +73,7 @@ impl Work {
             link,
             skipped: 0,
             paused: false,
-            reads: 0,
+            under_way: UnderWay::default(),
             waits: false,
             opening: None,
         })
@@ -87,7 +88,7 @@ impl Work {
         self.link.is_at_rest()
             && self.skipped == 0
             && !self.paused
-            && self.reads == 0
+            && self.under_way == UnderWay::default()
             && !self.waits
             && self.opening.is_none()
     }

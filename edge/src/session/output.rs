@@ -5,6 +5,7 @@
 //! answer is never skipped, since its client would wait for ever; where even the rest of the queue has
 //! no room for it, the connection ends (4002) and the client asks again on the next one.
 
+use rookery_router::DeviceKey;
 use rookery_shard::{ConnId, Shard};
 use rookery_wire::link::Writer;
 use rookery_wire::proto::{self, CloseCode};
@@ -42,8 +43,14 @@ impl Sessions {
         });
     }
 
-    /// One frame for every live device of these users.
-    pub(super) fn fan_out(&mut self, shard: &mut Shard<Self>, frame: &[u8], users: &[u64]) {
+    /// One frame for every live device of these users, but for one that has an answer of its own.
+    pub(super) fn fan_out(
+        &mut self,
+        shard: &mut Shard<Self>,
+        frame: &[u8],
+        users: &[u64],
+        but: Option<DeviceKey>,
+    ) {
         let mut framed = std::mem::take(&mut self.framed);
         framed.clear();
         ws::encode_message(ws::Opcode::Binary, frame, None, &mut framed);
@@ -53,6 +60,13 @@ impl Sessions {
                 let Some(&conn) = self.users.connections(user_id).get(device) else {
                     continue;
                 };
+                let left_out = but.is_some_and(|but| {
+                    let device = shard.conn(conn).map(|state| state.device_id);
+                    (but.user_id, Some(but.device_id)) == (user_id, device)
+                });
+                if left_out {
+                    continue;
+                }
                 if let Some(state) = self.room(shard, conn, bytes_on_the_wire(framed.len())) {
                     self.write(shard, conn, &state, |writer| writer.raw(&[&framed]));
                 }
@@ -91,7 +105,7 @@ impl Sessions {
     ) {
         let mut out = shard.spare_buffer();
         let tls = state.tls.index().and_then(|at| self.tls.find_mut(at));
-        message(&mut Writer::new(tls, None, &mut out));
+        message(&mut Writer::gathering(tls, None, &mut out));
         if let Err(error) = shard.send(conn, out) {
             tracing::debug!(conn = conn.as_u64(), %error, "what was sealed cannot be sent");
             self.end(shard, conn, rookery_shard::Close::Now);

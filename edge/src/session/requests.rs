@@ -3,7 +3,7 @@
 use rookery_router::{Caller, Event, Health, Request, RouterHandle};
 use rookery_shard::{ConnId, Shard};
 use rookery_wire::link::Writer;
-use rookery_wire::proto::{self, ClientFrame, CloseCode, ErrorCode};
+use rookery_wire::proto::{self, ClientFrame, CloseCode, ErrorCode, Limits, ServerFrame};
 use rookery_wire::ws;
 
 use super::Sessions;
@@ -13,6 +13,55 @@ use super::input::{Held, Next, say_and_end};
 /// What a client is told to wait when the router's queue is full: longer than the queue takes.
 const BUSY_RETRY_MS: u32 = 1_000;
 
+/// Requests of a connection that the router has and whose answers may be large: what it asks beyond them
+/// waits in its socket, so that a client that reads is never closed for the size of its answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct UnderWay {
+    reads: u8,
+    openings: u8,
+}
+
+impl UnderWay {
+    fn begin(&mut self, frame: &ClientFrame<'_>) {
+        match frame {
+            ClientFrame::Sync(_)
+            | ClientFrame::History(_)
+            | ClientFrame::Outbox(_)
+            | ClientFrame::ListConversations(_)
+            | ClientFrame::ListMembers(_) => self.reads += 1,
+            ClientFrame::OpenDirect(_) | ClientFrame::CreateConversation(_) => self.openings += 1,
+            _ => {}
+        }
+    }
+
+    fn end_read(&mut self) {
+        self.reads = self.reads.saturating_sub(1);
+    }
+
+    fn end_openings(&mut self, answers: &[Vec<u8>]) {
+        for answer in answers {
+            // Most answers are acks, of a connection that opens nothing.
+            if self.openings > 0 && answers_opening(answer) {
+                self.openings -= 1;
+            }
+        }
+    }
+
+    fn has_room(self, requests_max: u8) -> bool {
+        self.reads + self.openings < requests_max
+    }
+}
+
+/// Whether a frame is the answer to an OpenDirect or CreateConversation: an Error carries the id of what
+/// failed.
+fn answers_opening(frame: &[u8]) -> bool {
+    match ServerFrame::parse(frame, &Limits::SERVER_FRAMES) {
+        Ok(ServerFrame::ConversationOpened(_)) => true,
+        Ok(ServerFrame::Error(error)) => error.request_id != 0,
+        _ => false,
+    }
+}
+
 impl Sessions {
     /// One protocol frame.
     pub(super) fn frame(
@@ -21,7 +70,7 @@ impl Sessions {
         conn: ConnId,
         writer: &mut Writer<'_>,
         frame: &[u8],
-        reads: &mut u8,
+        under_way: &mut UnderWay,
     ) -> Next {
         let frame = match ClientFrame::parse(frame, &self.settings.frames) {
             Ok(frame) => frame,
@@ -62,9 +111,10 @@ impl Sessions {
             }
             (Some(Phase::Live), ClientFrame::Pong(_)) => Next::Stay,
             (Some(Phase::Live), frame) => {
-                let is_taken = self.request(shard, conn, writer, &frame);
-                *reads += u8::from(is_taken && is_read(&frame));
-                if *reads < self.settings.reads_max {
+                if self.request(shard, conn, writer, &frame) {
+                    under_way.begin(&frame);
+                }
+                if under_way.has_room(self.settings.requests_max) {
                     Next::Stay
                 } else {
                     Next::Wait
@@ -109,6 +159,10 @@ impl Sessions {
                 it.request_id.to_native(),
                 Request::ListConversations(proto::owned(*it)),
             ),
+            ClientFrame::ListMembers(it) => (
+                it.request_id.to_native(),
+                Request::ListMembers(proto::owned(*it)),
+            ),
             ClientFrame::Login(_) | ClientFrame::Ping(_) | ClientFrame::Pong(_) => return false,
         };
         let shard_id = shard.id();
@@ -148,21 +202,23 @@ impl Sessions {
                 if still_theirs {
                     self.answer(shard, conn, &frames);
                     if is_read {
-                        self.read_is_answered(shard, conn);
+                        self.answered(shard, conn, UnderWay::end_read);
+                    } else {
+                        self.answered(shard, conn, |under_way| under_way.end_openings(&frames));
                     }
                 }
             }
-            Event::Fanout { frame, users } => self.fan_out(shard, &frame, &users),
+            Event::Fanout { frame, users, but } => self.fan_out(shard, &frame, &users, but),
         }
     }
 
-    /// One of the reads of a connection is over.
-    fn read_is_answered(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
+    /// Some of what a connection has under way is over.
+    fn answered(&mut self, shard: &mut Shard<Self>, conn: ConnId, end: impl FnOnce(&mut UnderWay)) {
         let Some(&mut state) = shard.conn(conn) else {
             return;
         };
         if let Some(mut work) = state.work.index().and_then(|at| self.work.lend(at)) {
-            work.reads = work.reads.saturating_sub(1);
+            end(&mut work.under_way);
             self.put_back(shard, conn, Held { tls: None, work });
             self.look_on(shard, conn);
         }
@@ -176,7 +232,7 @@ impl Sessions {
         let Some(mut work) = state.work.index().and_then(|at| self.work.lend(at)) else {
             return;
         };
-        let goes_on = work.waits && work.reads < self.settings.reads_max && {
+        let goes_on = work.waits && work.under_way.has_room(self.settings.requests_max) && {
             // Else it goes on once the queue is empty.
             work.paused |= shard.queue_bytes(conn) > self.settings.queue_bytes_pause();
             !work.paused
@@ -197,21 +253,10 @@ impl Sessions {
                 continue;
             };
             if let Some(mut work) = state.work.index().and_then(|at| self.work.lend(at)) {
-                work.reads = 0;
+                work.under_way = UnderWay::default();
                 self.put_back(shard, conn, Held { tls: None, work });
                 self.look_on(shard, conn);
             }
         }
     }
-}
-
-/// Whether the router's readers answer it.
-fn is_read(frame: &ClientFrame<'_>) -> bool {
-    matches!(
-        frame,
-        ClientFrame::Sync(_)
-            | ClientFrame::History(_)
-            | ClientFrame::Outbox(_)
-            | ClientFrame::ListConversations(_)
-    )
 }

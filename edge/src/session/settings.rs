@@ -56,10 +56,10 @@ pub struct Settings {
     pub page_messages_max: u32,
     /// Bytes queued for a connection above which it is skipped in fan-out.
     pub queue_bytes_max: usize,
-    /// Reads of one connection that the router has at one time. What it asks beyond them stays in its
-    /// socket: a client may ask for all of its conversations at once, and takes no more of the readers
-    /// than others.
-    pub reads_max: u8,
+    /// Reads and openings of one connection that the router has at one time. What it asks beyond them
+    /// stays in its socket: a client may ask for all of its conversations at once, and takes no more of
+    /// the readers than others.
+    pub requests_max: u8,
     /// Who is told which users are here; nobody in the embedded form.
     pub presence: Option<Presence>,
 }

@@ -59,7 +59,7 @@ async fn it_comes_back_after_a_restart_syncs_and_sends_again_under_the_same_id()
     let mut peer = server.login().await;
     peer.open(0).await;
     let (before, _) = peer.take_send().await;
-    peer.close(1012).await;
+    peer.close(1001).await;
 
     let mut peer = server.login().await;
     peer.open(2).await;
@@ -77,7 +77,7 @@ async fn it_comes_back_after_a_restart_syncs_and_sends_again_under_the_same_id()
         text(&output.stdout),
         "00:00:00Z 8: one\n00:00:00Z 8: two\n  ✓ 00:00:00Z hi\n"
     );
-    assert!(text(&output.stderr).contains("closed with 1012 (service_restart)"));
+    assert!(text(&output.stderr).contains("closed with 1001 (going_away)"));
 }
 
 #[tokio::test]

@@ -24,8 +24,10 @@ impl Refusal {
         "the id was used within 7 days for another conversation, payload or member list",
     );
     /// The payload is over its limit.
-    pub const PAYLOAD_TOO_LARGE: Refusal =
-        Refusal::never(ErrorCode::TooLarge, "the payload is over payload_bytes_max");
+    pub const PAYLOAD_TOO_LARGE: Refusal = Refusal::never(
+        ErrorCode::BadRequest,
+        "the payload is over payload_bytes_max",
+    );
     /// No room on the disk.
     pub const STORAGE_FULL: Refusal = Refusal::later(
         ErrorCode::StorageFull,

@@ -16,7 +16,7 @@ const USER_ID_MAX: u64 = i64::MAX as u64;
 pub fn members_of_new(caller: u64, others: &[u64]) -> Result<Arc<[u64]>, Refusal> {
     if others.len() >= MEMBERS_MAX {
         return Err(Refusal::never(
-            ErrorCode::TooLarge,
+            ErrorCode::BadRequest,
             "more than 1,023 other members",
         ));
     }
@@ -63,7 +63,7 @@ mod tests {
         let more: Vec<u64> = (10..10 + 1_024).collect();
         assert_eq!(
             members_of_new(5, &more).unwrap_err().code,
-            ErrorCode::TooLarge
+            ErrorCode::BadRequest
         );
         for bad in [&[][..], &[5], &[0], &[1 << 63]] {
             assert_eq!(

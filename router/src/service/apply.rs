@@ -13,7 +13,7 @@ use super::counters::Counters;
 use super::dispatch::Dispatch;
 use super::inbox::{Entered, Inboxes};
 use crate::admission::{PendingKey, SendKey, payload_hash};
-use crate::api::Event;
+use crate::api::{DeviceKey, Event};
 use crate::ids;
 use crate::log::{Offset, Partition, Record};
 use crate::record::{self, DecodeError, Opened};
@@ -111,11 +111,11 @@ pub(crate) struct Taking<'a> {
     pub(crate) applied: Applied,
 }
 
-/// A frame for the members of a conversation, but for one.
+/// A frame for the members of a conversation, but for one device.
 struct Post {
     frame: Arc<[u8]>,
     to: Arc<Audience>,
-    but: Option<u64>,
+    but: Option<DeviceKey>,
 }
 
 /// What is to be told of a batch, and what is to be done once it is in the store.
@@ -137,13 +137,10 @@ impl Applied {
     pub(crate) fn tell(&self, dispatch: &Dispatch, counters: &Counters) {
         for post in &self.posts {
             for (shard, users) in post.to.by_shard() {
-                let mut users = users.clone();
-                users.retain(|&user_id| Some(user_id) != post.but);
-                if !users.is_empty() {
-                    counters.fanned_out.add(1);
-                    let frame = Arc::clone(&post.frame);
-                    dispatch.post(*shard, Event::Fanout { frame, users });
-                }
+                counters.fanned_out.add(1);
+                let (frame, users) = (Arc::clone(&post.frame), users.clone());
+                let but = post.but;
+                dispatch.post(*shard, Event::Fanout { frame, users, but });
             }
         }
     }
@@ -376,7 +373,10 @@ impl Applier {
             taking.applied.posts.push(Post {
                 frame: proto::encode(&pushed).into(),
                 to: audience,
-                but: Some(opened.opener_user_id),
+                but: Some(DeviceKey {
+                    user_id: opened.opener_user_id,
+                    device_id: opened.opener_device_id,
+                }),
             });
         }
         taking.batch.opened.push(opened.clone());

@@ -153,6 +153,7 @@ impl RouterHandle {
                 Ok(())
             }
             Request::ListConversations(list) => self.read(caller, Read::ListConversations(list)),
+            Request::ListMembers(list) => self.read(caller, Read::ListMembers(list)),
         }
     }
 

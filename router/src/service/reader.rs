@@ -1,4 +1,4 @@
-//! Answers Sync, History, Outbox and ListConversations, and openings of conversations that exist.
+//! Answers Sync, History, Outbox and the lists, and openings of conversations that exist.
 //!
 //! Runs on threads of its own: the store's reads block. The invariant: an answer covers every
 //! message that anybody was acked before the request was taken up, because the reader waits until
@@ -34,6 +34,7 @@ pub(crate) enum Read {
     History(proto::History),
     Outbox(proto::Outbox),
     ListConversations(proto::ListConversations),
+    ListMembers(proto::ListMembers),
     /// The caller opened a conversation that exists, and is a member of.
     Opened {
         request_id: u64,
@@ -49,6 +50,7 @@ impl Read {
             Read::History(history) => history.request_id,
             Read::Outbox(outbox) => outbox.request_id,
             Read::ListConversations(list) => list.request_id,
+            Read::ListMembers(list) => list.request_id,
             Read::Opened { request_id, .. } => *request_id,
         }
     }
@@ -59,6 +61,7 @@ impl Read {
             Read::Sync(sync) => Some(sync.conversation_id),
             Read::History(history) => Some(history.conversation_id),
             Read::Outbox(_) | Read::ListConversations(_) => None,
+            Read::ListMembers(list) => Some(list.conversation_id),
             Read::Opened {
                 conversation_id, ..
             } => Some(*conversation_id),
@@ -148,6 +151,7 @@ impl Reader {
             Read::History(history) => self.history(caller, history),
             Read::Outbox(outbox) => self.outbox(caller, outbox),
             Read::ListConversations(list) => self.list(caller, list),
+            Read::ListMembers(list) => self.members(caller, list),
             Read::Opened {
                 request_id,
                 conversation_id,
@@ -203,6 +207,17 @@ impl Reader {
             request_id: list.request_id,
             conversations,
             has_more: u8::from(more),
+        })])
+    }
+
+    fn members(&self, caller: Caller, list: &proto::ListMembers) -> Result<Vec<Vec<u8>>, Failure> {
+        self.check_member(caller, list.conversation_id)?;
+        let members = self.store.members(list.conversation_id)?;
+        let members = members.ok_or(Failure::Refused(Refusal::NOT_MEMBER))?;
+        Ok(vec![proto::encode(&proto::Members {
+            request_id: list.request_id,
+            conversation_id: list.conversation_id,
+            member_user_ids: members.to_vec(),
         })])
     }
 

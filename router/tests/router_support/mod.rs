@@ -16,7 +16,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use rookery_router::{Caller, Clock, Config, Event, Outlet, Request, RouterHandle, Space, start};
+use rookery_router::{
+    Caller, Clock, Config, DeviceKey, Event, Outlet, Request, RouterHandle, Space, start,
+};
 use rookery_wire::proto::{self, Limits, ServerFrame};
 use tempfile::TempDir;
 
@@ -73,6 +75,7 @@ pub enum Frame {
     Outbox(proto::OutboxPage),
     Opened(proto::ConversationOpened),
     List(proto::Conversations),
+    Members(proto::Members),
     Error(proto::Error),
 }
 
@@ -85,16 +88,17 @@ pub fn parse(frame: &[u8]) -> Frame {
         ServerFrame::OutboxPage(page) => Frame::Outbox(proto::owned(page)),
         ServerFrame::ConversationOpened(opened) => Frame::Opened(proto::owned(opened)),
         ServerFrame::Conversations(list) => Frame::List(proto::owned(list)),
+        ServerFrame::Members(members) => Frame::Members(proto::owned(members)),
         ServerFrame::Error(error) => Frame::Error(proto::owned(error)),
         other => panic!("the router sent {other:?}"),
     }
 }
 
-/// Keeps answers by connection and fan-out by user.
+/// Keeps answers by connection and fan-out by device.
 #[derive(Default)]
 pub struct Mailbox {
     answers: Mutex<HashMap<u64, Vec<Frame>>>,
-    live: Mutex<HashMap<u64, Vec<Frame>>>,
+    live: Mutex<HashMap<DeviceKey, Vec<Frame>>>,
     came: Condvar,
     pub full: AtomicBool,
     pub refused: AtomicU64,
@@ -102,6 +106,9 @@ pub struct Mailbox {
 }
 
 pub const SHARDS: u16 = 3;
+
+/// The devices that each user has.
+const DEVICES: [u32; 2] = [1, 2];
 
 impl Mailbox {
     pub fn new() -> Arc<Mailbox> {
@@ -131,20 +138,26 @@ impl Mailbox {
             .is_some_and(|frames| !frames.is_empty())
     }
 
-    /// What a user's devices were sent without asking.
+    /// What a user's first device was sent without asking.
     pub fn live(&self, user_id: u64) -> Vec<Frame> {
-        self.live
-            .lock()
-            .unwrap()
-            .get(&user_id)
-            .cloned()
-            .unwrap_or_default()
+        self.live_on(user_id, 1)
+    }
+
+    /// The same of one of their devices.
+    pub fn live_on(&self, user_id: u64, device_id: u32) -> Vec<Frame> {
+        let device = DeviceKey { user_id, device_id };
+        let live = self.live.lock().unwrap();
+        live.get(&device).cloned().unwrap_or_default()
     }
 
     /// The messages among it, of one conversation.
     pub fn delivered(&self, user_id: u64, conversation_id: u64) -> Vec<proto::Deliver> {
+        let device = DeviceKey {
+            user_id,
+            device_id: 1,
+        };
         let live = self.live.lock().unwrap();
-        let frames = live.get(&user_id).into_iter().flatten();
+        let frames = live.get(&device).into_iter().flatten();
         let of = |frame: &Frame| match frame {
             Frame::Deliver(deliver) if deliver.conversation_id == conversation_id => {
                 Some(deliver.clone())
@@ -181,14 +194,19 @@ impl Outlet for Mailbox {
                     .extend(frames);
                 self.came.notify_all();
             }
-            Event::Fanout { frame, users } => {
+            Event::Fanout { frame, users, but } => {
                 assert!(!users.is_empty());
                 assert!(users.iter().all(|&user_id| self.owner(user_id) == shard));
                 if self.keep_live.load(Ordering::Relaxed) {
                     let frame = parse(&frame);
                     let mut live = self.live.lock().unwrap();
                     for user_id in users {
-                        live.entry(user_id).or_default().push(frame.clone());
+                        for device_id in DEVICES {
+                            let device = DeviceKey { user_id, device_id };
+                            if but != Some(device) {
+                                live.entry(device).or_default().push(frame.clone());
+                            }
+                        }
                     }
                 }
             }
@@ -419,6 +437,13 @@ impl Client {
         }
     }
 
+    pub fn members(&self, conversation_id: u64) -> Vec<u64> {
+        match self.ask(list_members(conversation_id)) {
+            Frame::Members(members) => members.member_user_ids,
+            other => panic!("{other:?}"),
+        }
+    }
+
     pub fn list(&self, after_conversation_id: u64, limit: u32) -> proto::Conversations {
         let list = proto::ListConversations {
             request_id: 79,
@@ -430,6 +455,13 @@ impl Client {
             other => panic!("{other:?}"),
         }
     }
+}
+
+pub fn list_members(conversation_id: u64) -> Request {
+    Request::ListMembers(proto::ListMembers {
+        request_id: 80,
+        conversation_id,
+    })
 }
 
 pub fn send(conversation_id: u64, client_msg_id: u64, payload: &[u8]) -> Request {

@@ -40,6 +40,7 @@ pub(crate) fn conversation(id: u64, key: OpenKey, members: &[u64]) -> Opened {
         conversation_id: id,
         hlc: u64::MAX - id,
         opener_user_id: members[0],
+        opener_device_id: 1,
         key,
         members: members.to_vec(),
     }

@@ -50,6 +50,7 @@ fn two_nodes_that_open_a_conversation_have_one() {
         conversation_id: id,
         hlc: id,
         opener_user_id: low,
+        opener_device_id: 1,
         key: OpenKey::direct(low, high),
         members: vec![low, high],
     };
@@ -111,6 +112,7 @@ fn without_postgres_what_the_log_told_is_known_and_the_rest_is_away() {
         conversation_id: talk.id,
         hlc: 1,
         opener_user_id: 3,
+        opener_device_id: 1,
         key: OpenKey::direct(3, 4),
         members: vec![3, 4],
     };

@@ -225,6 +225,7 @@ fn inboxes_are_newest_first_and_a_late_write_does_not_turn_them_back() {
         conversation_id: (1 << 62) + fresh_id() % (1 << 32),
         hlc: 1,
         opener_user_id: user,
+        opener_device_id: 1,
         key: OpenKey::direct(user, other),
         members: vec![user],
     };

@@ -14,6 +14,7 @@ fn opened(id: u64, key: OpenKey, members: &[u64]) -> Opened {
         conversation_id: id,
         hlc: id,
         opener_user_id: members[0],
+        opener_device_id: 1,
         key,
         members: members.to_vec(),
     }

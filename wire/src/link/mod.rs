@@ -31,6 +31,17 @@ pub struct Config {
     pub frames: ws::Config,
     /// What a server answers upgrade requests with; a client has no use for it.
     pub server: upgrade::Server,
+    /// Which pings are answered.
+    pub pongs: Pongs,
+}
+
+/// Which pings are answered (RFC 6455 section 5.5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pongs {
+    /// The latest before the next message, or of what came at once: it stands for those before it.
+    Latest,
+    /// Each, which conformance suites count.
+    Each,
 }
 
 /// Whether the link goes on with what follows.
@@ -159,16 +170,18 @@ impl Link {
                 return Err(error.into());
             }
         };
-        let writer = Writer::new(session.as_mut(), masks, out);
+        let writer = Writer::gathering(session.as_mut(), masks, out);
         let mut up = Up {
             config,
             writer,
             receiver,
+            ping: None,
         };
         if used > 0 {
             self.ask(&mut up.writer);
         }
         let fed = self.stream(&mut up, &mut bytes[used..]);
+        up.answer_ping();
         if let Err(error) = &fed {
             error.write_last_words(&mut up.writer);
         }
@@ -291,15 +304,31 @@ struct Up<'a> {
     config: &'a Config,
     writer: Writer<'a>,
     receiver: &'a mut dyn Receiver,
+    /// What the latest ping holds, while it is not answered.
+    ping: Option<Vec<u8>>,
 }
 
 impl Up<'_> {
     fn hand(&mut self, event: ws::Event<'_>) -> Flow {
         //= RFC 6455 section 5.5.2: Upon receipt of a Ping frame, an endpoint MUST send a Pong frame in response, unless it already received a Close frame.
-        // With the same payload.
-        if let ws::Event::Ping(payload) = &event {
-            self.writer.message(ws::Opcode::Pong, payload);
+        // As soon as is practical, with the same payload.
+        match &event {
+            ws::Event::Ping(payload) => self.ping = Some(payload.to_vec()),
+            ws::Event::Pong(_) => {}
+            // Answers stand in the order of what they answer, and none behind a close.
+            _ => self.answer_ping(),
+        }
+        if self.config.pongs == Pongs::Each {
+            self.answer_ping();
         }
         self.receiver.on_event(&mut self.writer, event)
+    }
+
+    fn answer_ping(&mut self) {
+        if let Some(payload) = self.ping.take()
+            && !self.writer.is_closed()
+        {
+            self.writer.message(ws::Opcode::Pong, &payload);
+        }
     }
 }

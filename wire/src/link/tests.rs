@@ -6,10 +6,12 @@ use crate::proto::CloseCode;
 const SERVER: Config = Config {
     frames: ws::Config::binary(ws::Role::Server, 1 << 20),
     server: upgrade::Server::CHAT,
+    pongs: Pongs::Latest,
 };
 const CLIENT: Config = Config {
     frames: ws::Config::binary(ws::Role::Client, 1 << 20),
     server: upgrade::Server::CHAT,
+    pongs: Pongs::Latest,
 };
 
 /// Records what came; the server's says everything back. Stops after each event where told to.
@@ -17,6 +19,7 @@ const CLIENT: Config = Config {
 struct Recorder {
     opened: bool,
     messages: Vec<Vec<u8>>,
+    pongs: Vec<Vec<u8>>,
     closed: Option<Option<CloseCode>>,
     echo: bool,
     stop: bool,
@@ -40,6 +43,7 @@ impl Receiver for Recorder {
                 self.messages.push(bytes.into_owned());
             }
             ws::Event::Close { code, .. } => self.closed = Some(code),
+            ws::Event::Pong(payload) => self.pongs.push(payload.into_owned()),
             _ => {}
         }
         self.flow()
@@ -75,8 +79,16 @@ impl End {
     }
 
     fn say(&mut self, payload: &[u8]) {
-        Writer::new(self.session.as_mut(), self.masks.as_mut(), &mut self.out)
-            .message(ws::Opcode::Binary, payload);
+        self.say_all(&[(ws::Opcode::Binary, payload)]);
+    }
+
+    /// Several messages, in one record where there is TLS.
+    fn say_all(&mut self, messages: &[(ws::Opcode, &[u8])]) {
+        let masks = self.masks.as_mut();
+        let mut writer = Writer::gathering(self.session.as_mut(), masks, &mut self.out);
+        for (opcode, payload) in messages {
+            writer.message(*opcode, payload);
+        }
     }
 }
 
@@ -226,6 +238,49 @@ fn the_last_words_fit_the_stage() {
         server.out[..4],
         [0x88, server.out.len() as u8 - 2, 0x03, 0xea]
     );
+}
+
+/// How many TLS records `bytes` are.
+fn records(bytes: &[u8]) -> usize {
+    let (mut at, mut count) = (0, 0);
+    while at < bytes.len() {
+        at += 5 + usize::from(u16::from_be_bytes([bytes[at + 3], bytes[at + 4]]));
+        count += 1;
+    }
+    count
+}
+
+#[test]
+fn the_latest_ping_of_a_record_stands_for_all_of_them() {
+    use ws::Opcode::{Binary, Ping};
+    for (pongs, expected) in [(Pongs::Latest, 1), (Pongs::Each, 1_300)] {
+        let (mut client, mut server) = pair(true);
+        server.config.pongs = pongs;
+        talk(&mut client, &mut server, 100_000);
+        let numbers: Vec<[u8; 4]> = (0..1_300_u32).map(u32::to_be_bytes).collect();
+        let pings: Vec<_> = numbers.iter().map(|number| (Ping, &number[..])).collect();
+        client.say_all(&pings);
+        assert_eq!(records(&client.out), 1);
+        let asked = std::mem::take(&mut client.out);
+        server.feed(&asked).expect("server");
+        assert_eq!(records(&server.out), 1, "one record is answered by one");
+        talk(&mut client, &mut server, 100_000);
+        assert_eq!(client.seen.pongs.len(), expected);
+        assert_eq!(
+            client.seen.pongs.last(),
+            numbers.last().map(|last| last.to_vec()).as_ref()
+        );
+
+        // What stands between pings is answered between their answers.
+        client.seen.pongs.clear();
+        client.say_all(&[(Ping, b"a"), (Ping, b"b"), (Binary, b"said"), (Ping, b"c")]);
+        let asked = std::mem::take(&mut client.out);
+        server.feed(&asked).expect("server");
+        assert_eq!(records(&server.out), 1);
+        talk(&mut client, &mut server, 100_000);
+        assert!(client.seen.pongs.ends_with(&[b"b".to_vec(), b"c".to_vec()]));
+        assert_eq!(client.seen.messages.last(), Some(&b"said".to_vec()));
+    }
 }
 
 //= test of RFC 6455 section 5.1: a client MUST mask all frames that it sends to the server

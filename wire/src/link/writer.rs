@@ -1,5 +1,6 @@
 //! The way out: messages framed, masked where a client speaks, sealed where there is TLS, appended to
-//! one buffer, so that all answers to one read leave in one send.
+//! one buffer, so that all answers to one read leave in one send, and, where the writer gathers them, in
+//! one record.
 
 use crate::proto::CloseCode;
 use crate::tls;
@@ -27,11 +28,18 @@ impl Masks {
     }
 }
 
+/// What is longer is not copied to stand in a record with others: its own are nearly full.
+const GATHERED_MAX: usize = 4 * 1024;
+
 /// See the module.
 pub struct Writer<'a> {
     session: Option<&'a mut tls::Session>,
     masks: Option<&'a mut Masks>,
     out: &'a mut Vec<u8>,
+    /// Frames that are to be sealed together; none where each is sealed at once.
+    gathered: Option<Vec<u8>>,
+    /// A close frame was written: nothing may follow it (RFC 6455 section 5.5.1).
+    closed: bool,
 }
 
 impl<'a> Writer<'a> {
@@ -46,7 +54,21 @@ impl<'a> Writer<'a> {
             session,
             masks,
             out,
+            gathered: None,
+            closed: false,
         }
+    }
+
+    /// The same for several messages, which share their records: a record of a few bytes costs as much
+    /// as one of a hundred. What is written stands in `out` once the writer is gone.
+    pub fn gathering(
+        session: Option<&'a mut tls::Session>,
+        masks: Option<&'a mut Masks>,
+        out: &'a mut Vec<u8>,
+    ) -> Self {
+        let mut writer = Self::new(session, masks, out);
+        writer.gathered = Some(Vec::new());
+        writer
     }
 
     /// One whole message, or a control frame.
@@ -77,7 +99,12 @@ impl<'a> Writer<'a> {
         self.close_frame(code, "");
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     fn close_frame(&mut self, code: Option<CloseCode>, reason: &str) {
+        self.closed = true;
         let mask = self.masks.as_mut().map(|masks| masks.next_key());
         let mut frame = Vec::new();
         ws::encode_close(code, reason, mask, &mut frame);
@@ -86,6 +113,7 @@ impl<'a> Writer<'a> {
 
     /// The end of the stream: a TLS close_notify (RFC 8446 section 6.1), or nothing without TLS.
     pub fn end(&mut self) {
+        self.flush();
         if let Some(session) = &mut self.session {
             session.close_notify(self.out);
         }
@@ -93,12 +121,30 @@ impl<'a> Writer<'a> {
 
     /// Bytes of the stream as they are (whole frames that were encoded before), given in parts.
     pub fn raw(&mut self, parts: &[&[u8]]) {
+        if let (Some(gathered), Some(_)) = (&mut self.gathered, &self.session) {
+            if parts.iter().map(|part| part.len()).sum::<usize>() <= GATHERED_MAX {
+                return parts
+                    .iter()
+                    .for_each(|part| gathered.extend_from_slice(part));
+            }
+            self.flush();
+        }
         match &mut self.session {
             // An ended session has said its last words; there is nobody left to tell.
             Some(session) => drop(session.seal_parts(parts, self.out)),
             None => parts
                 .iter()
                 .for_each(|part| self.out.extend_from_slice(part)),
+        }
+    }
+
+    /// Seals what was gathered.
+    fn flush(&mut self) {
+        if let (Some(gathered), Some(session)) = (&mut self.gathered, &mut self.session)
+            && !gathered.is_empty()
+        {
+            drop(session.seal_parts(&[gathered], self.out));
+            gathered.clear();
         }
     }
 
@@ -112,5 +158,11 @@ impl<'a> Writer<'a> {
             Some(session) => session.open(cipher, self.out),
             None => Ok(tls::Opened::NeedMore { want: 0 }),
         }
+    }
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        self.flush();
     }
 }

@@ -58,13 +58,10 @@ close_codes! {
     GOING_AWAY = 1001, "going_away", Reconnect, "The server shuts down.";
     PROTOCOL_ERROR = 1002, "protocol_error", Act, "The peer broke RFC 6455.";
     UNSUPPORTED_DATA = 1003, "unsupported_data", Act, "A text message: only binary ones are taken.";
-    INVALID_UTF8 = 1007, "invalid_utf8", Act, "Text or a close reason that is not UTF-8.";
+    INVALID_UTF8 = 1007, "invalid_utf8", Act, "A close reason that is not UTF-8.";
     POLICY_VIOLATION = 1008, "policy_violation", Act, "A flood of fragments or control frames.";
     MESSAGE_TOO_BIG = 1009, "message_too_big", Act, "A message over the size limit.";
-    INTERNAL_ERROR = 1011, "internal_error", Backoff, "The server has a fault.";
-    SERVICE_RESTART = 1012, "service_restart", Reconnect, "The server restarts.";
     TRY_AGAIN_LATER = 1013, "try_again_later", Backoff, "The server takes no more connections now.";
-    REBALANCE = 4000, "rebalance", Reconnect, "The server moves connections elsewhere.";
     HEARTBEAT_MISSED = 4001, "heartbeat_missed", Reconnect, "Nothing came, and nothing was read, within the heartbeat interval and its grace.";
     SLOW_READER = 4002, "slow_reader", Reconnect, "The client does not read what it is sent.";
     LOGIN_LATE = 4400, "login_late", Act, "No Login within 8 s.";
@@ -77,9 +74,6 @@ close_codes! {
     LOGIN_TWICE = 4407, "login_twice", Act, "A Login on a connection that is logged in.";
     TOO_MANY_DEVICES = 4409, "too_many_devices", Act, "Another device of the user logged in and this one was the oldest of more than 5.";
     DEVICE_REPLACED = 4410, "device_replaced", Act, "The same device logged in on another connection.";
-    OVERLOADED = 4500, "overloaded", Backoff, "The server sheds load.";
-    STORAGE_FULL = 4501, "storage_full", Backoff, "Nothing can be made durable now.";
-    BACKEND_UNAVAILABLE = 4502, "backend_unavailable", Backoff, "A service behind the server is away.";
 }
 
 /// Which request an Error is about: at most one of the two, the other is zeros.
@@ -109,69 +103,54 @@ impl From<ClientMsgId> for About {
     }
 }
 
-/// The `code` of an Error message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u16)]
-#[non_exhaustive]
-pub enum ErrorCode {
-    /// A field has a value that its description forbids.
-    BadRequest = 100,
-    /// The caller is not a member of the conversation.
-    NotMember = 101,
-    /// There is no such conversation.
-    UnknownConversation = 102,
-    /// The payload or a list is over its limit.
-    TooLarge = 103,
-    /// The same client_msg_id was used for another conversation or payload.
-    DedupConflict = 104,
-    /// The user has as many conversations as allowed.
-    TooManyConversations = 105,
-    /// More requests than the caller's share.
-    RateLimited = 200,
-    /// A queue on the way is full.
-    Overloaded = 201,
-    /// Nothing can be made durable now.
-    StorageFull = 202,
-    /// A service behind the server is away.
-    Unavailable = 203,
-    /// The token is malformed, forged, of another algorithm or not yet valid.
-    LoginInvalid = 300,
-    /// The token has expired.
-    LoginExpired = 301,
-    /// The first frame is not a Login.
-    LoginExpected = 302,
-    /// No Login within 8 s.
-    LoginLate = 303,
-    /// A Login on a connection that is logged in.
-    LoginTwice = 304,
-    /// The frame could not be read.
-    FrameInvalid = 400,
-    /// The server has a fault.
-    Internal = 500,
+macro_rules! error_codes {
+    ($($variant:ident = $code:literal, $name:literal, $retry:literal, $meaning:literal;)*) => {
+        /// The `code` of an Error message.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u16)]
+        #[non_exhaustive]
+        pub enum ErrorCode {
+            $(#[doc = $meaning] $variant = $code,)*
+        }
+
+        impl ErrorCode {
+            /// All codes, ascending.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The metric label.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// What it means.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)* }
+            }
+
+            /// Whether the same request may succeed later, as it is. `retry_after_ms` says when.
+            pub const fn retryable(self) -> bool {
+                match self { $(Self::$variant => $retry,)* }
+            }
+        }
+    };
+}
+
+error_codes! {
+    BadRequest = 100, "bad_request", false, "A field has a value that its description forbids.";
+    NotMember = 101, "not_member", false, "The caller is in no such conversation (it may not exist).";
+    DedupConflict = 104, "dedup_conflict", false, "The client_msg_id, or the request_id of a CreateConversation, was used for something else.";
+    RateLimited = 200, "rate_limited", true, "More requests than the caller's share. Reserved: no server sends it yet.";
+    Overloaded = 201, "overloaded", true, "A queue on the way is full.";
+    StorageFull = 202, "storage_full", true, "Nothing can be made durable now.";
+    Unavailable = 203, "unavailable", true, "A service behind the server is away.";
+    LoginInvalid = 300, "login_invalid", false, "The token is malformed, forged, of another algorithm or not yet valid.";
+    LoginExpired = 301, "login_expired", false, "The token has expired.";
+    LoginExpected = 302, "login_expected", false, "The first frame is not a Login.";
+    LoginLate = 303, "login_late", false, "No Login within 8 s.";
+    LoginTwice = 304, "login_twice", false, "A Login on a connection that is logged in.";
 }
 
 impl ErrorCode {
-    /// All codes, ascending.
-    pub const ALL: &'static [Self] = &[
-        Self::BadRequest,
-        Self::NotMember,
-        Self::UnknownConversation,
-        Self::TooLarge,
-        Self::DedupConflict,
-        Self::TooManyConversations,
-        Self::RateLimited,
-        Self::Overloaded,
-        Self::StorageFull,
-        Self::Unavailable,
-        Self::LoginInvalid,
-        Self::LoginExpired,
-        Self::LoginExpected,
-        Self::LoginLate,
-        Self::LoginTwice,
-        Self::FrameInvalid,
-        Self::Internal,
-    ];
-
     /// The number on the wire.
     pub const fn code(self) -> u16 {
         self as u16
@@ -180,18 +159,6 @@ impl ErrorCode {
     /// From the wire; `None` for a number of a later server.
     pub fn from_code(code: u16) -> Option<Self> {
         Self::ALL.iter().copied().find(|known| known.code() == code)
-    }
-
-    /// Whether the same request may succeed later, as it is. `retry_after_ms` says when.
-    pub const fn retryable(self) -> bool {
-        matches!(
-            self,
-            Self::RateLimited
-                | Self::Overloaded
-                | Self::StorageFull
-                | Self::Unavailable
-                | Self::Internal
-        )
     }
 
     /// An Error message with this code. A reason over its limit is cut at a character.
@@ -210,29 +177,6 @@ impl ErrorCode {
             code: self.code(),
             retry_after_ms: if self.retryable() { retry_after_ms } else { 0 },
             reason: reason.as_bytes()[..end].to_vec(),
-        }
-    }
-
-    /// The metric label.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::BadRequest => "bad_request",
-            Self::NotMember => "not_member",
-            Self::UnknownConversation => "unknown_conversation",
-            Self::TooLarge => "too_large",
-            Self::DedupConflict => "dedup_conflict",
-            Self::TooManyConversations => "too_many_conversations",
-            Self::RateLimited => "rate_limited",
-            Self::Overloaded => "overloaded",
-            Self::StorageFull => "storage_full",
-            Self::Unavailable => "unavailable",
-            Self::LoginInvalid => "login_invalid",
-            Self::LoginExpired => "login_expired",
-            Self::LoginExpected => "login_expected",
-            Self::LoginLate => "login_late",
-            Self::LoginTwice => "login_twice",
-            Self::FrameInvalid => "frame_invalid",
-            Self::Internal => "internal",
         }
     }
 }

@@ -37,7 +37,8 @@ pub enum FrameError {
         /// The kind byte.
         got: u8,
     },
-    /// The archive does not validate: a length, an offset or an order is wrong.
+    /// The archive does not validate: a length, an offset or an order is wrong, a byte belongs to no
+    /// list, or a request names no id.
     #[error("the archive of a {} frame does not validate", .kind.name())]
     Invalid {
         /// The kind of the frame.
@@ -66,8 +67,18 @@ impl FrameError {
     }
 }
 
-/// Bounds on the lists of an archived message.
+/// What an archived message is held to beyond what its type can be.
 pub(super) trait Bounded {
+    /// Bytes of all its lists, and of the lists within them.
+    fn list_bytes(&self) -> usize {
+        0
+    }
+
+    /// Whether it names the id that its answer is to carry, where it is to have one.
+    fn is_named(&self) -> bool {
+        true
+    }
+
     /// Refuses a list over its limit.
     fn check(&self, _: &Limits) -> Result<(), FrameError> {
         Ok(())
@@ -120,7 +131,10 @@ pub(super) fn split<'a>(frame: &'a [u8], limits: &Limits) -> Result<(Kind, &'a [
     Ok((kind, archive))
 }
 
-/// The root of a validated archive whose lists are within their bounds.
+/// The root of a validated archive whose lists are within their bounds, and which is the only one of
+/// its message: validation holds the lists to their order without an overlap, so where they fill all
+/// bytes in front of the root, each stands where a writer puts it. What is invalid is so whatever its
+/// lengths: only a frame that is right but for them is too long.
 pub(super) fn access<'a, T>(
     archive: &'a [u8],
     limits: &Limits,
@@ -128,8 +142,12 @@ pub(super) fn access<'a, T>(
 where
     T: Message<Archived: Portable + Bounded + for<'b> CheckBytes<LowValidator<'b, Failure>>>,
 {
-    let root = rkyv::api::low::access::<T::Archived, Failure>(archive)
-        .map_err(|Failure| FrameError::Invalid { kind: T::KIND })?;
+    let invalid = FrameError::Invalid { kind: T::KIND };
+    let root =
+        rkyv::api::low::access::<T::Archived, Failure>(archive).map_err(|Failure| invalid)?;
+    if root.list_bytes() != archive.len() - size_of::<T::Archived>() || !root.is_named() {
+        return Err(invalid);
+    }
     root.check(limits)?;
     Ok(root)
 }

@@ -2,8 +2,8 @@
 
 use super::{ClientFrame, Limits, ServerFrame};
 
-/// Parses `data` as a frame of either side; what is accepted must survive a copy and its canonical
-/// encoding, wherever it lies in memory.
+/// Parses `data` as a frame of either side; what is accepted is the one encoding of its message,
+/// wherever it lies in memory.
 ///
 /// # Panics
 /// Where it does not: that is what a fuzzer looks for.
@@ -16,15 +16,12 @@ pub fn check(data: &[u8]) {
     let mut canonical = Vec::new();
     if let Ok(frame) = ClientFrame::parse(data, &limits) {
         frame.encode_into(&mut canonical);
-        let mut again = Vec::new();
-        ClientFrame::parse(&canonical, &limits)
-            .expect("what was accepted is accepted again")
-            .encode_into(&mut again);
-        assert_eq!(canonical, again, "the canonical form is its own");
+        assert_eq!(canonical, data, "a message has one encoding");
     }
     canonical.clear();
     if let Ok(frame) = ServerFrame::parse(data, &limits) {
         frame.encode_into(&mut canonical);
+        assert_eq!(canonical, data, "a message has one encoding");
         // One byte further on, so that nothing depends on where a frame lies.
         let shifted: Vec<u8> = std::iter::once(0)
             .chain(canonical.iter().copied())
@@ -33,6 +30,6 @@ pub fn check(data: &[u8]) {
         ServerFrame::parse(&shifted[1..], &limits)
             .expect("what was accepted is accepted again")
             .encode_into(&mut again);
-        assert_eq!(canonical, again, "the canonical form is its own");
+        assert_eq!(canonical, again, "it lies elsewhere and says the same");
     }
 }

@@ -5,7 +5,7 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-use super::frame::{Bounded, Encoder, FrameError, Owner, access, encode_into, owned, split};
+use super::frame::{Encoder, FrameError, Owner, access, encode_into, owned, split};
 use super::limits::Limits;
 use super::messages::*;
 
@@ -153,6 +153,8 @@ kinds! {
         CreateConversation(ArchivedCreateConversation) = 0x21,
         /// See [`ListConversations`].
         ListConversations(ArchivedListConversations) = 0x22,
+        /// See [`ListMembers`].
+        ListMembers(ArchivedListMembers) = 0x23,
     }
     either {
         /// See [`Ping`].
@@ -179,120 +181,9 @@ kinds! {
         ConversationOpened(ArchivedConversationOpened) = 0xa0,
         /// See [`Conversations`].
         Conversations(ArchivedConversations) = 0xa1,
+        /// See [`Members`].
+        Members(ArchivedMembers) = 0xa2,
         /// See [`Error`].
         Error(ArchivedError) = 0xe0,
     }
-}
-
-impl Bounded for ArchivedLogin {
-    fn check(&self, limits: &Limits) -> Result<(), FrameError> {
-        bound("token", self.token.len(), limits.token_bytes_max)?;
-        bound(
-            "resume_token",
-            self.resume_token.len(),
-            limits.token_bytes_max,
-        )
-    }
-}
-
-impl Bounded for ArchivedSend {
-    fn check(&self, limits: &Limits) -> Result<(), FrameError> {
-        bound("payload", self.payload.len(), limits.payload_bytes_max)
-    }
-}
-
-impl Bounded for ArchivedCreateConversation {
-    fn check(&self, limits: &Limits) -> Result<(), FrameError> {
-        bound(
-            "member_user_ids",
-            self.member_user_ids.len(),
-            limits.members_max,
-        )
-    }
-}
-
-impl Bounded for ArchivedWelcome {
-    fn check(&self, limits: &Limits) -> Result<(), FrameError> {
-        bound(
-            "resume_token",
-            self.resume_token.len(),
-            limits.token_bytes_max,
-        )
-    }
-}
-
-impl Bounded for ArchivedDeliver {
-    fn check(&self, limits: &Limits) -> Result<(), FrameError> {
-        bound("payload", self.payload.len(), limits.payload_bytes_max)
-    }
-}
-
-impl Bounded for ArchivedHistoryPage {
-    fn check(&self, limits: &Limits) -> Result<(), FrameError> {
-        page("messages", &self.messages, limits)
-    }
-}
-
-impl Bounded for ArchivedOutboxPage {
-    fn check(&self, limits: &Limits) -> Result<(), FrameError> {
-        page("messages", &self.messages, limits)
-    }
-}
-
-impl Bounded for ArchivedConversationOpened {
-    fn check(&self, limits: &Limits) -> Result<(), FrameError> {
-        bound(
-            "member_user_ids",
-            self.member_user_ids.len(),
-            limits.members_max,
-        )
-    }
-}
-
-impl Bounded for ArchivedConversations {
-    fn check(&self, limits: &Limits) -> Result<(), FrameError> {
-        bound(
-            "conversations",
-            self.conversations.len(),
-            limits.page_messages_max,
-        )
-    }
-}
-
-impl Bounded for ArchivedError {
-    fn check(&self, _: &Limits) -> Result<(), FrameError> {
-        bound("reason", self.reason.len(), super::limits::REASON_BYTES_MAX)
-    }
-}
-
-// No list, nothing to bound.
-impl Bounded for ArchivedSync {}
-impl Bounded for ArchivedHistory {}
-impl Bounded for ArchivedDeliverAck {}
-impl Bounded for ArchivedOutbox {}
-impl Bounded for ArchivedOpenDirect {}
-impl Bounded for ArchivedListConversations {}
-impl Bounded for ArchivedPing {}
-impl Bounded for ArchivedPong {}
-impl Bounded for ArchivedSendAck {}
-impl Bounded for ArchivedSyncEnd {}
-impl Bounded for ArchivedLagged {}
-
-fn bound(field: &'static str, len: usize, max: usize) -> Result<(), FrameError> {
-    if len <= max {
-        Ok(())
-    } else {
-        Err(FrameError::TooLong { field, len, max })
-    }
-}
-
-fn page(
-    field: &'static str,
-    messages: &[ArchivedDeliver],
-    limits: &Limits,
-) -> Result<(), FrameError> {
-    bound(field, messages.len(), limits.page_messages_max)?;
-    messages
-        .iter()
-        .try_for_each(|message| message.check(limits))
 }

@@ -218,6 +218,22 @@ messages! {
         /// 1 where more are left, else 0.
         has_more: u8,
     }
+    /// Client: who is in a conversation of the user's.
+    ListMembers {
+        /// The client's.
+        request_id: u64,
+        /// The conversation.
+        conversation_id: u64,
+    }
+    /// Server: the answer to ListMembers.
+    Members {
+        /// From the request.
+        request_id: u64,
+        /// The conversation.
+        conversation_id: u64,
+        /// All members, ascending.
+        member_user_ids: Vec<u64>,
+    }
     /// Either way: is somebody there? Answered by Pong.
     Ping {
         /// Comes back in the Pong.

@@ -5,8 +5,9 @@
 //! are always bounded and validated before they are looked at; `docs/protocol.md` gives each byte.
 //!
 //! * `messages`: the structs. * `kind`: the kinds and the frame enums over them.
-//! * `frame`: encode and parse. * `limits`: every maximum. * `codes`: close and error codes.
+//! * `frame`: encode and parse. * `bounds`: what each kind is held to. * `limits`: every maximum. * `codes`: close and error codes.
 
+mod bounds;
 mod codes;
 mod frame;
 #[doc(hidden)]

@@ -13,8 +13,12 @@ use super::record::{
 use super::secrets::Direction;
 use super::{Alert, Error, Gather, Role, Suite};
 
-/// Consecutive records without application data that a peer may send.
+/// Records without application data that a peer may send beyond those that its data makes up for.
 pub const IDLE_RECORDS_MAX: u8 = 32;
+
+/// Records under one key that make up for one without data. A KeyUpdate costs as much as some twenty
+/// records of a few bytes: one for each of them, without end, would be a cheap way to keep a server busy.
+const DATA_PER_IDLE: u64 = 8;
 
 /// We are the client.
 const CLIENT: u8 = 1;
@@ -40,6 +44,7 @@ pub(super) struct Parked<const KEY: usize, const SECRET: usize> {
     tx: Direction<KEY, SECRET>,
     suite: Suite,
     flags: u8,
+    /// Records without data that data has not made up for.
     idle_records: u8,
     messages: Messages,
 }
@@ -136,7 +141,9 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
             ));
         }
         if typ == APPLICATION_DATA && len > 0 {
-            self.idle_records = 0;
+            if self.rx_seq % DATA_PER_IDLE == 0 {
+                self.idle_records = self.idle_records.saturating_sub(1);
+            }
             return Ok(Step::Data {
                 consumed: total,
                 len,

@@ -281,12 +281,13 @@ fn floods_end_the_session() {
         for _ in 0..IDLE_RECORDS_MAX {
             send(&mut client, &mut stream);
         }
-        client.seal(b"x", &mut stream).unwrap();
-        for _ in 0..IDLE_RECORDS_MAX {
-            send(&mut client, &mut stream);
+        // Eight records of data make up for one without.
+        for _ in 0..8 {
+            client.seal(b"x", &mut stream).unwrap();
         }
+        send(&mut client, &mut stream);
         let (plain, handled) = drain(&mut server, &mut stream, &mut Vec::new());
-        assert_eq!((&plain[..], handled), (&b"x"[..], 64), "{name}");
+        assert_eq!((&plain[..], handled), (&b"xxxxxxxx"[..], 33), "{name}");
         stream.clear();
         send(&mut client, &mut stream);
         let (error, alert) = refusal(&mut server, &mut client, &mut stream);
@@ -299,6 +300,33 @@ fn floods_end_the_session() {
 //= test of RFC 8446 section 6.1: Each party MUST send a "close_notify" alert before closing its write side of the connection, unless it has already sent some error alert.
 //= test of RFC 8446 section 6.1: Any data received after a closure alert has been received MUST be ignored.
 //= test of RFC 8446 section 6.2: Upon transmission or receipt of a fatal alert message, both parties MUST immediately close the connection.
+#[test]
+fn key_updates_go_on_without_end_only_where_data_goes_with_them() {
+    for (data, passes) in [(0, 32), (1, 32), (7, 32), (8, 1_000), (100, 1_000)] {
+        let (mut server, mut client) = pair(Suite::Aes128GcmSha256);
+        let mut updates = 0;
+        while updates < 1_000 {
+            let (mut update, mut stream) = (Vec::new(), Vec::new());
+            client.update_key(&mut update).unwrap();
+            if server.open(&mut update, &mut Vec::new()).is_err() {
+                break;
+            }
+            updates += 1;
+            for _ in 0..data {
+                client.seal(b"x", &mut stream).unwrap();
+            }
+            assert_eq!(
+                drain(&mut server, &mut stream, &mut Vec::new()).0.len(),
+                data
+            );
+        }
+        assert_eq!(
+            updates, passes,
+            "{data} records of data between two updates"
+        );
+    }
+}
+
 #[test]
 fn alerts_end_the_session_by_name() {
     let (mut server, mut client) = pair(Suite::Aes128GcmSha256);

@@ -150,6 +150,8 @@ messages! {
     ListConversations { request_id after_conversation_id limit }
     ConversationHead { conversation_id head_seq }
     Conversations { request_id conversations has_more }
+    ListMembers { request_id conversation_id }
+    Members { request_id conversation_id member_user_ids }
     Ping { nonce }
     Pong { nonce }
     Lagged { skipped }
@@ -165,8 +167,8 @@ pub(crate) fn encode_json(kind: Kind, fields: &Value) -> Vec<u8> {
     }
     encode_kind! {
         Login Send Sync History DeliverAck Outbox OpenDirect CreateConversation ListConversations
-        Ping Pong Welcome SendAck Deliver SyncEnd HistoryPage Lagged OutboxPage ConversationOpened
-        Conversations Error
+        ListMembers Ping Pong Welcome SendAck Deliver SyncEnd HistoryPage Lagged OutboxPage ConversationOpened
+        Conversations Members Error
     }
 }
 
@@ -180,7 +182,7 @@ pub(crate) fn decode_json(frame: &[u8]) -> Result<(Kind, Value), FrameError> {
         }
         let fields = fields! {
             Login Send Sync History DeliverAck Outbox OpenDirect CreateConversation
-            ListConversations Ping Pong
+            ListConversations ListMembers Ping Pong
         };
         Ok((frame.kind(), fields))
     } else {
@@ -190,7 +192,7 @@ pub(crate) fn decode_json(frame: &[u8]) -> Result<(Kind, Value), FrameError> {
         }
         let fields = fields! {
             Welcome SendAck Deliver SyncEnd HistoryPage Lagged OutboxPage ConversationOpened
-            Conversations Error Ping Pong
+            Conversations Members Error Ping Pong
         };
         Ok((frame.kind(), fields))
     }

@@ -86,6 +86,10 @@ fn client_vectors() -> Vec<Vector> {
         after_conversation_id,
         limit,
     };
+    let list_members = |request_id, conversation_id| ListMembers {
+        request_id,
+        conversation_id,
+    };
     vec![
         vector("login empty", &login(b"", b"")),
         vector("login typical", &login(TOKEN, b"")),
@@ -127,6 +131,8 @@ fn client_vectors() -> Vec<Vector> {
         ),
         vector("list conversations", &list(5, 0, 100)),
         vector("list conversations maximal", &list(MAX, MAX, u32::MAX)),
+        vector("list members", &list_members(7, 4242)),
+        vector("list members maximal", &list_members(MAX, MAX)),
         vector(
             "ping",
             &Ping {
@@ -164,6 +170,11 @@ fn server_vectors() -> Vec<Vector> {
         request_id,
         conversation_id: 4242,
         head_seq: 2,
+        member_user_ids,
+    };
+    let members = |request_id, member_user_ids| Members {
+        request_id,
+        conversation_id: 4242,
         member_user_ids,
     };
     let heads = |ids: &[u64]| Conversations {
@@ -250,9 +261,11 @@ fn server_vectors() -> Vec<Vector> {
         ),
         vector("conversations empty", &heads(&[])),
         vector("conversations typical", &heads(&[4242, 4243])),
+        vector("members typical", &members(7, vec![7, 8])),
+        vector("members maximal", &members(MAX, vec![MAX; MEMBERS_MAX + 1])),
         vector(
             "error without reason",
-            &ErrorCode::Internal.message(0, 0, ""),
+            &ErrorCode::Unavailable.message(0, 0, ""),
         ),
         vector(
             "error typical",
@@ -283,11 +296,32 @@ pub(crate) fn refused() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         token: b"abcd".into(),
         resume_token: b"efgh".into(),
     });
-    let long = Send {
+    let sync_of = |request_id| {
+        encode(&Sync {
+            request_id,
+            conversation_id: 4242,
+            have_seq: 0,
+            limit: 100,
+        })
+    };
+    let sync = sync_of(1);
+    // The first list's pointer is one further away.
+    let gap = patched(&login, 10, &(-9i32).to_le_bytes());
+    let resumeless = encode(&Login {
+        token: b"abcd".into(),
+        resume_token: vec![],
+    });
+    let page = encode(&HistoryPage {
+        request_id: 2,
+        conversation_id: 4242,
+        messages: vec![deliver(2, b"world!"), deliver(1, b"hello")],
+        has_more: 0,
+    });
+    let too_long = encode(&Send {
         client_msg_id: 1,
         conversation_id: 1,
         payload: vec![0; PAYLOAD_BYTES_MAX + 1],
-    };
+    });
     let crowd = CreateConversation {
         request_id: 1,
         member_user_ids: vec![1; MEMBERS_MAX + 1],
@@ -346,7 +380,47 @@ pub(crate) fn refused() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             patched(&login, 18, &(-16i32).to_le_bytes()),
             "Invalid",
         ),
-        ("payload too long", encode(&long), "TooLong"),
+        // One byte in front of all that belongs to no list.
+        (
+            "a byte before the lists",
+            [&send[..2], b"x", &send[2..]].concat(),
+            "Invalid",
+        ),
+        (
+            "a byte before the root",
+            [&sync[..2], b"x", &sync[2..]].concat(),
+            "Invalid",
+        ),
+        (
+            "a byte between two lists",
+            [&gap[..2], b"abcd", b"x", b"efgh", &gap[10..]].concat(),
+            "Invalid",
+        ),
+        (
+            "an empty list that points elsewhere",
+            patched(&resumeless, 14, &(-9i32).to_le_bytes()),
+            "Invalid",
+        ),
+        (
+            "a byte among the payloads of a page",
+            [&page[..8], b"x", &page[8..]].concat(),
+            "Invalid",
+        ),
+        ("a request without an id", sync_of(0), "Invalid"),
+        (
+            "too many members and no id",
+            encode(&CreateConversation {
+                request_id: 0,
+                ..crowd.clone()
+            }),
+            "Invalid",
+        ),
+        (
+            "too long and over its limit",
+            patched(&too_long, too_long.len() - 4, &u32::MAX.to_le_bytes()),
+            "Invalid",
+        ),
+        ("payload too long", too_long, "TooLong"),
         ("too many members", encode(&crowd), "TooLong"),
     ]
 }

@@ -6,19 +6,21 @@ use anyhow::Result;
 
 use super::services::Services;
 use super::tally::Tally;
-use super::{cargo, density, fuzz, instructions, pytest};
+use super::{cargo, density, fuzz, go, instructions, pytest};
 use crate::checkout::Checkout;
 use crate::screen::Screen;
 use crate::tools::Tool;
 
 /// The harness's own test, the client's own tests, then the same client against the server.
-const PYTHON_FILES: [&str; 7] = [
+const PYTHON_FILES: [&str; 9] = [
     "test_harness.py",
     "../clients/python/test_vectors.py",
     "../clients/python/test_timeline.py",
     "../clients/python/test_client.py",
     "test_python_client.py",
+    "test_codes.py",
     "test_protocol.py",
+    "test_promises.py",
     "test_outbox.py",
 ];
 
@@ -28,6 +30,7 @@ pub(super) enum Group {
     Rust,
     Instructions,
     Python,
+    Go,
     Chat,
     BadInput,
     WebSocket,
@@ -42,10 +45,11 @@ pub(super) enum Group {
 }
 
 impl Group {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Rust,
         Self::Instructions,
         Self::Python,
+        Self::Go,
         Self::Chat,
         Self::BadInput,
         Self::WebSocket,
@@ -64,6 +68,7 @@ impl Group {
             Self::Rust => "rust",
             Self::Instructions => "instructions",
             Self::Python => "python",
+            Self::Go => "go",
             Self::Chat => "chat",
             Self::BadInput => "bad-input",
             Self::WebSocket => "websocket",
@@ -85,6 +90,7 @@ impl Group {
                 "the pure paths take as many instructions as committed, within 3 %"
             }
             Self::Python => "golden vectors and a client written from docs/protocol.md, over TLS",
+            Self::Go => "another client written from docs/protocol.md, in another language",
             Self::Chat => "two `rookery chat` talk to each other",
             Self::BadInput => "every bad input has its documented answer, and nobody else notices",
             Self::WebSocket => "the Autobahn cases (kosoku), plain and through TLS",
@@ -117,6 +123,7 @@ impl Group {
             | Self::Faults
             | Self::Storm
             | Self::Density => &[Tool::Python],
+            Self::Go => &[Tool::Go],
             Self::Instructions => &[Tool::Valgrind],
             Self::WebSocket => &[Tool::Python, Tool::Socat],
             Self::Node => &[Tool::Python, Tool::Node],
@@ -155,6 +162,7 @@ impl Group {
             Self::Instructions => instructions::run(checkout, screen),
             Self::Fuzz => fuzz::run(checkout, screen),
             Self::Python => pytest::run(checkout, screen, self, &PYTHON_FILES),
+            Self::Go => go::run(checkout, screen),
             Self::Chat => pytest::run(checkout, screen, self, &["test_chat.py"]),
             Self::BadInput => pytest::run(checkout, screen, self, &["bad_input"]),
             Self::WebSocket => pytest::run(checkout, screen, self, &["test_autobahn.py"]),

@@ -6,6 +6,7 @@
 mod cargo;
 mod density;
 mod fuzz;
+mod go;
 mod group;
 mod instructions;
 mod pytest;

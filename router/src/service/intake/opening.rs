@@ -64,6 +64,7 @@ impl Intake {
             conversation_id: stamp.id,
             hlc: stamp.hlc,
             opener_user_id: caller.user_id,
+            opener_device_id: caller.device_id,
             key,
             members: members.to_vec(),
         };
