@@ -84,8 +84,17 @@ pub const STALL_REPORT_MS: u64 = 1_000;
 /// Last bytes reach any live client within this time.
 pub const LINGER_MS: u64 = 3_000;
 
-/// Receives thrown away after the last bytes were sent: a client that goes on sending is cut off.
-pub const LINGER_RECVS_MAX: u8 = 16;
+/// Receives thrown away after the last bytes were sent, 32 MiB in all: what a client had sent before it
+/// could know. One that goes on sending is cut off.
+pub const LINGER_RECVS_MAX: u16 = 4_096;
+
+/// Receives between a deadline and the moment when it is told: what came in time is read first, and a
+/// client that never stops sending gains no more than this.
+pub const OVERDUE_RECVS_MAX: u16 = 16;
+
+/// A turn takes well under a millisecond, and a bad one some tens. What it takes above this is time in
+/// which the thread did not run, and no peer's fault.
+pub const STANDSTILL_NS: u64 = 100_000_000;
 
 /// Three SYN retries.
 pub const CONNECT_TIMEOUT_MS: u64 = 10_000;

@@ -202,6 +202,7 @@ impl<D: Floor> World<D> {
         // The stop has its own deadline: a jump of the clock would make it cut connections off.
         kernel.plan.rates.clock_jump = Rate::NEVER;
         kernel.plan.rates.stall = Rate::NEVER;
+        kernel.plan.rates.standstill = Rate::NEVER;
         for peer in 0..self.peers.len() as u32 {
             kernel.schedule(0, Event::Peer(peer));
         }
@@ -256,6 +257,13 @@ impl<D: Floor> World<D> {
             }
             return true;
         }
+        if kernel.strikes(|rates| rates.standstill, Count::Standstill) {
+            let until_ns = now_ns + away;
+            for station in self.stations.iter_mut().flatten() {
+                station.stalled_until_ns = until_ns;
+            }
+            return true;
+        }
         let rates = kernel.plan.rates;
         if self.rng.strikes(rates.clock_jump) {
             let by_ms = self.rng.between(1, 100_000_000) as i64;
@@ -284,8 +292,6 @@ impl<D: Floor> World<D> {
         let before = {
             let mut kernel = self.kernel.borrow_mut();
             let now_ns = kernel.now().mono_ns;
-            let port = &mut kernel.ports[shard];
-            port.turn_before_ns = std::mem::replace(&mut port.turn_ns, now_ns);
             kernel.checks.note(shard as u64, now_ns);
             kernel.checks.trace()
         };
