@@ -82,7 +82,8 @@ pub(super) struct Port {
     pub(super) dirty: bool,
     /// When its present turn began.
     pub(super) turn_ns: u64,
-    /// In which it neither ran nor waited, in all: what is no fault of its timers.
+    /// In which it neither ran nor waited, in all, and what a fault took of its waits: no fault of its
+    /// timers.
     pub(super) away_ns: u64,
     /// Of this, what is no peer's fault either.
     pub(super) stood_still_ns: u64,

@@ -255,6 +255,7 @@ impl<D: Floor> World<D> {
             if let Some(station) = &mut self.stations[shard] {
                 station.stalled_until_ns = now_ns + away;
             }
+            kernel.ports[shard].away_ns += away;
             return true;
         }
         if kernel.strikes(|rates| rates.standstill, Count::Standstill) {
@@ -262,6 +263,7 @@ impl<D: Floor> World<D> {
             for station in self.stations.iter_mut().flatten() {
                 station.stalled_until_ns = until_ns;
             }
+            kernel.ports.iter_mut().for_each(|port| port.away_ns += away);
             return true;
         }
         let rates = kernel.plan.rates;
@@ -279,6 +281,7 @@ impl<D: Floor> World<D> {
                 _ => {
                     kernel.checks.count(Count::MonoJump);
                     kernel.advance_to(now_ns + 10 * away);
+                    kernel.ports.iter_mut().for_each(|port| port.away_ns += 10 * away);
                 }
             }
         }
