@@ -16,6 +16,19 @@ pub fn ring_slots_max() -> u32 {
     sys::rlimit::nofile().min(u64::from(RING_SLOTS_MAX)) as u32
 }
 
+/// Raises the soft limit of open files to the hard one, which an unprivileged process may: what a shell or a
+/// service manager leaves is often 1,024, for programs that still use select(2). To be called before a
+/// [`crate::Config`] is made.
+///
+/// # Errors
+/// The kernel's. The limit is then what it was.
+pub fn raise_open_files() -> std::io::Result<()> {
+    sys::rlimit::raise_nofile()
+}
+
+/// Descriptors that this process has beside rings, listeners and connections: logs, stores, bells.
+pub const OTHER_FILES: u64 = 64;
+
 /// Receives in flight on a ring at one time. Each completes within the submission that started it, so
 /// this bounds a batch, not the connections. 32 amortise the system call well.
 pub const RECV_BUFFERS: u16 = 32;

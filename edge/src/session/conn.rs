@@ -55,7 +55,7 @@ pub struct Conn {
     pub(crate) work: Place,
     /// The user's device, from login on.
     pub(crate) device_id: u32,
-    /// When it last gave a sign of life, seconds of the shard's monotonic clock; and whether it was asked to
+    /// When it last gave a sign of life, seconds of the shard's clock of deadlines; and whether it was asked to
     /// say something since, in the highest bit, and whether the question is still to be sent, in the next.
     heard_s: u32,
     /// When the token expires, Unix seconds (until 2106).
