@@ -80,6 +80,8 @@ counters! {
     mails,
     /// Deadlines fired.
     deadlines,
+    /// Time in which the thread should have run and did not, nanoseconds: deadlines were put off by it.
+    stood_still_ns,
     /// Turns of the loop.
     turns,
     /// Turns longer than `stall_ms`.

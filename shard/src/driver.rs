@@ -148,8 +148,9 @@ pub trait Driver {
     /// queue is submitted when it is full.
     fn submit(&mut self, tag: Tag, op: Op);
     /// Submits what is queued and appends what has completed, waiting for at most `wait_ns` (0: not at
-    /// all) for something to complete or for a wake from another thread.
-    fn turn(&mut self, wait_ns: u64, completions: &mut Vec<Completion>);
+    /// all) for something to complete or for a wake from another thread. How long it waited, nanoseconds,
+    /// `wait_ns` at most: what it took longer is no wait, but time in which the thread did not run.
+    fn turn(&mut self, wait_ns: u64, completions: &mut Vec<Completion>) -> u64;
     /// Where the connection that this accept brought comes from. To be called once for each completed
     /// accept, whatever its result: the address is kept until then.
     fn take_peer(&mut self, ring: u16, accept: Tag) -> Option<SocketAddr>;

@@ -6,6 +6,7 @@
 
 mod accepts;
 mod completions;
+mod deadlines;
 mod moves;
 mod stop;
 
@@ -17,9 +18,7 @@ use crate::limits::{
     TURN_PARCELS_MAX,
 };
 use crate::shard::Failure;
-use crate::slot::state::Event;
-use crate::slot::{self, State};
-use crate::{Cause, Config, Fabric, Handler, Inbox, Shard};
+use crate::{Config, Fabric, Handler, Inbox, Shard};
 use accepts::Accepts;
 use stop::Stop;
 
@@ -58,7 +57,7 @@ pub struct Engine<D: Driver, H: Handler> {
     stop: Stop,
     recv_buffer_bytes: u32,
     stall_ns: u64,
-    stall_reported_ns: u64,
+    reported_ns: u64,
     /// Reused from turn to turn.
     completions: Vec<Completion>,
 }
@@ -91,15 +90,22 @@ impl<D: Driver, H: Handler> Engine<D, H> {
             stop: Stop::new(config),
             recv_buffer_bytes: config.recv_buffer_bytes,
             stall_ns: config.stall_ms.saturating_mul(1_000_000),
-            stall_reported_ns: 0,
+            reported_ns: 0,
             completions: Vec::new(),
         }
     }
 
     /// One bounded turn: submit, wait if there is nothing to do, reap, run the handlers.
     pub fn turn(&mut self) -> Progress {
-        self.reap();
-        self.shard.now = self.driver.now();
+        let waited_ns = self.reap();
+        let missed_ns = self.shard.begin_turn(self.driver.now(), waited_ns);
+        if missed_ns > 0 && self.may_report() {
+            tracing::warn!(
+                shard = self.shard.id,
+                missed_ms = missed_ns / 1_000_000,
+                "the shard's thread did not run: deadlines are put off by as much"
+            );
+        }
         let now_ns = self.shard.now.mono_ns;
         let again = self.shard.again_at_ns.take_if(|at| *at <= now_ns).is_some();
         let work = self.run();
@@ -143,8 +149,9 @@ impl<D: Driver, H: Handler> Engine<D, H> {
         }
     }
 
-    /// Submits, sleeps where there is nothing to do, and copies out what has completed.
-    fn reap(&mut self) {
+    /// Submits, sleeps where there is nothing to do, and copies out what has completed. How long it slept,
+    /// nanoseconds.
+    fn reap(&mut self) -> u64 {
         let mut wait_ns = self.may_sleep_ns();
         let waker = Arc::clone(self.inbox.waker());
         if wait_ns > 0 {
@@ -153,8 +160,9 @@ impl<D: Driver, H: Handler> Engine<D, H> {
                 wait_ns = 0;
             }
         }
-        self.driver.turn(wait_ns, &mut self.completions);
+        let waited_ns = self.driver.turn(wait_ns, &mut self.completions);
         waker.awake();
+        waited_ns
     }
 
     /// Something waits that came from another thread.
@@ -180,7 +188,7 @@ impl<D: Driver, H: Handler> Engine<D, H> {
             return 0;
         }
         let now = shard.now.mono_ns;
-        let deadline = shard.wheel.sleep_ns(now).unwrap_or(SLEEP_NS_MAX);
+        let deadline = shard.wheel.sleep_ns(shard.running_ns());
         let retry = if shard.undelivered.is_empty() {
             SLEEP_NS_MAX
         } else {
@@ -190,6 +198,7 @@ impl<D: Driver, H: Handler> Engine<D, H> {
             .again_at_ns
             .map_or(SLEEP_NS_MAX, |at| at.saturating_sub(now));
         deadline
+            .unwrap_or(SLEEP_NS_MAX)
             .min(again)
             .min(retry)
             .min(self.accepts.sleep_ns(now))
@@ -232,36 +241,6 @@ impl<D: Driver, H: Handler> Engine<D, H> {
         work
     }
 
-    /// Fires one deadline; false where none is due.
-    fn handle_deadline(&mut self) -> bool {
-        let shard = &mut self.shard;
-        let now = shard.now.mono_ns;
-        let Some(index) = shard.wheel.poll_expired(&mut shard.slots, now) else {
-            return false;
-        };
-        let Some(conn) = shard.conn_at(index) else {
-            return true;
-        };
-        let slot = shard.slots.find(conn);
-        match slot.map(|slot| (slot.state, slot.has(slot::CLOSE_AFTER_MOVE))) {
-            Some((State::Connecting, _)) => {
-                shard.fail(conn, Cause::Errno(libc::ETIMEDOUT));
-            }
-            // The bound of a graceful close: the cause was set when it began.
-            Some((State::Flushing | State::Lingering, _)) => shard.apply(conn, Event::Failed),
-            // For the handler, which cannot act on it now: it comes up again when the move is over.
-            Some((State::Moving, _)) => shard.set_wheel(conn, Some(now)),
-            // The handler has closed it; its move has failed, and the close is about to be made up for.
-            Some((_, true)) => {}
-            Some((state, false)) if state.is_open() => {
-                shard.counters.deadlines += 1;
-                self.handler.on_deadline(shard, conn);
-            }
-            _ => {}
-        }
-        true
-    }
-
     fn handle_failure(&mut self, failure: Failure) {
         match failure {
             Failure::Connect { token, errno } => {
@@ -282,22 +261,31 @@ impl<D: Driver, H: Handler> Engine<D, H> {
         shard.counters.longest_turn_ns = shard.counters.longest_turn_ns.max(took_ns);
         if took_ns > self.stall_ns {
             shard.counters.stalls += 1;
-            let since = shard.now.mono_ns.saturating_sub(self.stall_reported_ns);
-            if self.stall_reported_ns == 0 || since > STALL_REPORT_MS * 1_000_000 {
-                self.stall_reported_ns = shard.now.mono_ns.max(1);
+            if self.may_report() {
                 tracing::warn!(
-                    shard = shard.id,
+                    shard = self.shard.id,
                     took_us = took_ns / 1_000,
                     completions = work.completions,
                     parcels = work.parcels,
                     mails = work.mails,
                     deadlines = work.deadlines,
-                    stalls = shard.counters.stalls,
+                    stalls = self.shard.counters.stalls,
                     "a turn of the shard took too long"
                 );
             }
         }
-        shard.publish();
+        self.shard.publish();
+    }
+
+    /// Whether there is to be a line about lost time: one in a while.
+    fn may_report(&mut self) -> bool {
+        let now_ns = self.shard.now.mono_ns.max(1);
+        let since_ns = now_ns.saturating_sub(self.reported_ns);
+        let may = self.reported_ns == 0 || since_ns > STALL_REPORT_MS * 1_000_000;
+        if may {
+            self.reported_ns = now_ns;
+        }
+        may
     }
 
     /// The handler, for inspection between turns.

@@ -36,4 +36,4 @@ pub use handler::{Cause, Close, Handler, Origin};
 pub use id::ConnId;
 pub use mailbox::{Inbox, Postboxes};
 pub use shard::{SendError, Shard};
-pub use start::{JoinError, Running, StartError, start};
+pub use start::{JoinError, Running, StartError, preflight, start};

@@ -16,6 +16,19 @@ pub fn ring_slots_max() -> u32 {
     sys::rlimit::nofile().min(u64::from(RING_SLOTS_MAX)) as u32
 }
 
+/// Raises the soft limit of open files to the hard one, which an unprivileged process may: what a shell or a
+/// service manager leaves is often 1,024, for programs that still use select(2). To be called before a
+/// [`crate::Config`] is made.
+///
+/// # Errors
+/// The kernel's. The limit is then what it was.
+pub fn raise_open_files() -> std::io::Result<()> {
+    sys::rlimit::raise_nofile()
+}
+
+/// Descriptors that this process has beside rings, listeners and connections: logs, stores, bells.
+pub const OTHER_FILES: u64 = 64;
+
 /// Receives in flight on a ring at one time. Each completes within the submission that started it, so
 /// this bounds a batch, not the connections. 32 amortise the system call well.
 pub const RECV_BUFFERS: u16 = 32;
@@ -84,8 +97,17 @@ pub const STALL_REPORT_MS: u64 = 1_000;
 /// Last bytes reach any live client within this time.
 pub const LINGER_MS: u64 = 3_000;
 
-/// Receives thrown away after the last bytes were sent: a client that goes on sending is cut off.
-pub const LINGER_RECVS_MAX: u8 = 16;
+/// Receives thrown away after the last bytes were sent, 32 MiB in all: what a client had sent before it
+/// could know. One that goes on sending is cut off.
+pub const LINGER_RECVS_MAX: u16 = 4_096;
+
+/// Receives between a deadline and the moment when it is told: what came in time is read first, and a
+/// client that never stops sending gains no more than this.
+pub const OVERDUE_RECVS_MAX: u16 = 16;
+
+/// A turn takes well under a millisecond, and a bad one some tens. What it takes above this is time in
+/// which the thread did not run, and no peer's fault.
+pub const STANDSTILL_NS: u64 = 100_000_000;
 
 /// Three SYN retries.
 pub const CONNECT_TIMEOUT_MS: u64 = 10_000;

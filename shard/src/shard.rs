@@ -2,6 +2,7 @@
 //! the driver when the handlers are done. (The parts that only the loop uses are in the submodules.)
 
 mod act;
+mod deadline;
 mod flush;
 mod occupy;
 pub(crate) mod ring;
@@ -69,6 +70,8 @@ pub(crate) struct Bounds {
 pub struct Shard<H: Handler> {
     pub(crate) id: u16,
     pub(crate) now: Now,
+    /// Until now, in which the thread did not run though it should have.
+    stood_still_ns: u64,
     pub(crate) bounds: Bounds,
     pub(crate) counters: Counters,
     pub(crate) slots: Table<H::Conn>,
@@ -122,6 +125,7 @@ impl<H: Handler> Shard<H> {
         Shard {
             id,
             now,
+            stood_still_ns: 0,
             bounds: Bounds {
                 send_queue_bytes_max: config.send_queue_bytes_max,
                 linger_ns: config.linger_ms.saturating_mul(1_000_000),
@@ -220,6 +224,7 @@ impl<H: Handler> Shard<H> {
     /// too (before any more of its bytes, `on_move_failed` says so).
     pub fn pause(&mut self, conn: ConnId) {
         self.apply(conn, Event::Pause);
+        self.stop_waiting_for_bytes(conn);
     }
 
     /// Reads again.
@@ -253,23 +258,10 @@ impl<H: Handler> Shard<H> {
         );
     }
 
-    /// Sets the connection's one deadline (monotonic nanoseconds), or removes it. It fires up to two
-    /// ticks (34 ms) late, never early.
-    pub fn set_deadline(&mut self, conn: ConnId, at_mono_ns: Option<u64>) {
-        let open = self
-            .slots
-            .find(conn)
-            .is_some_and(|slot| slot.state.is_open());
-        if open {
-            self.set_wheel(conn, at_mono_ns);
-        }
-    }
-
-    pub(crate) fn set_wheel(&mut self, conn: ConnId, at_mono_ns: Option<u64>) {
-        match at_mono_ns {
-            Some(at) => self.wheel.set(&mut self.slots, conn.index(), at),
-            None => self.wheel.clear(&mut self.slots, conn.index()),
-        }
+    /// Whether bytes of the connection, or their end, are known to wait in its socket.
+    pub fn is_readable(&self, conn: ConnId) -> bool {
+        let slot = self.slots.peek(conn);
+        slot.is_some_and(|slot| matches!(slot.state, State::Ready | State::Receiving))
     }
 
     /// Moves the connection to another shard when what is queued on it has been sent. Its bytes stay
@@ -291,6 +283,7 @@ impl<H: Handler> Shard<H> {
         };
         self.moves.insert(conn.index(), order);
         self.apply(conn, Event::MoveAsked);
+        self.stop_waiting_for_bytes(conn);
         self.mark_dirty(conn);
     }
 

@@ -8,9 +8,9 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use crate::engine::{Engine, Progress};
-use crate::limits::{RECV_BUFFERS_MAX, ring_slots_max};
+use crate::limits::{OTHER_FILES, RECV_BUFFERS_MAX, ring_slots_max};
 use crate::probe::{self, Report};
-use crate::sys::listen;
+use crate::sys::{listen, rlimit};
 use crate::sys::uring::{RingFds, Uring};
 use crate::{Config, Counters, Fabric, Handler, Inbox, Stopper};
 
@@ -31,15 +31,26 @@ pub enum StartError {
     #[error("{0}")]
     Kernel(Report),
     /// The address cannot be bound.
-    #[error("cannot listen on {addr}: {source}")]
+    #[error("cannot listen on {addr}")]
     Listen {
         /// The address.
         addr: SocketAddr,
         /// The kernel's reason.
         source: io::Error,
     },
+    /// More descriptors are needed than this process may have.
+    #[error(
+        "rings for {slots} connections take more open files than this process may have ({limit}): raise the \
+         limit (`ulimit -n`, or `LimitNOFILE=` of its systemd unit); from 32768 on the rings are the fewest"
+    )]
+    OpenFiles {
+        /// The connections for which there were to be slots.
+        slots: u64,
+        /// RLIMIT_NOFILE, the soft one.
+        limit: u64,
+    },
     /// The kernel refused something.
-    #[error("{what}: {source}")]
+    #[error("{what}")]
     Os {
         /// What was tried.
         what: &'static str,
@@ -93,11 +104,9 @@ where
     F: Fn(u16) -> H + Send + Sync + 'static,
 {
     check(&config, inboxes.len())?;
-    let report = probe::check();
-    if !report.is_complete() {
-        return Err(StartError::Kernel(report));
-    }
+    check_host(&config)?;
     let (addrs, listeners) = listen_all(&config)?;
+    let slots = config.capacity();
     let fabric = Fabric::new(&config, &inboxes);
     let fds = RingFds::new(&config);
     let (config, make_handler) = (Arc::new(config), Arc::new(make_handler));
@@ -141,8 +150,13 @@ where
     let mut missing: Vec<u16> = (0..fabric.shards()).collect();
     for (shard, result) in started {
         if let Err(source) = result {
-            let what = "making a shard's rings";
-            return Err(running.give_up(StartError::Os { what, source }));
+            let error = if source.raw_os_error() == Some(libc::EMFILE) {
+                too_few_files(slots)
+            } else {
+                let what = "making a shard's rings";
+                StartError::Os { what, source }
+            };
+            return Err(running.give_up(error));
         }
         missing.retain(|waited| *waited != shard);
     }
@@ -150,6 +164,38 @@ where
         Some(shard) => Err(running.give_up(StartError::Shard(*shard))),
         None => Ok(running),
     }
+}
+
+/// What [`start`] asks of the host and the configuration before it makes anything: for callers that have
+/// things of their own to make before it.
+///
+/// # Errors
+/// Those of [`start`] that are known before threads and rings are made.
+pub fn preflight(config: &Config) -> Result<(), StartError> {
+    check(config, usize::from(config.shards))?;
+    check_host(config)?;
+    config.listeners.iter().try_for_each(|&addr| {
+        listen::probe(addr, is_v6_only(config, addr))
+            .map_err(|source| StartError::Listen { addr, source })
+    })
+}
+
+fn check_host(config: &Config) -> Result<(), StartError> {
+    let report = probe::check();
+    if !report.is_complete() {
+        return Err(StartError::Kernel(report));
+    }
+    let shards = u64::from(config.shards);
+    let each = u64::from(config.rings_per_shard) + config.listeners.len() as u64;
+    if shards * each + OTHER_FILES > rlimit::nofile() {
+        return Err(too_few_files(config.capacity()));
+    }
+    Ok(())
+}
+
+fn too_few_files(slots: u64) -> StartError {
+    let limit = rlimit::nofile();
+    StartError::OpenFiles { slots, limit }
 }
 
 /// The life of a shard's thread.
@@ -179,8 +225,7 @@ fn listen_all(config: &Config) -> Result<Listeners, StartError> {
     let mut by_shard: Vec<Vec<TcpListener>> = (0..config.shards).map(|_| Vec::new()).collect();
     let mut addrs = Vec::new();
     for addr in config.listeners.iter().copied() {
-        let (shards, backlog) = (config.shards, config.backlog);
-        let listeners = listen::group(addr, shards, backlog, config.tcp_keepalive_s)
+        let listeners = listen::group(addr, config, is_v6_only(config, addr))
             .map_err(|source| StartError::Listen { addr, source })?;
         addrs.extend(listeners.first().and_then(|l| l.local_addr().ok()));
         for (of_shard, listener) in by_shard.iter_mut().zip(listeners) {
@@ -188,6 +233,13 @@ fn listen_all(config: &Config) -> Result<Listeners, StartError> {
         }
     }
     Ok((addrs, by_shard))
+}
+
+/// Whether an IPv6 listener leaves IPv4 alone: where another listener has the port for IPv4. Else a wildcard
+/// takes both.
+fn is_v6_only(config: &Config, addr: SocketAddr) -> bool {
+    let has_port = |other: &SocketAddr| other.is_ipv4() && other.port() == addr.port();
+    addr.is_ipv6() && addr.port() != 0 && config.listeners.iter().any(has_port)
 }
 
 fn check(config: &Config, inboxes: usize) -> Result<(), StartError> {
@@ -216,7 +268,7 @@ fn check(config: &Config, inboxes: usize) -> Result<(), StartError> {
             "ring_slots",
             slots,
             slots > 0 && slots <= u64::from(ring_slots_max()),
-            "it is bounded by the limit of open files (ulimit -n) and by 32,768",
+            "it is bounded by the limit of open files (`ulimit -n`, or `LimitNOFILE=` of a systemd unit) and by 32,768",
         ),
         (
             "recv_buffers",

@@ -5,7 +5,7 @@ import struct
 import pytest
 from rookery_protocol import encode
 
-from harness.raw import BINARY, CLOSE, CONTINUATION, PING, TEXT, frame
+from harness.raw import BINARY, CLOSE, CONTINUATION, PING, TEXT, Raw, frame
 from harness.raw_session import RawSession
 
 pytestmark = pytest.mark.usefixtures("undisturbed")
@@ -64,6 +64,39 @@ def test_also_when_it_comes_byte_by_byte(server, name):
             session.send(bytes([byte]))
         session.send(data[300:])
         assert session.close_code() == code
+
+
+# What is wrong, and the code that says so.
+FIRST = {
+    "text": (UNSUPPORTED, lambda session: session.send(frame(TEXT, b"hello"))),
+    "no frame of the protocol": (4404, lambda session: session.send(frame(BINARY, b"hello"))),
+    "a token that is none": (4401, lambda session: session.ask("Login", token=b"none", resume_token=b"")),
+}
+
+
+@pytest.mark.parametrize("tls", [True, False], ids=["tls", "plain"])
+@pytest.mark.parametrize("name", FIRST)
+def test_the_close_code_arrives_whatever_was_sent_behind_the_bad_frame(server, name, tls):
+    """Data that is unread at a close is answered by a reset (RFC 2525 section 2.17), which takes with it what the
+    client has not read yet."""
+    code, go_wrong = FIRST[name]
+    behind = frame(BINARY, bytes(64_000), mask=bytes(4)) * 125
+    for nth in range(10):
+        session = RawSession(server, 4105 + nth, tls=tls) if code != 4401 else Unready(server, tls=tls)
+        with session:
+            go_wrong(session)
+            session.socket.sendall(behind)
+            while (heard := session.read_frame())[0] != CLOSE:
+                pass
+            assert int.from_bytes(heard[1][:2], "big") == code
+
+
+class Unready(RawSession):
+    """Upgraded, and not logged in."""
+
+    def __init__(self, server, **options) -> None:
+        Raw.__init__(self, server, **options)
+        self.upgraded()
 
 
 #= test of RFC 6455 section 5.5.1: If an endpoint receives a Close frame and did not previously send a Close frame, the endpoint MUST send a Close frame in response.

@@ -93,6 +93,33 @@ def test_a_plain_client_on_the_tls_port(server):
         assert b"TLS" in answer.body
 
 
+@pytest.mark.parametrize("line", [b"GET http://localhost/ HTTP/1.1", b"GET ws://localhost/v1 HTTP/1.1",
+                                  b"PROPFIND / HTTP/1.1", b"CONNECT localhost:443 HTTP/1.1", b"GET"])
+def test_plain_http_of_any_form_on_the_tls_port(server, line):
+    with Raw(server, tls=False, port=server.tls_port) as connection:
+        connection.send(line + b"\r\nHost: localhost\r\n\r\n" if b" " in line else line + b" / HTTP/1.1\r\n\r\n")
+        answer = connection.answer()
+        assert answer.status == 400 and b"TLS" in answer.body, answer
+        assert answer.headers["content-type"].startswith("text/plain")
+        connection.expect_end()
+
+
+@pytest.mark.parametrize("tls", [True, False], ids=["tls", "plain"])
+@pytest.mark.parametrize("target", ["http://localhost/", "https://localhost:8443/v1?x=1", "ws://other.example/v1",
+                                    "WSS://localhost", "wss://localhost?x=/"])
+def test_a_target_in_absolute_form(server, tls, target):
+    """RFC 9112 section 3.2.2: a server takes it."""
+    with Raw(server, tls=tls) as connection:
+        assert connection.request(path=target).status == 101
+
+
+@pytest.mark.parametrize("target", ["ftp://localhost/", "http:///v1", "http://localhost/elsewhere", "localhost/v1", "*"])
+def test_a_target_that_is_not_here(server, target):
+    with Raw(server) as connection:
+        assert connection.request(path=target).status in (400, 404)
+        connection.expect_end()
+
+
 def test_a_tls_client_on_the_plain_port(server):
     with socket.create_connection(("127.0.0.1", server.plain_port), 60) as plain:
         with pytest.raises((ssl.SSLError, ConnectionError)):

@@ -62,13 +62,14 @@ class Server:
     _started: weakref.WeakSet["Server"] = weakref.WeakSet()
 
     def __init__(self, data: Path, *, address: str = "127.0.0.1", shards: int = 2, echo: bool = False, config: str = "",
-                 key: bytes | None = None, environment: dict[str, str] | None = None) -> None:
+                 key: bytes | None = None, environment: dict[str, str] | None = None, plain: bool = True) -> None:
         """`key` signs login tokens (HS256); without it the server makes a development key. `environment`
-        is added to this process's own."""
+        is added to this process's own. Without `plain` the plain listeners are the configuration's."""
         self.data = data
         self._ports = Port(), Port()
         self.tls_port, self.plain_port = (port.number for port in self._ports)
         self.address = address
+        self.plain = plain
         self.shards = shards
         self.echo = echo
         self.key = key
@@ -96,7 +97,8 @@ class Server:
         """Starts the process."""
         self.data.mkdir(parents=True, exist_ok=True)
         command = [BINARY, "serve", "--data", str(self.data), "--listen", f"{self.address}:{self.tls_port}",
-                   "--listen-plain", f"{self.address}:{self.plain_port}", "--shards", str(self.shards)]
+                   "--shards", str(self.shards)]
+        command += ["--listen-plain", f"{self.address}:{self.plain_port}"] if self.plain else []
         command += ["--echo"] if self.echo else []
         if self.config:
             file = self.data.parent / f"{self.data.name}.toml"

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Failure;
 use crate::auth::KeyError;
 use crate::certificate::CertificateError;
-use crate::config::{Config, ConfigError, Overrides};
+use crate::config::{Config, ConfigError, Overrides, listen_address};
 use crate::services::FileError;
 use crate::session::Mode;
 
@@ -32,10 +32,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Await TLS connections here; may be given several times [default: 127.0.0.1:8443] [env: ROOKERY_LISTEN_TLS]
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     pub listen: Vec<SocketAddr>,
     /// Await plain connections here; may be given several times [default: none] [env: ROOKERY_LISTEN_PLAIN]
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     pub listen_plain: Vec<SocketAddr>,
     /// Shards, one thread each [default: one per core] [env: ROOKERY_ENGINE_SHARDS]
     #[arg(long, value_name = "N")]

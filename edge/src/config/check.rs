@@ -1,11 +1,13 @@
 //! What makes values of the right types wrong, each with its reason.
 
+use std::net::SocketAddr;
+
 use rookery_router::ids::NODE_MAX;
 use rookery_router::{READERS_MAX, log};
 use rookery_wire::proto;
 
 use super::load::Key;
-use super::{Config, check_services};
+use super::{Config, address, check_services};
 use crate::admission;
 
 /// A shard's number travels in 16 bits; more shards than this no host has cores for.
@@ -30,15 +32,18 @@ fn listeners(config: &Config, found: &mut Vec<(Key, String)>) {
             "and `listen.plain` are both empty: nobody could connect".into(),
         ));
     }
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen: Vec<SocketAddr> = Vec::new();
     for (key, addresses) in [("tls", &listen.tls), ("plain", &listen.plain)] {
         for address in addresses {
-            if address.port() != 0 && !seen.insert(*address) {
-                found.push((
-                    ("listen", key),
-                    format!("has {address}, which is listed twice"),
-                ));
+            if let Some(other) = seen.iter().find(|other| address::overlap(**other, *address)) {
+                let message = if other == address {
+                    format!("has {address}, which is listed twice")
+                } else {
+                    format!("has {address}, and {other} is listed too: only one can have the port")
+                };
+                found.push((("listen", key), message));
             }
+            seen.push(*address);
         }
     }
 }

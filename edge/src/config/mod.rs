@@ -5,6 +5,7 @@
 //! so that a mistake names its line; all mistakes are told at once. A [`Config`] that
 //! [`Config::load`] returns has passed every check of [`check`].
 
+mod address;
 mod check;
 mod check_services;
 mod empty_is_none;
@@ -18,6 +19,7 @@ mod show;
 mod source;
 mod unused;
 
+pub use address::listen_address;
 pub use error::{ConfigError, Mistake};
 pub use load::Overrides;
 pub use secret::{Secret, SecretError, ServiceUrl};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::empty_is_none;
+use super::{address, empty_is_none};
 use super::services::{Cql, Kafka, Postgres, Redis};
 
 /// Everything that `rookery serve` can be told.
@@ -44,8 +44,10 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 pub struct Listen {
     /// WebSocket over TLS.
+    #[serde(deserialize_with = "address::list")]
     pub tls: Vec<SocketAddr>,
     /// WebSocket without TLS, for a proxy that ends TLS in front, or for tests.
+    #[serde(deserialize_with = "address::list")]
     pub plain: Vec<SocketAddr>,
 }
 

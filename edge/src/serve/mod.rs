@@ -30,6 +30,11 @@ const MAILBOX: usize = 16_384;
 
 /// Runs the server until SIGINT or SIGTERM.
 pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
+    if let Err(error) = rookery_shard::limits::raise_open_files() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    // What is asked of the host comes before anything is written.
+    rookery_shard::preflight(&compose::engine(config, mode))?;
     std::fs::create_dir_all(&config.data)
         .with_context(|| format!("cannot make the data directory {}", config.data.display()))?;
     let certificate = certificate::load(&config.tls, &config.data)?;

@@ -55,7 +55,7 @@ pub struct Conn {
     pub(crate) work: Place,
     /// The user's device, from login on.
     pub(crate) device_id: u32,
-    /// When it last gave a sign of life, seconds of the shard's monotonic clock; above them how many pings
+    /// When it last gave a sign of life, seconds of the shard's clock of deadlines; above them how many pings
     /// and pongs came in that second, whether the question is still to be sent, and, in the highest bit,
     /// whether it was asked to say something since.
     heard: u32,

@@ -2,7 +2,9 @@
 //!
 //! Each connection has one deadline on the shard's wheel. Any bytes count as life, and so does what the
 //! client takes of a queue that had to wait for it; they only stamp the connection. The deadline looks at
-//! the stamp when it fires, so that traffic never touches the wheel.
+//! the stamp when it fires, so that traffic never touches the wheel. It fires after what had come was read,
+//! and both are on the engine's clock of deadlines ([`Shard::running_ns`]): a server that stood still
+//! charges nobody for it. A token expires by the wall clock.
 
 use rookery_shard::{Close, ConnId, Shard};
 use rookery_wire::proto::CloseCode;
@@ -12,9 +14,9 @@ use super::conn::{Conn, Phase};
 use super::{Note, Sessions};
 use rookery_wire::link::Writer;
 
-/// Seconds of the shard's clock: what a connection at rest remembers of time.
-pub(super) fn seconds(mono_ns: u64) -> u32 {
-    (mono_ns / 1_000_000_000) as u32
+/// Seconds of the clock of deadlines: what a connection at rest remembers of time.
+pub(super) fn seconds(running_ns: u64) -> u32 {
+    (running_ns / 1_000_000_000) as u32
 }
 
 impl Sessions {
@@ -25,20 +27,20 @@ impl Sessions {
         let half_ms = u64::from(heartbeat.interval_ms / 2).max(1);
         let spread = conn.as_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         let in_ms = half_ms + spread % half_ms;
-        let at_ns = shard.now().mono_ns + in_ms * 1_000_000;
+        let at_ns = shard.running_ns() + in_ms * 1_000_000;
         self.arm(shard, conn, at_ns);
     }
 
     /// Sets the deadline, or an earlier one where the token expires before.
     fn arm(&mut self, shard: &mut Shard<Self>, conn: ConnId, at_ns: u64) {
-        let now = shard.now();
+        let (now_ns, unix_ms) = (shard.running_ns(), shard.now().unix_ms);
         let Some(state) = shard.conn(conn) else {
             return;
         };
         let mut at_ns = at_ns;
         if state.expires_s != 0 {
-            let left_ms = (u64::from(state.expires_s) * 1_000).saturating_sub(now.unix_ms);
-            at_ns = at_ns.min(now.mono_ns + left_ms * 1_000_000);
+            let left_ms = (u64::from(state.expires_s) * 1_000).saturating_sub(unix_ms);
+            at_ns = at_ns.min(now_ns + left_ms * 1_000_000);
         }
         shard.set_deadline(conn, Some(at_ns));
     }
@@ -49,20 +51,19 @@ impl Sessions {
             return;
         };
         match state.phase {
-            Phase::Opening | Phase::Login if self.is_patient(shard, conn) => {}
+            Phase::Opening | Phase::Login => self.login_is_overdue(shard, conn, &state),
             Phase::Live => self.check_life(shard, conn, &state),
-            Phase::Login | Phase::Moving => self.close(shard, conn, CloseCode::LOGIN_LATE),
-            Phase::Opening => self.end(shard, conn, Close::Now),
+            Phase::Moving => self.close(shard, conn, CloseCode::LOGIN_LATE),
             Phase::Ended => {}
         }
     }
 
     fn check_life(&mut self, shard: &mut Shard<Self>, conn: ConnId, state: &Conn) {
-        let now = shard.now();
-        if state.expires_s != 0 && now.unix_ms >= u64::from(state.expires_s) * 1_000 {
+        let (now_ns, unix_ms) = (shard.running_ns(), shard.now().unix_ms);
+        if state.expires_s != 0 && unix_ms >= u64::from(state.expires_s) * 1_000 {
             return self.close(shard, conn, CloseCode::TOKEN_EXPIRED);
         }
-        let silent_ms = u64::from(state.silent_s(seconds(now.mono_ns))) * 1_000;
+        let silent_ms = u64::from(state.silent_s(seconds(now_ns))) * 1_000;
         let heartbeat = self.settings.heartbeat.stretched(shard.live());
         let heartbeat_ms = u64::from(heartbeat.interval_ms);
         let idle_ms = u64::from(heartbeat.idle_timeout_ms);
@@ -78,13 +79,13 @@ impl Sessions {
         } else {
             heartbeat_ms - silent_ms
         };
-        self.arm(shard, conn, now.mono_ns + next_ms * 1_000_000);
+        self.arm(shard, conn, now_ns + next_ms * 1_000_000);
     }
 
     /// Its socket was full and has taken more: it reads, slowly, and cannot answer a ping that it has not
     /// come to yet.
     pub(super) fn progress(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
-        let now_s = seconds(shard.now().mono_ns);
+        let now_s = seconds(shard.running_ns());
         if let Some(state) = shard.conn(conn) {
             state.hear(now_s);
         }

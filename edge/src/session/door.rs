@@ -3,12 +3,14 @@
 //! Bytes of a connection that has not logged in are not looked at as they come: they wait in the lobby,
 //! and at the end of a turn so many connections are served as the pace allows. What is established
 //! is served as it comes, so a storm of handshakes lengthens its turns up to the pace's target and no
-//! further. A login's time limit does not run while the connection waits for us.
+//! further. A login's time limit does not run while the connection waits for us, and what has come
+//! when it is over is still looked at.
 
 use std::time::Instant;
 
 use rookery_shard::{Close, ConnId, Origin, Shard};
 use rookery_wire::link::Link;
+use rookery_wire::proto::CloseCode;
 use rookery_wire::{link, tls};
 
 use super::conn::{Conn, Phase, Place};
@@ -28,9 +30,6 @@ const ACCEPTS_AT_BOUND: u32 = 8;
 /// How many of the oldest are looked at for one that is silent.
 const SILENT_LOOKS_MAX: usize = 16;
 
-/// A connection that waits for us gets this much longer before we look again.
-const PATIENCE_NS: u64 = 250_000_000;
-
 /// Below a sixteenth of its slots a shard sends new connections to one with more room.
 const SCARCE: u64 = 16;
 
@@ -38,10 +37,12 @@ const SCARCE: u64 = 16;
 pub(super) struct Opening {
     /// Bytes that have not been looked at.
     waiting: Vec<u8>,
-    /// Since when they wait, or since when the connection is in the lobby.
+    /// Since when they wait, or since when the connection is in the lobby, on the clock of deadlines.
     waits_since_ns: Option<u64>,
-    /// When the login is to be over.
+    /// When the login is to be over, on the same clock.
     login_by_ns: u64,
+    /// The time limit has passed: what waits is the last that is looked at.
+    is_overdue: bool,
     /// Something of it was looked at before.
     is_begun: bool,
     /// To be told that nobody is let in.
@@ -59,8 +60,8 @@ impl Sessions {
             tracing::warn!("a server connects to nobody, yet a connection was made");
             return self.end(shard, conn, Close::Now);
         };
-        let now_ns = shard.now().mono_ns;
-        let (seat, is_refused) = match self.gate.enter(peer.ip(), now_ns / 1_000_000_000) {
+        let now_s = shard.now().mono_ns / 1_000_000_000;
+        let (seat, is_refused) = match self.gate.enter(peer.ip(), now_s) {
             Ok(seat) => (seat, false),
             Err(Refusal::Rate) => return self.end(shard, conn, Close::Now),
             Err(refusal) => {
@@ -68,6 +69,7 @@ impl Sessions {
                 (Default::default(), true)
             }
         };
+        let now_ns = shard.running_ns();
         if let Some(state) = shard.conn(conn) {
             state.seat = seat;
             state.hear(super::deadlines::seconds(now_ns));
@@ -90,6 +92,7 @@ impl Sessions {
             waiting: Vec::new(),
             waits_since_ns: None,
             login_by_ns,
+            is_overdue: false,
             is_begun: false,
             is_refused,
             is_held: false,
@@ -121,7 +124,7 @@ impl Sessions {
                 let Some(oldest) = self.arrivals.pop_front() else {
                     break;
                 };
-                if self.waits(shard, oldest) {
+                if self.waits(shard, oldest) || shard.is_readable(oldest) {
                     self.arrivals.push_back(oldest);
                 } else if opens(shard, oldest) {
                     add_one(&self.gate.counters().cut_off_silent);
@@ -152,8 +155,19 @@ impl Sessions {
         self.opening += 1;
         self.window.take();
         self.make_room_for_handshake(shard, conn);
-        let login_by_ns = self.opening_of(state).map(|opening| opening.login_by_ns);
-        shard.set_deadline(conn, login_by_ns);
+        let now_ns = shard.running_ns();
+        if let Some(opening) = self.opening_of(state) {
+            opening.login_by_ns = opening.login_by_ns.saturating_add(now_ns);
+            shard.set_deadline(conn, Some(opening.login_by_ns));
+        }
+    }
+
+    /// A connection leaves for another shard before its login. Clocks of deadlines differ: what is left of
+    /// the time limit travels.
+    pub(super) fn depart_early(shard: &Shard<Self>, work: Option<&mut Work>) {
+        if let Some(opening) = work.and_then(|work| work.opening.as_deref_mut()) {
+            opening.login_by_ns = opening.login_by_ns.saturating_sub(shard.running_ns());
+        }
     }
 
     fn opening_of(&mut self, state: &Conn) -> Option<&mut Opening> {
@@ -177,7 +191,7 @@ impl Sessions {
         state: &Conn,
         bytes: &[u8],
     ) -> bool {
-        let now_ns = shard.now().mono_ns;
+        let now_ns = shard.running_ns();
         let Some(opening) = self.opening_of(state) else {
             return false;
         };
@@ -233,7 +247,7 @@ impl Sessions {
 
     /// Refused ones whose answer is not worth the wait.
     fn cut_off_overdue(&mut self, shard: &mut Shard<Self>) {
-        let now_ns = shard.now().mono_ns;
+        let now_ns = shard.running_ns();
         while let Some(conn) = self
             .lobby
             .next_overdue(now_ns, REFUSED_WAIT_NS, REFUSED_WAITING_MAX)
@@ -250,7 +264,7 @@ impl Sessions {
         let Some(&mut state) = shard.conn(conn) else {
             return;
         };
-        let now_ns = shard.now().mono_ns;
+        let now_ns = shard.running_ns();
         if !state.phase.is_opening() {
             return;
         }
@@ -266,6 +280,7 @@ impl Sessions {
         let waited_ns = now_ns.saturating_sub(since_ns);
         opening.login_by_ns += waited_ns;
         let login_by_ns = opening.login_by_ns;
+        let is_last = std::mem::take(&mut opening.is_overdue) && login_by_ns <= now_ns;
         if waited_ns > 0 {
             add_one(&self.gate.counters().delayed);
             shard.set_deadline(conn, Some(login_by_ns));
@@ -274,6 +289,9 @@ impl Sessions {
             shard.resume(conn);
         }
         self.look_at(shard, conn, &mut bytes);
+        if is_last {
+            self.end_late_login(shard, conn);
+        }
     }
 
     /// How upgrade requests of a connection are answered.
@@ -296,14 +314,21 @@ impl Sessions {
         1 + (spread % (jitter_s + 1)) as u32
     }
 
-    /// The deadline of a connection that has not logged in: whether it waits for us, and gets more time.
-    pub(super) fn is_patient(&mut self, shard: &mut Shard<Self>, conn: ConnId) -> bool {
-        let waits = self.waits(shard, conn);
-        if waits {
-            let now_ns = shard.now().mono_ns;
-            shard.set_deadline(conn, Some(now_ns + PATIENCE_NS));
+    /// The time limit of a login has passed. What waits in the lobby came in time, and is looked at first.
+    pub(super) fn login_is_overdue(&mut self, shard: &mut Shard<Self>, conn: ConnId, state: &Conn) {
+        match self.opening_of(state) {
+            Some(opening) if opening.waits_since_ns.is_some() => opening.is_overdue = true,
+            _ => self.end_late_login(shard, conn),
         }
-        waits
+    }
+
+    /// Ends a connection that has still not logged in.
+    fn end_late_login(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
+        match shard.conn(conn).map(|state| state.phase) {
+            Some(Phase::Opening) => self.end(shard, conn, Close::Now),
+            Some(Phase::Login) => self.close(shard, conn, CloseCode::LOGIN_LATE),
+            Some(Phase::Moving | Phase::Live | Phase::Ended) | None => {}
+        }
     }
 
     /// A connection whose phase was this one is no longer on its way to a login.

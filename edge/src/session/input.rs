@@ -42,7 +42,7 @@ impl Sessions {
 
     /// Feeds bytes to the connection's link, and does what comes of it.
     pub(super) fn look_at(&mut self, shard: &mut Shard<Self>, conn: ConnId, bytes: &mut [u8]) {
-        let now_s = super::deadlines::seconds(shard.now().mono_ns);
+        let now_s = super::deadlines::seconds(shard.running_ns());
         let Some(state) = shard.conn(conn) else {
             return;
         };

@@ -42,6 +42,9 @@ impl Sessions {
         state.phase = Phase::Moving;
         let owner = super::owner(who.user_id, shard.shards());
         if owner != shard.id() {
+            // It has said what it had to: the move has a time limit of its own.
+            let move_ns = u64::from(self.settings.login_timeout_ms) * 1_000_000;
+            shard.set_deadline(conn, Some(shard.running_ns() + move_ns));
             return Next::Move(owner);
         }
         self.welcome(shard, conn, writer);

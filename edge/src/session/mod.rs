@@ -219,9 +219,10 @@ impl Handler for Sessions {
         }
     }
 
-    fn on_depart(&mut self, _: &mut Shard<Self>, _: ConnId, mut conn: Conn) -> Parcel {
+    fn on_depart(&mut self, shard: &mut Shard<Self>, _: ConnId, mut conn: Conn) -> Parcel {
         self.leave_opening(conn.phase);
-        let (tls, work) = self.unstore(&mut conn);
+        let (tls, mut work) = self.unstore(&mut conn);
+        Self::depart_early(shard, work.as_deref_mut());
         Parcel { conn, tls, work }
     }
 

@@ -198,13 +198,12 @@ impl<D: Driver, H: Handler> Engine<D, H> {
         let Some(slot) = shard.slots.find(conn) else {
             return;
         };
+        slot.recvs = slot.recvs.saturating_add(1);
         if slot.state.is_open() {
             shard.counters.recv_ops += 1;
             shard.counters.recv_bytes += u64::from(buffer.len);
             let bytes = self.driver.bytes(buffer);
             self.handler.on_bytes(shard, conn, bytes);
-        } else {
-            slot.lingered = slot.lingered.saturating_add(1);
         }
     }
 
@@ -222,13 +221,16 @@ impl<D: Driver, H: Handler> Engine<D, H> {
             }
             Event::Failed => shard.fail(conn, Cause::Errno(-result)),
             // A client that goes on sending after our last bytes is cut off.
-            _ if slot.lingered > LINGER_RECVS_MAX => shard.apply(conn, Event::Failed),
+            _ if slot.state == State::Lingering && slot.recvs > LINGER_RECVS_MAX => {
+                shard.apply(conn, Event::Failed);
+            }
             Event::NoBuffer => {
                 shard.counters.enobufs += u64::from(result == -libc::ENOBUFS);
                 shard.apply(conn, event);
             }
             event => shard.apply(conn, event),
         }
+        self.tell_overdue(conn);
     }
 
     fn handle_send(&mut self, conn: ConnId, result: i32, sent: Option<Vec<u8>>) {

@@ -41,11 +41,14 @@ impl<H: Handler> Shard<H> {
             Action::CancelPoll => self.cancel_poll(conn),
             Action::SendFd => self.send_fd(conn),
             Action::Flush => {
-                let at = self.now.mono_ns.saturating_add(self.bounds.linger_ns);
+                let at = self.running_ns().saturating_add(self.bounds.linger_ns);
                 self.set_wheel(conn, Some(at));
                 self.mark_dirty(conn);
             }
             Action::ShutWrite => {
+                if let Some(slot) = self.slots.at(conn.index()) {
+                    slot.recvs = 0;
+                }
                 let side = Side::Write;
                 let op = Op::Shutdown { slot: place, side };
                 self.submit(conn, Kind::ShutWrite, InFlight::SHUT_WRITE, op);
@@ -164,8 +167,7 @@ impl<H: Handler> Shard<H> {
             addr: connecting.addr,
         };
         let at = self
-            .now
-            .mono_ns
+            .running_ns()
             .saturating_add(self.bounds.connect_timeout_ns);
         self.set_wheel(conn, Some(at));
         self.submit(conn, Kind::Connect, InFlight::CONNECT, op);

@@ -124,6 +124,12 @@ impl Account {
         }
     }
 
+    /// Neither paused nor about to move.
+    pub(super) fn is_read(&self, conn: ConnId) -> bool {
+        let asked = self.live.get(&conn);
+        asked.is_some_and(|asked| asked.paused.is_none() && asked.moves.is_none())
+    }
+
     /// Bytes came: after a pause at most once (a receive that was under way).
     pub(super) fn expect_bytes(&mut self, conn: ConnId) {
         self.expect(conn, "bytes");

@@ -51,11 +51,15 @@ pub enum Bug {
     ConfusesPeers,
     /// Time is taken to run a tenth faster than it does.
     HurriesTimers,
+    /// A deadline is told without a look at what has come.
+    DoesNotLook,
+    /// Whatever time the thread did not run is taken for a wait.
+    ChargesStandstills,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 17] = [
+    pub const ALL: [Bug; 19] = [
         Bug::ForgetsToPoll,
         Bug::ForgetsToPollForRoom,
         Bug::ResendsFromStart,
@@ -73,6 +77,8 @@ impl Bug {
         Bug::ForgetsAccept,
         Bug::ConfusesPeers,
         Bug::HurriesTimers,
+        Bug::DoesNotLook,
+        Bug::ChargesStandstills,
     ];
 }
 
@@ -261,6 +267,11 @@ impl Faulty {
                     interest: Interest::Read,
                 })
             }
+            // No poll led to it: it is the look before a deadline.
+            (Bug::DoesNotLook, Op::Recv { slot }) if self.polls.values().any(|at| *at == slot) => {
+                self.forge(tag, slot.ring, -EAGAIN, None);
+                None
+            }
             (Bug::ForgetsAccept, Op::Accept { ring, listener }) => self
                 .accepts
                 .insert((ring, listener))
@@ -328,15 +339,19 @@ impl Driver for Faulty {
         }
     }
 
-    fn turn(&mut self, wait_ns: u64, completions: &mut Vec<Completion>) {
+    fn turn(&mut self, wait_ns: u64, completions: &mut Vec<Completion>) -> u64 {
         let wait_ns = if self.forged.is_empty() { wait_ns } else { 0 };
         let mut answers = Vec::new();
-        self.below.turn(wait_ns, &mut answers);
+        let waited_ns = self.below.turn(wait_ns, &mut answers);
         for answer in answers {
             let answer = self.distort(answer);
             completions.extend(answer);
         }
         completions.append(&mut self.forged);
+        match self.bug {
+            Bug::ChargesStandstills => u64::MAX,
+            _ => waited_ns,
+        }
     }
 
     fn take_peer(&mut self, ring: u16, accept: Tag) -> Option<SocketAddr> {

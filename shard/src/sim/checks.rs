@@ -72,6 +72,10 @@ named! {
         TimerEarly = "deadline fired early",
         /// Nor long after it.
         TimerLate = "deadline fired late or never",
+        /// What came in time counts, however late the loop is.
+        DeadlineUnread = "deadline told though bytes that came before it were not read",
+        /// A client is not charged for the time in which the process did not run.
+        StandstillCharged = "time in which the loop did not run counted towards a deadline",
         /// What the mailbox took arrives, once.
         MailLost = "mail lost or doubled",
         /// What has been posted is looked at before the shard sleeps.
@@ -129,6 +133,7 @@ named! {
         DeadlineRemoved = "deadlines removed",
         DeadlineReplaced = "deadlines replaced",
         Stall = "threads stalled",
+        Standstill = "standstills of the process",
         WallForward = "wall clock jumps forward",
         WallBack = "wall clock jumps back",
         MonoJump = "monotonic clock jumps forward",

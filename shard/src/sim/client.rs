@@ -21,8 +21,12 @@ pub(super) struct Client {
     /// The engine's queue was full.
     pub(super) blocked: bool,
     pub(super) deadline: Option<u64>,
-    /// When this shard was told of the deadline.
+    /// When this shard was told of the deadline, and how long it had been away, and had stood still.
     pub(super) deadline_set_ns: u64,
+    /// See `deadline_set_ns`.
+    pub(super) away_ns: u64,
+    /// See `deadline_set_ns`.
+    pub(super) stood_still_ns: u64,
     pub(super) close_at_deadline: bool,
     /// Asked to move: the deadline may have to wait until that is over.
     pub(super) moves: bool,

@@ -265,14 +265,22 @@ impl Driver for SimDriver {
         self.queue.push_back(Queued { tag, op, due_ns });
     }
 
-    fn turn(&mut self, wait_ns: u64, completions: &mut Vec<Completion>) {
+    fn turn(&mut self, wait_ns: u64, completions: &mut Vec<Completion>) -> u64 {
         let before = completions.len();
-        {
+        let waited_ns = {
             let mut kernel = self.kernel.borrow_mut();
-            kernel.ports[usize::from(self.shard)].dirty = false;
+            let now_ns = kernel.now().mono_ns;
+            let port = &mut kernel.ports[usize::from(self.shard)];
+            port.dirty = false;
+            // The wait of the turn before, which returned at once.
+            let until_ns = self.sleeps_until_ns().unwrap_or(0).min(now_ns);
+            let waited_ns = until_ns.saturating_sub(port.turn_ns);
+            // The loop reckons from its own last look at the clock.
+            self.wants_until_ns = port.turn_ns.saturating_add(wait_ns);
+            port.begin_turn(now_ns, waited_ns);
             kernel.checks.count(Count::Turn);
-            self.wants_until_ns = kernel.now().mono_ns.saturating_add(wait_ns);
-        }
+            waited_ns
+        };
         self.run_queue();
         self.run_task_work();
         self.run_accepts();
@@ -280,6 +288,7 @@ impl Driver for SimDriver {
         self.run_polls();
         self.reap(completions);
         self.idle = completions.len() == before && wait_ns > 0;
+        waited_ns
     }
 
     fn take_peer(&mut self, _: u16, accept: Tag) -> Option<SocketAddr> {

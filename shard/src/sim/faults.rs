@@ -75,6 +75,8 @@ pub(super) struct Rates {
     pub(super) reset: Rate,
     /// A thread does not run for a while.
     pub(super) stall: Rate,
+    /// No thread of the process runs for a while; clients and network do.
+    pub(super) standstill: Rate,
     /// The clocks jump.
     pub(super) clock_jump: Rate,
 }
@@ -127,6 +129,7 @@ impl Rates {
             connect_fails: rate(rng, 2, 10),
             reset: rate(rng, 40, 1_000),
             stall: rate(rng, 100, 2_000),
+            standstill: rate(rng, 30, 500),
             clock_jump: rate(rng, 50, 1_000),
         }
     }

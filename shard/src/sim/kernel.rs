@@ -14,6 +14,7 @@ use super::faults::{Plan, Rates};
 use super::net::{Link, PEER, SHARD, Stage};
 use super::rng::Rng;
 use crate::driver::{Now, SlotRef, Tag};
+use crate::limits::STANDSTILL_NS;
 
 /// The wall clock at the start: 2026-01-01.
 const UNIX_START_MS: i64 = 1_767_225_600_000;
@@ -79,10 +80,23 @@ pub(super) struct Port {
     pub(super) task_work: VecDeque<TaskWork>,
     /// Something may have completed or woken it.
     pub(super) dirty: bool,
-    /// When its present turn began, and the one before.
+    /// When its present turn began.
     pub(super) turn_ns: u64,
-    /// See `turn_ns`.
-    pub(super) turn_before_ns: u64,
+    /// In which it neither ran nor waited, in all, and what a fault took of its waits: no fault of its
+    /// timers.
+    pub(super) away_ns: u64,
+    /// Of this, what is no peer's fault either.
+    pub(super) stood_still_ns: u64,
+}
+
+impl Port {
+    /// A turn begins, after a wait of so long.
+    pub(super) fn begin_turn(&mut self, now_ns: u64, waited_ns: u64) {
+        let away_ns = (now_ns - self.turn_ns).saturating_sub(waited_ns);
+        self.away_ns += away_ns;
+        self.stood_still_ns += away_ns.saturating_sub(STANDSTILL_NS);
+        self.turn_ns = now_ns;
+    }
 }
 
 /// The shared machine.
@@ -115,6 +129,7 @@ impl Kernel {
         let mono_ns = rng.between(0, 1 << 40);
         let port = || Port {
             backlogs: vec![VecDeque::new(); listeners],
+            turn_ns: mono_ns,
             ..Port::default()
         };
         Kernel {

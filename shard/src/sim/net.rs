@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use crate::limits::OVERDUE_RECVS_MAX;
+
 /// The end that a shard holds.
 pub(super) const SHARD: usize = 0;
 /// The end that a simulated peer holds.
@@ -26,6 +28,8 @@ pub(super) struct Pipe {
     pub(super) capacity: usize,
     /// What the receiver may read.
     pub(super) arrived: VecDeque<u8>,
+    /// When it arrived, and how many bytes each time.
+    arrivals: VecDeque<(u64, usize)>,
     /// What is under way, with its times of arrival, which do not fall.
     flight: VecDeque<(u64, Packet)>,
     flight_bytes: usize,
@@ -38,6 +42,7 @@ impl Pipe {
         Pipe {
             capacity,
             arrived: VecDeque::new(),
+            arrivals: VecDeque::new(),
             flight: VecDeque::new(),
             flight_bytes: 0,
             fin: false,
@@ -83,9 +88,29 @@ impl Pipe {
         self.flight_bytes = 0;
     }
 
+    /// Bytes arrive.
+    pub(super) fn arrive(&mut self, now: u64, bytes: Vec<u8>) {
+        self.arrivals.push_back((now, bytes.len()));
+        self.arrived.extend(bytes);
+    }
+
+    /// Since when the oldest byte waits that nobody has read.
+    pub(super) fn unread_since(&self) -> Option<u64> {
+        self.arrivals.front().map(|(at, _)| *at)
+    }
+
     /// Takes up to `max` arrived bytes.
     pub(super) fn read(&mut self, max: usize) -> Vec<u8> {
         let n = max.min(self.arrived.len());
+        let mut left = n;
+        while let Some((_, bytes)) = self.arrivals.front_mut() {
+            if *bytes > left {
+                *bytes -= left;
+                break;
+            }
+            left -= *bytes;
+            self.arrivals.pop_front();
+        }
         self.arrived.drain(..n).collect()
     }
 }
@@ -133,6 +158,10 @@ pub(super) struct Link {
     pub(super) watchers: u64,
     /// Something was done to it after which the peer need not get everything.
     pub(super) excused: bool,
+    /// When a shard last read from it, the latest last; at most [`OVERDUE_RECVS_MAX`].
+    reads: VecDeque<u64>,
+    /// When a shard was last told that nothing waits, though something did.
+    pub(super) denied_ns: u64,
 }
 
 impl Link {
@@ -146,7 +175,26 @@ impl Link {
             refs: 0,
             watchers: 0,
             excused: false,
+            reads: VecDeque::new(),
+            denied_ns: 0,
         }
+    }
+
+    /// A shard reads.
+    pub(super) fn note_read(&mut self, now: u64) {
+        if self.reads.len() == usize::from(OVERDUE_RECVS_MAX) {
+            self.reads.pop_front();
+        }
+        self.reads.push_back(now);
+    }
+
+    /// Bytes that reached the shard's end before that time wait there unread, and not for want of reads
+    /// since then.
+    pub(super) fn neglects(&self, before_ns: u64) -> bool {
+        let waits = self.pipes[SHARD].unread_since();
+        let full = self.reads.len() == usize::from(OVERDUE_RECVS_MAX);
+        let was_read = full && self.reads.front().is_some_and(|first| *first >= before_ns);
+        waits.is_some_and(|since| since < before_ns) && !was_read && self.denied_ns < before_ns
     }
 
     /// The poll events of an end, as `tcp_poll` gives them.

@@ -260,9 +260,12 @@ impl SimDriver {
         let (id, size) = ring.free_buffer(&mut kernel.rng).ok_or(ENOBUFS)?;
         let waiting = kernel.links[link as usize].pipes[SHARD].arrived.len();
         let mut max = size;
+        let now_ns = kernel.now().mono_ns;
         if waiting > 0 && kernel.rng.strikes(rates.would_block) {
+            kernel.links[link as usize].denied_ns = now_ns;
             return Err(EAGAIN);
         }
+        kernel.links[link as usize].note_read(now_ns);
         if waiting.min(size) > 1 && kernel.strikes(|rates| rates.short_read, Count::ShortRead) {
             max = kernel.rng.between(1, waiting.min(size) as u64 - 1) as usize;
         }

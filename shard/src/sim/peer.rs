@@ -15,6 +15,9 @@ use super::kernel::{Event, Kernel, Line};
 use super::net::PEER;
 use super::rng::Rng;
 
+/// The longest rest of a client.
+const REST_NS: u64 = 200_000_000;
+
 /// How a client ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finish {
@@ -70,6 +73,8 @@ pub(super) struct Peer {
     half_closed: bool,
     /// It said something after its last request.
     talked_on: bool,
+    /// It says nothing before.
+    rests_until_ns: u64,
     began_ns: Option<u64>,
     /// Its part is over.
     pub(super) done: bool,
@@ -111,6 +116,7 @@ impl Peer {
             echoed: 0,
             half_closed: false,
             talked_on: false,
+            rests_until_ns: 0,
             began_ns: None,
             done: false,
         }
@@ -266,9 +272,13 @@ impl Peer {
         if self.done || kernel.lines[self.id as usize] != Line::Link(link) {
             return;
         }
+        let now_ns = kernel.now().mono_ns;
+        if now_ns < self.rests_until_ns {
+            return kernel.schedule_at(self.rests_until_ns, Event::Peer(self.id));
+        }
         loop {
-            while self.unsent.len() < FRAME_MAX && self.may_ask() {
-                self.ask();
+            while self.unsent.len() < FRAME_MAX && self.may_ask() && self.rests_until_ns <= now_ns {
+                self.ask(now_ns);
             }
             if self.unsent.is_empty() {
                 break;
@@ -295,28 +305,30 @@ impl Peer {
     }
 
     /// Goes on after it asked for the close: a server that closes without reading this would answer it
-    /// by a reset, and lose the last echoes. It is short, since nobody reads without end.
+    /// by a reset, and lose the last echoes.
     fn talk_on(&mut self, kernel: &mut Kernel, link: u32) {
         self.talked_on = true;
         if !self.rng.one_in(2) {
             return;
         }
         kernel.checks.count(Count::TalkedOn);
-        let frame = Frame {
+        let frame = |more: u32| Frame {
             len: HEADER,
             command: Command::Echo,
             argument: 0,
             peer: self.id,
-            seq: self.next_seq,
+            seq: self.next_seq + more,
         };
-        let _ = kernel.send(link, PEER, &frame.encode(), HEADER);
+        let frames = 1 << self.rng.between(0, 9);
+        let bytes: Vec<u8> = (0..frames).flat_map(|more| frame(more).encode()).collect();
+        let _ = kernel.send(link, PEER, &bytes, bytes.len());
     }
 
     fn may_ask(&self) -> bool {
         self.next_seq < self.script.requests && self.owed.len() < self.script.window
     }
 
-    fn ask(&mut self) {
+    fn ask(&mut self, now_ns: u64) {
         let last = self.next_seq + 1 == self.script.requests;
         let command = match self.script.finish {
             Finish::AskFlush if last => Command::CloseFlush,
@@ -336,6 +348,10 @@ impl Peer {
             peer: self.id,
             seq: self.next_seq,
         };
+        if command == Command::Deadline && self.rng.one_in(2) {
+            // Its next word comes about when the deadline does.
+            self.rests_until_ns = now_ns + self.rng.between(0, frame.wait_ns().min(REST_NS));
+        }
         let bytes = frame.encode();
         self.unsent.extend(&bytes);
         self.owed.extend(&bytes);

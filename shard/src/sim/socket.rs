@@ -145,7 +145,7 @@ impl Kernel {
                 Packet::Bytes(_) if link.ends[to].closed || link.ends[to].read_shut => {
                     answer_rst = true;
                 }
-                Packet::Bytes(bytes) => link.pipes[to].arrived.extend(bytes),
+                Packet::Bytes(bytes) => link.pipes[to].arrive(now, bytes),
                 Packet::Fin => link.pipes[to].fin = true,
             }
         }

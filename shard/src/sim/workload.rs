@@ -14,6 +14,9 @@ use super::kernel::{Event, Kernel, Line};
 use crate::limits::{ACCEPTS_MAX, TICK_SHIFT};
 use crate::{Cause, Close, ConnId, Handler, Origin, SendError, Shard};
 
+/// What reading may take that a deadline waits for, with every receive failing now and then.
+const READING_NS: u64 = 100_000_000;
+
 /// A message between shards, or from outside.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Mail {
@@ -113,8 +116,6 @@ impl Echo {
     fn obey(&mut self, shard: &mut Shard<Self>, conn: ConnId, frame: Frame) {
         let to = u16::from(frame.argument) % shard.shards();
         let wait_ns = frame.wait_ns();
-        let shard_at = shard.now().mono_ns + wait_ns;
-        let at = self.kernel.borrow().now().mono_ns + wait_ns;
         let Some(client) = shard.conn(conn) else {
             return;
         };
@@ -133,14 +134,26 @@ impl Echo {
             }
             Command::Deadline | Command::DeadlineClose => {
                 client.close_at_deadline |= frame.command == Command::DeadlineClose;
-                client.deadline_set_ns = at - wait_ns;
+                let at = self.kernel.borrow().now().mono_ns + wait_ns;
                 let replaced = client.deadline.replace(at).is_some();
-                shard.set_deadline(conn, Some(shard_at));
+                self.set_deadline(shard, conn, wait_ns);
                 if replaced {
                     self.account.count(Count::DeadlineReplaced);
                 }
             }
             Command::Mail => drop(self.post(shard, to)),
+        }
+    }
+
+    /// Sets the deadline that the client has noted, and notes how late this shard is until now.
+    fn set_deadline(&self, shard: &mut Shard<Self>, conn: ConnId, in_ns: u64) {
+        let at = shard.running_ns() + in_ns;
+        shard.set_deadline(conn, Some(at));
+        let port = &self.kernel.borrow().ports[usize::from(self.shard)];
+        if let Some(client) = shard.conn(conn) {
+            client.deadline_set_ns = port.turn_ns;
+            client.away_ns = port.away_ns;
+            client.stood_still_ns = port.stood_still_ns;
         }
     }
 
@@ -179,6 +192,33 @@ impl Echo {
         let kernel = &mut *self.kernel.borrow_mut();
         if let Line::Link(link) = kernel.lines[peer as usize] {
             kernel.links[link as usize].excused = true;
+        }
+    }
+
+    /// A deadline for that time is told: not too early, not too late, and not before what came in time.
+    fn check_deadline(&self, conn: ConnId, client: &Client, at: u64) {
+        let kernel = self.kernel.borrow();
+        // Not the shard's own idea of the time.
+        let now_ns = kernel.now().mono_ns;
+        let port = &kernel.ports[usize::from(self.shard)];
+        let due_ns = at + port.stood_still_ns - client.stood_still_ns;
+        let late_ns = port.away_ns - client.away_ns + (2 << TICK_SHIFT) + READING_NS;
+        let last_ns = at.max(client.deadline_set_ns) + late_ns;
+        let mut links = kernel.links.iter().filter(|link| Some(link.peer) == client.peer);
+        // After a second call of the same client it is not known which of the two this was.
+        let link = links.next().filter(|_| links.next().is_none());
+        let neglected = link.is_some_and(|link| link.neglects(at));
+        let detail = format!("{conn:?}: at {now_ns}, set for {at}, due at {due_ns}");
+        let is_read = self.account.is_read(conn);
+        let wrong = [
+            (now_ns < at, Check::TimerEarly),
+            (now_ns < due_ns, Check::StandstillCharged),
+            (now_ns > last_ns && !client.moves, Check::TimerLate),
+            (neglected && is_read, Check::DeadlineUnread),
+        ];
+        drop(kernel);
+        for (_, check) in wrong.into_iter().filter(|(is_wrong, _)| *is_wrong) {
+            self.account.fail(check, detail.clone());
         }
     }
 
@@ -306,9 +346,6 @@ impl Handler for Echo {
     fn on_deadline(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
         self.account.expect(conn, "deadline");
         self.account.count(Count::DeadlineFired);
-        // Not the shard's own idea of the time.
-        let now_ns = self.kernel.borrow().now().mono_ns;
-        let before_ns = self.kernel.borrow().ports[usize::from(self.shard)].turn_before_ns;
         let Some(client) = shard.conn(conn) else {
             return;
         };
@@ -316,14 +353,7 @@ impl Handler for Echo {
             let detail = format!("{conn:?}: fired though not set");
             return self.account.fail(Check::TimerEarly, detail);
         };
-        if now_ns < at {
-            let detail = format!("{conn:?}: at {now_ns}, set for {at}");
-            self.account.fail(Check::TimerEarly, detail);
-        }
-        if !client.moves && before_ns > at.max(client.deadline_set_ns) + (2 << TICK_SHIFT) {
-            let detail = format!("{conn:?}: set for {at}, not in the turn of {before_ns}");
-            self.account.fail(Check::TimerLate, detail);
-        }
+        self.check_deadline(conn, client, at);
         if client.close_at_deadline {
             client.close_after = true;
             self.send_waiting(shard, conn);
@@ -381,8 +411,10 @@ impl Handler for Echo {
         };
         *client = parcel;
         client.moves = false;
-        client.deadline_set_ns = self.kernel.borrow().now().mono_ns;
-        shard.set_deadline(conn, deadline);
+        if let Some(at) = deadline {
+            let left_ns = at.saturating_sub(self.kernel.borrow().now().mono_ns);
+            self.set_deadline(shard, conn, left_ns);
+        }
         self.send_waiting(shard, conn);
         if let Some(how) = close {
             self.close(shard, conn, how);

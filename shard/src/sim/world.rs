@@ -202,6 +202,7 @@ impl<D: Floor> World<D> {
         // The stop has its own deadline: a jump of the clock would make it cut connections off.
         kernel.plan.rates.clock_jump = Rate::NEVER;
         kernel.plan.rates.stall = Rate::NEVER;
+        kernel.plan.rates.standstill = Rate::NEVER;
         for peer in 0..self.peers.len() as u32 {
             kernel.schedule(0, Event::Peer(peer));
         }
@@ -254,6 +255,15 @@ impl<D: Floor> World<D> {
             if let Some(station) = &mut self.stations[shard] {
                 station.stalled_until_ns = now_ns + away;
             }
+            kernel.ports[shard].away_ns += away;
+            return true;
+        }
+        if kernel.strikes(|rates| rates.standstill, Count::Standstill) {
+            let until_ns = now_ns + away;
+            for station in self.stations.iter_mut().flatten() {
+                station.stalled_until_ns = until_ns;
+            }
+            kernel.ports.iter_mut().for_each(|port| port.away_ns += away);
             return true;
         }
         let rates = kernel.plan.rates;
@@ -271,6 +281,7 @@ impl<D: Floor> World<D> {
                 _ => {
                     kernel.checks.count(Count::MonoJump);
                     kernel.advance_to(now_ns + 10 * away);
+                    kernel.ports.iter_mut().for_each(|port| port.away_ns += 10 * away);
                 }
             }
         }
@@ -284,8 +295,6 @@ impl<D: Floor> World<D> {
         let before = {
             let mut kernel = self.kernel.borrow_mut();
             let now_ns = kernel.now().mono_ns;
-            let port = &mut kernel.ports[shard];
-            port.turn_before_ns = std::mem::replace(&mut port.turn_ns, now_ns);
             kernel.checks.note(shard as u64, now_ns);
             kernel.checks.trace()
         };

@@ -54,6 +54,9 @@ pub(crate) const TOLD: u8 = 1 << 4;
 /// The last poll said that the peer has closed its side, or is gone.
 pub(crate) const HUNG_UP: u8 = 1 << 5;
 
+/// Its deadline has passed, and is told when what came before has been read.
+pub(crate) const OVERDUE: u8 = 1 << 6;
+
 /// One entry of the slot table.
 #[derive(Debug)]
 pub(crate) struct Slot<C> {
@@ -64,8 +67,8 @@ pub(crate) struct Slot<C> {
     pub(crate) in_flight: InFlight,
     pub(crate) state: State,
     pub(crate) flags: u8,
-    /// Receives dropped while lingering.
-    pub(crate) lingered: u8,
+    /// Receives since its deadline passed, or since our side was shut down.
+    pub(crate) recvs: u16,
     pub(crate) conn: C,
 }
 
@@ -83,7 +86,7 @@ impl<C: Default> Slot<C> {
             in_flight: InFlight::default(),
             state: State::Free,
             flags: 0,
-            lingered: 0,
+            recvs: 0,
             conn: C::default(),
         }
     }

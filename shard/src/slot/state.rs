@@ -68,6 +68,8 @@ pub enum Event {
     Eof,
     /// The kernel reported an error; or a bound of time or bytes was passed.
     Failed,
+    /// Its deadline has passed: what has come is read before it is told.
+    Overdue,
     /// The handler stops reading.
     Pause,
     /// The handler reads again.
@@ -139,7 +141,7 @@ pub fn step(state: State, event: Event) -> (State, Action) {
         (S::Connecting | S::Arriving, E::Failed | E::CloseNow) => (S::Closing, A::ShutBoth),
         (S::Arriving, E::Parcel) => (S::Parked, A::ArmPoll),
 
-        (S::Parked, E::Readable) => (S::Ready, A::Enqueue),
+        (S::Parked, E::Readable | E::Overdue) => (S::Ready, A::Enqueue),
         (S::Ready, E::Granted) => (S::Receiving, A::Recv),
         (S::Receiving, E::Data | E::WouldBlock) => (S::Parked, A::ArmPoll),
         (S::Receiving, E::DataMore | E::NoBuffer) => (S::Ready, A::Enqueue),
@@ -222,7 +224,7 @@ mod tests {
         State::Freeing,
     ];
 
-    const EVENTS: [Event; 26] = [
+    const EVENTS: [Event; 27] = [
         Event::Accepted,
         Event::SocketMade,
         Event::Connected,
@@ -236,6 +238,7 @@ mod tests {
         Event::NoBuffer,
         Event::Eof,
         Event::Failed,
+        Event::Overdue,
         Event::Pause,
         Event::Resume,
         Event::MoveAsked,

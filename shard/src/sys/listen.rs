@@ -5,32 +5,40 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use super::sockaddr::SockAddr;
+use crate::Config;
 
 /// Listeners on one address, one per shard, between which the kernel spreads connections
 /// (SO_REUSEPORT). Connections inherit TCP_NODELAY and keep-alive from them.
 pub(crate) fn group(
     addr: SocketAddr,
-    shards: u16,
-    backlog: u32,
-    keepalive_s: Option<u32>,
+    config: &Config,
+    v6_only: bool,
 ) -> io::Result<Vec<TcpListener>> {
-    // SO_REUSEPORT would let two servers of one user share a port without a word. A bind without it
-    // fails where anybody listens already.
-    drop(socket(addr, false, keepalive_s)?);
+    probe(addr, v6_only)?;
     let mut addr = addr;
-    let mut listeners = Vec::with_capacity(usize::from(shards));
-    for _ in 0..shards {
-        let listener = socket(addr, true, keepalive_s)?;
+    let backlog = config.backlog.min(i32::MAX as u32) as i32;
+    let mut listeners = Vec::with_capacity(usize::from(config.shards));
+    for _ in 0..config.shards {
+        let listener = socket(addr, true, v6_only)?;
+        if let Some(idle_s) = config.tcp_keepalive_s {
+            keep_alive(listener.as_raw_fd(), idle_s)?;
+        }
         // SAFETY: no pointers are passed.
-        check(unsafe { libc::listen(listener.as_raw_fd(), backlog.min(i32::MAX as u32) as i32) })?;
+        check(unsafe { libc::listen(listener.as_raw_fd(), backlog) })?;
         addr = listener.local_addr()?;
         listeners.push(listener);
     }
     Ok(listeners)
 }
 
+/// Whether nobody listens there. SO_REUSEPORT would let two servers of one user share a port without a word;
+/// a bind without it fails where anybody listens already.
+pub(crate) fn probe(addr: SocketAddr, v6_only: bool) -> io::Result<()> {
+    socket(addr, false, v6_only).map(drop)
+}
+
 /// A bound socket.
-fn socket(addr: SocketAddr, share: bool, keepalive_s: Option<u32>) -> io::Result<TcpListener> {
+fn socket(addr: SocketAddr, share: bool, v6_only: bool) -> io::Result<TcpListener> {
     let family = if addr.is_ipv6() {
         libc::AF_INET6
     } else {
@@ -45,15 +53,20 @@ fn socket(addr: SocketAddr, share: bool, keepalive_s: Option<u32>) -> io::Result
         set(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
     }
     set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
-    if let Some(idle_s) = keepalive_s {
-        let idle_s = idle_s.clamp(1, 32_767) as i32;
-        set(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
-        set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, idle_s)?;
+    if addr.is_ipv6() {
+        // Not left to net.ipv6.bindv6only.
+        set(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, v6_only.into())?;
     }
     let name = SockAddr::new(addr);
     // SAFETY: pointer and length describe a live socket address.
     check(unsafe { libc::bind(fd, name.as_ptr(), name.len()) })?;
     Ok(TcpListener::from(socket))
+}
+
+fn keep_alive(fd: RawFd, idle_s: u32) -> io::Result<()> {
+    let idle_s = idle_s.clamp(1, 32_767) as i32;
+    set(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+    set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, idle_s)
 }
 
 fn set(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {

@@ -155,12 +155,16 @@ impl Driver for Uring {
         }
     }
 
-    fn turn(&mut self, wait_ns: u64, completions: &mut Vec<Completion>) {
+    fn turn(&mut self, wait_ns: u64, completions: &mut Vec<Completion>) -> u64 {
         self.turn_rings(completions);
-        if completions.is_empty() && wait_ns > 0 {
-            self.sleep(wait_ns);
-            self.turn_rings(completions);
+        if !completions.is_empty() || wait_ns == 0 {
+            return 0;
         }
+        let before_ns = clock::now().mono_ns;
+        self.sleep(wait_ns);
+        let waited_ns = clock::now().mono_ns.saturating_sub(before_ns);
+        self.turn_rings(completions);
+        waited_ns.min(wait_ns)
     }
 
     fn take_peer(&mut self, ring: u16, accept: Tag) -> Option<SocketAddr> {

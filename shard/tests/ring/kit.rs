@@ -107,7 +107,7 @@ impl Peer {
             HOLD => {
                 shard.send(conn, bytes.to_vec()).unwrap();
                 shard.pause(conn);
-                let at = shard.now().mono_ns + 20_000_000;
+                let at = shard.running_ns() + 20_000_000;
                 shard.set_deadline(conn, Some(at));
             }
             FLOOD => {
@@ -130,7 +130,7 @@ impl Peer {
                 shard.close(conn, Close::Flush);
             }
             LATER => {
-                let at = shard.now().mono_ns + 50_000_000;
+                let at = shard.running_ns() + 50_000_000;
                 shard.set_deadline(conn, Some(at));
             }
             WHENCE => {

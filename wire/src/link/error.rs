@@ -10,19 +10,37 @@ use crate::ws::{self, upgrade};
 pub enum Error {
     /// In the TLS handshake or a record.
     #[error("TLS: {0}")]
-    Tls(#[from] tls::Error),
+    Tls(tls::Error),
     /// The peer sent a TLS close_notify without a WebSocket close.
     #[error("the peer ended TLS")]
     PeerEnded,
     /// The upgrade request was refused.
     #[error("HTTP: {0}")]
-    Request(#[from] upgrade::HttpError),
+    Request(upgrade::HttpError),
     /// The server's answer is not what was asked for.
     #[error("HTTP: {0}")]
-    Response(#[from] upgrade::ClientError),
+    Response(upgrade::ClientError),
     /// In a frame.
     #[error("WebSocket: {0}")]
-    Frame(#[from] ws::Error),
+    Frame(ws::Error),
+}
+
+/// Not `#[from]`: that would make each the source of ours too, and a chain would tell it twice.
+macro_rules! wrap {
+    ($($variant:ident($error:ty),)*) => {
+        $(impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        })*
+    };
+}
+
+wrap! {
+    Tls(tls::Error),
+    Request(upgrade::HttpError),
+    Response(upgrade::ClientError),
+    Frame(ws::Error),
 }
 
 impl Error {

@@ -14,6 +14,24 @@ const CLIENT: Config = Config {
     pongs: Pongs::Latest,
 };
 
+#[test]
+fn an_error_says_what_it_came_from_once() {
+    let errors = [
+        Error::from(tls::Error::Internal("told once")),
+        Error::from(upgrade::HttpError::BadRequest("told once")),
+        Error::from(upgrade::ClientError::Malformed),
+        Error::from(ws::Error::Masked),
+        Error::PeerEnded,
+    ];
+    for error in &errors {
+        let mut cause = std::error::Error::source(error);
+        while let Some(told) = cause {
+            assert!(!error.to_string().contains(&told.to_string()), "{error}: {told}");
+            cause = told.source();
+        }
+    }
+}
+
 /// Records what came; the server's says everything back. Stops after each event where told to.
 #[derive(Default)]
 struct Recorder {

@@ -93,7 +93,7 @@ impl Clients {
         };
         let link = Link::connect(handshake, &request, &mut out);
         let link = Place::at(self.links.insert(Box::new(link)));
-        let now_ns = shard.now().mono_ns;
+        let now_ns = shard.running_ns();
         if let Some(state) = shard.conn(conn) {
             state.link = link;
         }

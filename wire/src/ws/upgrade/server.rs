@@ -65,9 +65,8 @@ impl Server {
         if single(headers, "Host").is_none_or(<[u8]>::is_empty) {
             return Err(HttpError::BadRequest("exactly one Host is needed"));
         }
-        let path = request.path.unwrap_or_default();
-        let path = path.split_once('?').map_or(path, |(path, _query)| path);
-        if !self.paths.contains(&path) {
+        let path = path_of(request.path.unwrap_or_default());
+        if !path.is_some_and(|path| self.paths.contains(&path)) {
             return Err(HttpError::NotFound);
         }
         if request.method != Some("GET") {
@@ -139,6 +138,24 @@ impl Request {
     pub const fn subprotocol(&self) -> Option<&'static str> {
         self.subprotocol
     }
+}
+
+/// The path of a request's target, without its query, where the target is of this server: in origin-form, or
+/// in absolute-form, which a server takes too (RFC 9112 section 3.2.2). The authority is not ours to judge:
+/// TLS has done so.
+fn path_of(target: &str) -> Option<&str> {
+    const SCHEMES: [&str; 4] = ["http", "https", "ws", "wss"];
+    let rest = if target.starts_with('/') {
+        target
+    } else {
+        let (scheme, rest) = target.split_once("://")?;
+        SCHEMES.iter().find(|known| known.eq_ignore_ascii_case(scheme))?;
+        let authority_bytes = rest.find(['/', '?']).unwrap_or(rest.len());
+        (authority_bytes > 0).then(|| &rest[authority_bytes..])?
+    };
+    let path = rest.split_once('?').map_or(rest, |(path, _query)| path);
+    // RFC 9110 section 4.2.3: an empty path is "/".
+    Some(if path.is_empty() { "/" } else { path })
 }
 
 /// 24 characters that are 16 bytes (section 4.1 item 7).
