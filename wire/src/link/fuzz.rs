@@ -334,6 +334,7 @@ impl End {
         let config = Config {
             frames: ws::Config::binary(role, MESSAGE_MAX),
             server: upgrade::Server::CHAT,
+            pongs: super::Pongs::Each,
         };
         self.seen.stops = cuts.happens(4);
         let (events, was_open) = (self.seen.events.len(), self.seen.opened);
