@@ -129,7 +129,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // Ids ascend in the order of the users, for they were opened one after the other.
         let user = sent % USERS;
         let request = proto::Send {
-            client_msg_id: sent,
+            client_msg_id: u128::from(sent).to_le_bytes(),
             conversation_id: ids[user as usize],
             payload: vec![7; PAYLOAD_BYTES],
         };

@@ -1,8 +1,7 @@
 //! What writing to the CQL store costs, by how many requests are in flight:
 //! `ROOKERY_TEST_CQL=host:port cargo run --release -p rookery-router --example store_cql`.
 //!
-//! Batches as the applier makes them: 1,000 messages of 300 bytes over 500 conversations, each batch
-//! followed by a persist. Each bound has a keyspace of its own, which stays; rows are per second, of all
+//! Batches as the applier makes them: 1,000 messages of 300 bytes over 500 conversations. Each bound has a keyspace of its own, which stays; rows are per second, of all
 //! tables together.
 
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
@@ -12,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rookery_router::ids::Snowflake;
 use rookery_router::store::cql::{self, Cql, Options, Replication};
-use rookery_router::store::{Batch, Position, StoredMessage};
+use rookery_router::store::{Batch, StoredMessage};
 use rookery_wire::proto::Deliver;
 
 const BOUNDS: [usize; 5] = [8, 32, 128, 256, 512];
@@ -30,12 +29,13 @@ fn message(ids: &mut Snowflake, now_ms: u64, number: u64) -> StoredMessage {
             message_id: ids.next_id(now_ms),
             sender_user_id: conversation_id,
             sender_device_id: 1,
-            client_msg_id: number,
+            client_msg_id: u128::from(number).to_le_bytes(),
             hlc: now_ms << 16,
             payload: vec![7; PAYLOAD_BYTES],
         },
         payload_hash: number,
         log_offset: number,
+        at_ms: now_ms,
     }
 }
 
@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let now_ms = u64::try_from(now.as_millis())?;
-    println!("in flight  messages/s  median apply  worst apply  median persist");
+    println!("in flight  messages/s  median apply  worst apply");
     for bound in BOUNDS {
         let options = Options {
             nodes: vec![node.clone()],
@@ -72,7 +72,7 @@ async fn measure(options: &Options, now_ms: u64) -> Result<String, Box<dyn Error
     cql::migrate(options).await?;
     let cql = Cql::connect(options).await?;
     let mut ids = Snowflake::new(1, 0);
-    let (mut applies, mut persists) = (Vec::new(), Vec::new());
+    let mut applies = Vec::new();
     for i in 0..BATCHES {
         let numbers = i * MESSAGES..(i + 1) * MESSAGES;
         let batch = Batch {
@@ -82,24 +82,19 @@ async fn measure(options: &Options, now_ms: u64) -> Result<String, Box<dyn Error
             ..Batch::default()
         };
         let began = Instant::now();
-        cql.apply(&batch, &|_| None).await?;
+        cql.apply(&batch).await?;
         applies.push(began.elapsed());
-        let began = Instant::now();
-        cql.persist(1, &Position::default()).await?;
-        persists.push(began.elapsed());
     }
     // The first one compiles on the server's side.
     let mut applies = applies.split_off(1);
     let whole: Duration = applies.iter().sum();
     applies.sort_unstable();
-    persists.sort_unstable();
     Ok(format!(
-        "{:9}  {:10.0}  {:9.1} ms  {:8.1} ms  {:11.1} ms",
+        "{:9}  {:10.0}  {:9.1} ms  {:8.1} ms",
         options.in_flight_max,
         ((BATCHES - 1) * MESSAGES) as f64 / whole.as_secs_f64(),
         millis(applies[applies.len() / 2]),
         millis(applies[applies.len() - 1]),
-        millis(persists[persists.len() / 2]),
     ))
 }
 

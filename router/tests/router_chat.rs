@@ -26,7 +26,7 @@ fn a_chat(writer: WriterKind) {
     assert_eq!(opened.member_user_ids, [7, 8]);
     let id = opened.conversation_id;
     let ack = ann.acked(id, 1, b"hello");
-    assert_eq!((ack.client_msg_id, ack.conversation_id), (1, id));
+    assert_eq!((ack.client_msg_id, ack.conversation_id), (name(1), id));
     let again = ann.acked(id, 1, b"hello");
     assert_eq!(again, ack, "a retry is the same message");
     let reply = bob.acked(id, 1, b"hello yourself");
@@ -106,7 +106,7 @@ fn strangers_learn_nothing() {
         let history = proto::History {
             request_id: 1,
             conversation_id,
-            before_message_id: 0,
+            before_seq: 0,
             limit: 10,
         };
         [
@@ -257,7 +257,7 @@ fn two_who_open_at_once_get_one_conversation() {
 }
 
 #[test]
-fn history_pages_through_buckets_and_sync_goes_on_where_it_ended() {
+fn history_pages_through_days_and_sync_goes_on_where_it_ended() {
     let stage = Stage::new();
     let ann = stage.client(7);
     let id = ann.direct(1, 8).conversation_id;
@@ -277,7 +277,7 @@ fn history_pages_through_buckets_and_sync_goes_on_where_it_ended() {
         if page.has_more == 0 {
             break;
         }
-        before = *seen.last().unwrap();
+        before = page.messages.last().unwrap().seq;
     }
     assert_eq!(pages, 9);
     seen.reverse();
@@ -293,7 +293,9 @@ fn history_pages_through_buckets_and_sync_goes_on_where_it_ended() {
     let (some, end) = ann.sync(id, 20, 13);
     assert_eq!(some, all[20..33]);
     assert_eq!((end.last_seq, end.head_seq), (33, 60));
-    assert_eq!(ann.history(id, sent[0], 10).messages, []);
+    assert_eq!(ann.history(id, 1, 10).messages, []);
+    let above = ann.history(id, u64::MAX, 10).messages;
+    assert_eq!(above.first().map(|message| message.seq), Some(60));
     assert_eq!(
         ann.sync(id, u64::MAX, 10).1.last_seq,
         u64::MAX,

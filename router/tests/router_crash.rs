@@ -77,7 +77,7 @@ fn send_some(client: &Client, other: &Client, ids: &[u64], first: u64, count: u6
             assert_eq!(other.next(), Frame::Ack(ack.clone()));
         }
         assert_eq!(
-            (ack.client_msg_id, ack.conversation_id),
+            (number(ack.client_msg_id), ack.conversation_id),
             (client_msg_id, conversation_id)
         );
         let (user_id, message_id) = (client.caller.user_id, ack.message_id);
@@ -102,8 +102,8 @@ fn check(clients: &[Client], ids: &[u64], acked: &[Acked]) -> Vec<Vec<proto::Del
         }
         assert_dense(&messages);
         for message in &messages {
-            assert_eq!(message.payload, payload(message.client_msg_id));
-            let key = (message.sender_user_id, message.client_msg_id);
+            assert_eq!(message.payload, payload(number(message.client_msg_id)));
+            let key = (message.sender_user_id, number(message.client_msg_id));
             assert_eq!(
                 found.insert(key, (id, message.message_id)),
                 None,
@@ -270,7 +270,7 @@ fn retry_unacked(clients: &[Client], ids: &[u64], acked: &mut Vec<Acked>, first:
         let there = client.sync_all(conversation_id);
         let there = there
             .iter()
-            .find(|message| (message.sender_user_id, message.client_msg_id) == (user_id, next));
+            .find(|it| (it.sender_user_id, it.client_msg_id) == (user_id, name(next)));
         let ack = client.acked(conversation_id, next, &payload(next));
         assert_eq!(client.acked(conversation_id, next, &payload(next)), ack);
         assert!(there.is_none_or(|message| message.message_id == ack.message_id));

@@ -93,7 +93,7 @@ fn a_full_queue_is_busy_and_what_was_accepted_is_answered() {
         let Frame::Ack(ack) = ann.next() else {
             panic!()
         };
-        assert_eq!(ack.client_msg_id, n);
+        assert_eq!(ack.client_msg_id, name(n));
     }
     assert_eq!(ann.sync_all(id).len() as u64, accepted);
 }
@@ -135,7 +135,7 @@ fn a_full_mailbox_is_waited_for_and_nothing_is_dropped() {
     mailbox.full.store(false, Ordering::Relaxed);
     let mut acked: Vec<u64> = (0..200)
         .map(|_| match ann.next() {
-            Frame::Ack(ack) => ack.client_msg_id,
+            Frame::Ack(ack) => number(ack.client_msg_id),
             other => panic!("{other:?}"),
         })
         .collect();

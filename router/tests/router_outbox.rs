@@ -50,39 +50,60 @@ impl Stage {
 
 /// The numbers that `chats` gave messages, in the order of a page.
 fn numbers(messages: &[proto::Deliver]) -> Vec<u64> {
-    messages.iter().map(|it| it.client_msg_id).collect()
+    messages.iter().map(|it| number(it.client_msg_id)).collect()
 }
 
 fn newest_first(range: std::ops::Range<u64>) -> Vec<u64> {
     range.rev().collect()
 }
 
+/// Each exactly once; of one conversation the newest first.
+fn assert_walk(walk: &[proto::Deliver], mut wanted: Vec<u64>) {
+    let mut found = numbers(walk);
+    found.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(found, wanted);
+    let mut last = std::collections::HashMap::new();
+    for message in walk {
+        let before = last.insert(message.conversation_id, message.seq);
+        assert!(before.is_none_or(|seq| message.seq < seq), "{message:?}");
+    }
+}
+
 #[test]
-fn pages_go_through_all_conversations_newest_first() {
+fn pages_go_through_all_conversations() {
     let stage = Stage::new();
     let ids = stage.chats(5, 250);
     let ann = stage.client(ANN);
-    let first = ann.outbox(0, 100);
+    let first = ann.outbox(FIRST_PAGE, 100);
     assert_eq!((first.request_id, first.has_more), (80, 1));
-    assert_eq!(numbers(&first.messages), newest_first(150..250));
-    assert_eq!(first.messages[0].payload, 249_u64.to_le_bytes());
+    assert_eq!(first.messages.len(), 100);
+    let of_page = first.messages.windows(2);
+    assert!(of_page.into_iter().all(|it| it[0].message_id > it[1].message_id));
     assert_eq!(first.needs_full_sync, 1, "it never acked anything");
+    let (all, needs_full_sync) = ann.whole_outbox(100);
+    assert_walk(&all, (0..250).collect());
+    assert!(needs_full_sync);
     // The first conversation is received: what follows is thinner, and nothing comes twice.
     ann.received(ids[0], 50);
-    let second = ann.outbox(first.messages[99].message_id, 100);
-    let wanted = newest_first(0..150).into_iter().filter(|it| it % 5 != 0);
-    let wanted: Vec<u64> = wanted.collect();
-    assert_eq!(numbers(&second.messages), wanted[..100]);
-    assert_eq!((second.has_more, second.needs_full_sync), (1, 0));
-    let third = ann.outbox(second.messages[99].message_id, 100);
-    assert_eq!(numbers(&third.messages), wanted[100..]);
+    let second = ann.outbox(first.next_cursor, 100);
+    let third = ann.outbox(second.next_cursor, 100);
     assert_eq!((third.has_more, third.needs_full_sync), (0, 0));
     // The same cursor again gives the same page.
-    let again = ann.outbox(second.messages[99].message_id, 100);
-    assert_eq!(again, third);
-    assert_eq!(ann.outbox(0, 0).messages.len(), 1, "0 is taken as 1");
-    assert_eq!(ann.outbox(u64::MAX, u32::MAX).messages.len(), 100);
-    assert_eq!(ann.outbox(1, 100).messages, []);
+    assert_eq!(ann.outbox(second.next_cursor, 100), third);
+    let mut walk = first.messages.clone();
+    let handed: Vec<u64> = numbers(&walk);
+    walk.extend(second.messages);
+    walk.extend(third.messages);
+    let wanted = (0..250).filter(|it| it % 5 != 0 || handed.contains(it));
+    assert_walk(&walk, wanted.collect());
+    assert_eq!(ann.outbox(FIRST_PAGE, 0).messages.len(), 1, "0 is taken as 1");
+    assert_eq!(ann.outbox(FIRST_PAGE, u32::MAX).messages.len(), 100);
+    // A cursor that a client made up hands out nothing that is not its own.
+    for byte in [1, 0x7f, 0xff] {
+        let page = ann.outbox([byte; 36], 100);
+        assert!(numbers(&page.messages).iter().all(|it| it % 5 != 0));
+    }
     // Another device of hers has its own outbox, a peer's is another one's, a stranger has nothing.
     let (all, needs_full_sync) = ann.on_device(2).whole_outbox(100);
     assert_eq!((all.len(), needs_full_sync), (250, true));
@@ -95,6 +116,67 @@ fn pages_go_through_all_conversations_newest_first() {
     assert_eq!(ann.whole_outbox(100), (Vec::new(), false));
     stage.client(12).acked(ids[1], 900, b"news");
     assert_eq!(numbers(&ann.whole_outbox(100).0), [900]);
+}
+
+/// What comes while a device pages is the next walk's, whether it was entered by then or not.
+#[test]
+fn a_walk_is_whole_though_messages_come_and_slots_pass() {
+    let stage = Stage::new();
+    let ids = stage.chats(4, 200);
+    let ann = stage.client(ANN);
+    ann.received(ids[0], 1);
+    let (mut cursor, mut walk, mut n) = (FIRST_PAGE, Vec::new(), 1_000);
+    loop {
+        let page = ann.outbox(cursor, 30);
+        walk.extend(page.messages);
+        cursor = page.next_cursor;
+        if page.has_more == 0 {
+            break;
+        }
+        // Everything that gathers is entered: later ones in another slot.
+        stage.clock.forward(4 * 60 * 1_000);
+        for (at, &id) in ids.iter().enumerate() {
+            stage.client(11 + at as u64).acked(id, n, b"meanwhile");
+            n += 1;
+        }
+    }
+    let of_before = |it: &&proto::Deliver| number(it.client_msg_id) < 1_000;
+    let before: Vec<proto::Deliver> = walk.iter().filter(of_before).cloned().collect();
+    assert_walk(&before, (1..200).collect());
+    let stage = stage.restart();
+    let (all, _) = stage.client(ANN).whole_outbox(17);
+    assert_walk(&all, (1..200).chain(1_000..n).collect());
+}
+
+/// A user is in thousands of quiet conversations, and in one that is not.
+#[test]
+fn what_an_outbox_looks_at_is_what_came_and_not_all_that_there_is() {
+    let stage = Stage::new();
+    let ids = stage.chats(3_000, 3_000);
+    let ann = stage.client(ANN);
+    for &id in &ids {
+        ann.received(id, 1);
+    }
+    let pages = |ann: &Client| {
+        let (mut cursor, mut pages) = (FIRST_PAGE, 1);
+        loop {
+            let page = ann.outbox(cursor, 100);
+            if page.has_more == 0 {
+                return (page.messages.len(), pages);
+            }
+            assert!(page.messages.is_empty(), "all is received");
+            (cursor, pages) = (page.next_cursor, pages + 1);
+        }
+    };
+    let (left, many) = pages(&ann);
+    assert!(left == 0 && many > 1, "{many} pages over what came lately");
+    stage.clock.forward(3 * 10 * 60 * 1_000);
+    stage.wait_written(3_001);
+    assert_eq!(pages(&ann), (0, many));
+    stage.wait_written(3_002);
+    // From now on it begins behind all that.
+    stage.client(11).acked(ids[0], 9_000, b"news");
+    assert_eq!(pages(&ann), (1, 1));
 }
 
 #[test]
@@ -111,7 +193,7 @@ fn receipts_survive_a_restart_and_never_go_back() {
     ann.received(ids[0], 16);
     let stage = stage.restart();
     let (left, needs_full_sync) = stage.client(ANN).whole_outbox(3);
-    assert_eq!(numbers(&left), [38, 36, 34, 32]);
+    assert_walk(&left, vec![38, 36, 34, 32]);
     assert!(!needs_full_sync);
     assert_eq!(stage.router.counters().receipts_dropped.value(), 0);
 }
@@ -135,7 +217,7 @@ fn an_ack_above_the_head_is_cut_and_one_of_strangers_is_refused() {
     stage.wait_written(1);
     // What comes after the head of then is not received.
     stage.client(11).acked(ids[0], 500, b"later");
-    assert_eq!(numbers(&ann.whole_outbox(100).0), [500, 9, 7, 5, 3, 1]);
+    assert_walk(&ann.whole_outbox(100).0, vec![500, 9, 7, 5, 3, 1]);
     assert_eq!(stage.router.counters().receipts.value(), 1);
     assert!(!stage.mailbox.has_answer(ann.caller.conn));
 }
@@ -147,20 +229,18 @@ fn an_outbox_ends_at_a_thousand_messages_and_says_so() {
     let ann = stage.client(ANN);
     ann.received(ids[0], 1);
     let (all, needs_full_sync) = ann.whole_outbox(100);
-    assert_eq!(numbers(&all), newest_first(1..1_000));
+    assert_walk(&all, (1..1_000).collect());
     assert!(!needs_full_sync);
+    // The newest go first: these come in a slot of their own.
+    stage.clock.forward(20 * 60 * 1_000);
     for i in 0..6 {
         stage.client(12).acked(ids[1], 5_000 + i, b"more");
         stage.clock.forward(3);
     }
-    let page = ann.outbox(0, 100);
-    assert_eq!(
-        page.needs_full_sync, 1,
-        "it is clear from the first page on"
-    );
+    let page = ann.outbox(FIRST_PAGE, 6);
+    assert_eq!(numbers(&page.messages), newest_first(5_000..5_006));
     let (all, needs_full_sync) = ann.whole_outbox(77);
     assert_eq!((all.len(), needs_full_sync), (1_000, true));
-    assert_eq!(all.last().unwrap().client_msg_id, 6);
     // With one conversation received there is room for all of the others.
     ann.received(ids[0], 334);
     let (all, needs_full_sync) = ann.whole_outbox(100);
@@ -176,15 +256,15 @@ fn thirty_days_end_messages_and_receipts() {
     ann.received(ids[1], 3);
     stage.wait_written(2);
     stage.clock.forward(29 * DAY_MS);
-    // To ask is to be there: the quiet conversation's receipt lives on.
     assert_eq!(ann.whole_outbox(100).0.len(), 7);
-    stage.wait_written(4);
+    stage.wait_written(3);
     stage.client(12).acked(ids[1], 700, b"after 29 days");
     stage.clock.forward(2 * DAY_MS);
     let (all, needs_full_sync) = ann.whole_outbox(100);
     assert_eq!(numbers(&all), [700]);
     assert!(needs_full_sync, "seven are too old for the outbox");
     // Synced by other ways, and acked.
+    assert_eq!(ann.list(0, 100).conversations.len(), 2);
     ann.received(ids[1], 11);
     assert_eq!(ann.whole_outbox(100), (Vec::new(), false));
     stage.wait_written(5);
@@ -211,15 +291,18 @@ fn pages_keep_to_their_bytes() {
     }
     stage.client(12).acked(ids[1], 200, &vec![2; 30_000]);
     let ann = stage.client(ANN);
-    let page = ann.outbox(0, 100);
-    assert_eq!((numbers(&page.messages), page.has_more), (vec![200], 1));
-    let page = ann.outbox(page.messages[0].message_id, 100);
-    assert_eq!(numbers(&page.messages), newest_first(117..120));
-    let (all, _) = ann.whole_outbox(100);
-    let mut wanted = vec![200];
-    wanted.extend(newest_first(100..120));
-    wanted.extend([1, 0]);
-    assert_eq!(numbers(&all), wanted);
+    let (mut cursor, mut walk) = (FIRST_PAGE, Vec::new());
+    loop {
+        let page = ann.outbox(cursor, 100);
+        let bytes: usize = page.messages.iter().map(|it| it.payload.len()).sum();
+        assert!(bytes <= 10_000 || page.messages.len() == 1, "{bytes}");
+        walk.extend(page.messages);
+        cursor = page.next_cursor;
+        if page.has_more == 0 {
+            break;
+        }
+    }
+    assert_walk(&walk, (0..2).chain(100..120).chain([200]).collect());
 }
 
 /// One conversation more than a round looks into, twice.
@@ -228,7 +311,7 @@ fn many_conversations_with_one_message_each() {
     let stage = Stage::new();
     stage.chats(65, 130);
     let (all, _) = stage.client(ANN).whole_outbox(50);
-    assert_eq!(numbers(&all), newest_first(0..130));
+    assert_walk(&all, (0..130).collect());
 }
 
 #[test]
@@ -266,7 +349,7 @@ fn a_store_that_is_away_keeps_acks_waiting_and_drops_what_has_no_room() {
     }
     let refused = ann.refused(Request::Outbox(proto::Outbox {
         request_id: 80,
-        before_message_id: 0,
+        cursor: FIRST_PAGE,
         limit: 1,
     }));
     assert_eq!((refused.code, refused.request_id), (UNAVAILABLE, 80));

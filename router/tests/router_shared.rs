@@ -239,7 +239,7 @@ fn poison_is_put_aside_and_the_rest_goes_on() {
         conversation_id: id + u64::from(PARTITIONS),
         sender_user_id: 1,
         sender_device_id: 1,
-        client_msg_id: 1,
+        client_msg_id: name(1),
         repeated: false,
         payload: b"to nobody",
     };
@@ -269,11 +269,111 @@ fn a_record_of_a_newer_program_is_waited_for_and_not_put_aside() {
     brokers.write(id, newer);
     ann.acked(id, 1, b"behind it");
     edge.log.assign(&all());
-    while edge.router.counters().store_waits.value() < 3 {
-        std::thread::yield_now();
-    }
+    // A conversation elsewhere goes on.
+    let elsewhere = (3..)
+        .map(|peer| ann.direct(peer, peer).conversation_id)
+        .find(|other| Brokers::partition_of(*other) != Brokers::partition_of(id))
+        .unwrap();
+    ann.acked(elsewhere, 2, b"not behind it");
+    wait_stored(&services, &[elsewhere], 1);
     assert!(services.messages(id).is_empty());
     assert!(brokers.dead_letters.lock().unwrap().is_empty());
+    edge.router.close();
+    let reached = services.reached(Brokers::partition_of(id));
+    assert!(reached.next.0 <= 2, "nothing is said to be stored behind it");
+}
+
+/// A kind that this program does not know, of one that knows groups.
+#[test]
+fn a_record_of_an_unknown_kind_waits_as_well() {
+    let (brokers, services) = (Brokers::new(), Services::new());
+    let edge = Edge::start(1, &brokers, &services);
+    let ann = edge.client(1);
+    let id = ann.direct(1, 2).conversation_id;
+    ann.acked(id, 1, b"before");
+    brokers.write(id, vec![rookery_router::record::VERSION, 4, 0, 0]);
+    ann.acked(id, 2, b"behind it");
+    edge.log.assign(&all());
+    wait_stored(&services, &[id], 1);
+    edge.router.close();
+    assert_eq!(services.messages(id).len(), 1);
+    assert!(brokers.dead_letters.lock().unwrap().is_empty());
+}
+
+/// A record lands after its repetition, and after its consumer was assigned an unrelated partition, or
+/// another one has taken over.
+#[test]
+fn a_record_that_lands_late_is_no_second_message_whoever_consumes() {
+    for takes_over in [false, true] {
+        let (brokers, services) = (Brokers::new(), Services::new());
+        brokers.now_ms.store(NOW_MS, Ordering::SeqCst);
+        let edge = Edge::start(1, &brokers, &services);
+        let ann = edge.client(1);
+        let id = ann.direct(1, 2).conversation_id;
+        let own = Brokers::partition_of(id);
+        let others: Vec<Partition> = all().into_iter().filter(|it| *it != own).collect();
+        edge.log.assign(&[own]);
+        // Its edge was not sure, so it says that it may be a repetition.
+        services.claims_away.store(true, Ordering::SeqCst);
+        let ack = ann.acked(id, 7, b"once");
+        wait_stored(&services, &[id], 1);
+        if takes_over {
+            let next = Edge::start(2, &brokers, &services);
+            edge.log.revoke(&[own]);
+            next.log.assign(&all());
+            land_late(&brokers, id, ack.message_id, ack.hlc);
+            next.client(1).acked(id, 8, b"after");
+            wait_stored(&services, &[id], 2);
+            next.router.close();
+        } else {
+            edge.log.assign(&others);
+            land_late(&brokers, id, ack.message_id, ack.hlc);
+            ann.acked(id, 8, b"after");
+            wait_stored(&services, &[id], 2);
+        }
+        edge.router.close();
+        let messages = services.messages(id);
+        assert_seqs_dense(&messages);
+        assert_eq!((messages.len(), services.rewritten()), (2, vec![]));
+    }
+}
+
+/// The original of a message, unmarked, 20 s after its retry.
+fn land_late(brokers: &Brokers, id: u64, message_id: u64, hlc: u64) {
+    brokers.now_ms.fetch_add(20_000, Ordering::SeqCst);
+    let original = Message {
+        message_id,
+        hlc,
+        conversation_id: id,
+        sender_user_id: 1,
+        sender_device_id: 1,
+        client_msg_id: name(7),
+        repeated: false,
+        payload: b"once",
+    };
+    brokers.write(id, original.encode());
+}
+
+/// Inboxes cannot be written for a while: what gathers stays bounded, and what is acked is not lost.
+#[test]
+fn messages_that_no_inbox_takes_are_stored_and_read_and_entered_later() {
+    let (brokers, services) = (Brokers::new(), Services::new());
+    let edge = Edge::start(1, &brokers, &services);
+    edge.log.assign(&all());
+    let (ann, bob) = (edge.client(1), edge.client(2));
+    let id = ann.direct(1, 2).conversation_id;
+    services.inbox_away.store(true, Ordering::SeqCst);
+    for n in 0..100 {
+        ann.acked(id, n, b"text");
+    }
+    wait_stored(&services, &[id], 100);
+    assert_eq!(bob.sync_all(id).len(), 100);
+    assert_eq!(services.reached(Brokers::partition_of(id)).inbox.0, 0);
+    services.inbox_away.store(false, Ordering::SeqCst);
+    edge.router.close();
+    assert_eq!(services.segments(2), 1);
+    let reached = services.reached(Brokers::partition_of(id));
+    assert!(reached.inbox == reached.next && reached.next.0 > 100);
 }
 
 #[test]
@@ -282,9 +382,7 @@ fn what_was_not_committed_is_read_again_and_has_the_seqs_that_it_had() {
     let mut seen: Vec<proto::Deliver> = Vec::new();
     let mut id = 0;
     for round in 0..6_u64 {
-        brokers
-            .deaf_to_commits
-            .store(round % 2 == 0, Ordering::SeqCst);
+        services.deaf.store(round % 2 == 0, Ordering::SeqCst);
         let edge = Edge::start(1, &brokers, &services);
         edge.log.assign(&all());
         let ann = edge.client(1);
@@ -402,7 +500,7 @@ fn partitions_that_move_under_load_keep_one_dense_order() {
         assert_seqs_dense(&messages);
         found += messages.len();
         for message in &messages {
-            let key = (message.sender_user_id, message.client_msg_id);
+            let key = (message.sender_user_id, number(message.client_msg_id));
             assert_eq!(acked[&key], (id, message.message_id));
         }
         // What anybody was told live has the seq that is stored.

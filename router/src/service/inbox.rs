@@ -184,28 +184,43 @@ impl Inboxes {
         firsts
     }
 
-    /// What is not entered of a user's, as the segments that it would be now, the newest place first.
-    pub(super) fn of_user(&self, user_id: u64, slot: Slot) -> Vec<SegmentRow> {
+    /// What is not entered of a user's, as the segments that it would be now: those below a place, from the
+    /// newest down, and whether there are more.
+    pub(super) fn of_user(
+        &self,
+        user_id: u64,
+        slot: Slot,
+        below: Place,
+        rows_max: usize,
+    ) -> (Vec<SegmentRow>, bool) {
+        if below.slot < slot {
+            return (Vec::new(), false);
+        }
+        let last = match below.slot == slot {
+            true => below.conversation_id,
+            false => u64::MAX,
+        };
         let state = self.state();
-        let ids = state.by_user.range((user_id, 0)..=(user_id, u64::MAX));
-        let row = |(_, conversation_id): &(u64, u64)| {
-            let gathered = state.of.get(conversation_id)?;
+        let row = |&(_, conversation_id): &(u64, u64)| {
+            let gathered = state.of.get(&conversation_id)?;
             let from_seq = match gathered.slot {
                 Some(entered) if entered != slot => gathered.entered_seq + 1,
                 _ => gathered.from_seq,
             };
-            Some(SegmentRow {
-                place: Place {
-                    slot,
-                    conversation_id: *conversation_id,
-                    from_seq,
-                },
-                last_seq: gathered.last_seq,
-            })
+            let place = Place {
+                slot,
+                conversation_id,
+                from_seq,
+            };
+            let last_seq = gathered.last_seq;
+            (place < below).then_some(SegmentRow { place, last_seq })
         };
-        let mut rows: Vec<SegmentRow> = ids.filter_map(row).collect();
-        rows.sort_unstable_by_key(|row| std::cmp::Reverse(row.place));
-        rows
+        let of_user = state.by_user.range((user_id, 0)..=(user_id, last));
+        let mut rows: Vec<SegmentRow> =
+            of_user.rev().filter_map(row).take(rows_max + 1).collect();
+        let more = rows.len() > rows_max;
+        rows.truncate(rows_max);
+        (rows, more)
     }
 
     /// Partitions went to another process, which reads what was not entered from the log.
@@ -259,7 +274,8 @@ mod tests {
     }
 
     fn rows(inboxes: &Inboxes, user_id: u64, now_ms: u64) -> Vec<(u64, u64, u64)> {
-        let rows = inboxes.of_user(user_id, Slot::of(now_ms));
+        let (rows, more) = inboxes.of_user(user_id, Slot::of(now_ms), Place::NEWEST, 1_000);
+        assert!(!more);
         rows.iter()
             .map(|row| (row.place.conversation_id, row.place.from_seq, row.last_seq))
             .collect()
@@ -312,6 +328,12 @@ mod tests {
         assert!(due.iter().all(|segment| segment.conversation_id < 501));
         inboxes.entered(&due);
         assert!(!inboxes.is_full());
+        let page = |below| inboxes.of_user(5, Slot::of(START_MS), below, 300);
+        let (first, more) = page(Place::NEWEST);
+        assert!(more && first[0].place.conversation_id == 1_000);
+        let (second, more) = page(first[299].place);
+        assert_eq!((second.len(), more), (200, false));
+        assert!(second[0].place < first[299].place);
         inboxes.drop_partitions(&[Partition(4)]);
         assert_eq!(rows(&inboxes, 5, START_MS).len(), 500);
         inboxes.drop_partitions(&[HERE]);

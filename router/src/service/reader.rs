@@ -203,6 +203,9 @@ impl Reader {
         let (conversations, more) =
             self.store
                 .conversations(caller.user_id, list.after_conversation_id, rows_max)?;
+        if !more {
+            self.has_listed(caller)?;
+        }
         Ok(vec![proto::encode(&proto::Conversations {
             request_id: list.request_id,
             conversations,

@@ -21,12 +21,11 @@ const BATCH: usize = 7;
 #[derive(Default)]
 pub struct Brokers {
     partitions: Mutex<HashMap<Partition, Vec<Record>>>,
-    committed: Mutex<HashMap<Partition, u64>>,
     pub dead_letters: Mutex<Vec<(Record, String)>>,
     /// So many of the next appends are written, and yet said to have timed out.
     pub written_and_timed_out: AtomicU64,
-    /// Nothing is committed any more.
-    pub deaf_to_commits: AtomicBool,
+    /// The clock by which records are taken, Unix ms.
+    pub now_ms: AtomicU64,
 }
 
 impl Brokers {
@@ -61,7 +60,7 @@ impl Brokers {
         records.push(Record {
             partition,
             offset,
-            at_ms: 0,
+            at_ms: self.now_ms.load(Ordering::SeqCst),
             key,
             body,
         });
@@ -257,13 +256,8 @@ impl Log for GroupLog {
             .map_err(|_| AppendError::Closed)
     }
 
-    fn set_watermark(&self, partition: Partition, offset: Offset) {
-        if !self.brokers.deaf_to_commits.load(Ordering::SeqCst)
-            && self.consumed().contains_key(&partition)
-        {
-            let mut committed = self.brokers.committed.lock().unwrap();
-            committed.insert(partition, offset.0);
-        }
+    fn set_watermark(&self, _: Partition, _: Offset) {
+        // For those who look at a group's lag.
     }
 
     fn bury(&self, record: &Record, reason: &str) -> Result<(), AppendError> {

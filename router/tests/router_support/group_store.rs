@@ -1,35 +1,45 @@
-//! A store in memory that several routers share, with what a distributed one does: heads behind the
-//! messages until a persist, writes of deposed consumers that lose to newer ones, and outages.
+//! A store in memory that several routers share, with what a distributed one does: rows that are written
+//! with offsets as times, so that those of deposed consumers lose to newer ones; and outages.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use rookery_router::admission::Known;
+use rookery_router::admission::{Known, SendKey};
+use rookery_router::log::{Offset, Partition};
 use rookery_router::record::{OpenKey, Opened};
 use rookery_router::sequencer::Head;
 use rookery_router::store::{
-    Batch, Below, Bound, Claim, Claimed, InboxRow, Numbered, Opening, Placed, Position, Receipt,
-    Received, Slice, Store, StoreError, receipt_holds,
+    Batch, Below, Bound, Claim, Claimed, Opening, Place, Position, Reached, Receipt, Received,
+    Segment, SegmentRow, Sent, Slice, Slot, Store, StoreError, StoredMessage, receipt_holds,
 };
 use rookery_wire::proto;
 
-#[derive(Clone)]
-struct Row {
-    deliver: proto::Deliver,
-    log_offset: u64,
-}
-
 #[derive(Default)]
 struct Tables {
-    messages: HashMap<u64, BTreeMap<u64, Row>>,
-    sends: HashMap<(u64, u64), (Known, u64, u64)>,
-    reserved: HashMap<(u64, u64), Known>,
-    heads: HashMap<u64, Head>,
+    /// By conversation and seq.
+    messages: BTreeMap<(u64, u64), StoredMessage>,
+    /// By name and offset.
+    sends: BTreeMap<(SendKey, u64), Sent>,
+    reserved: HashMap<SendKey, Known>,
     conversations: HashMap<OpenKey, u64>,
     members: HashMap<u64, Arc<[u64]>>,
     receipts: HashMap<(u64, u32), HashMap<u64, (u64, u64)>>,
-    positions: HashMap<u16, Position>,
+    inbox: BTreeMap<(u64, Place), u64>,
+    reached: HashMap<Partition, Reached>,
+    given: HashMap<u16, Position>,
+    /// A seq was overwritten with another message.
+    rewritten: Vec<(u64, u64)>,
+}
+
+impl Tables {
+    fn of(&self, id: u64) -> impl DoubleEndedIterator<Item = &StoredMessage> {
+        self.messages.range((id, 0)..=(id, u64::MAX)).map(|it| it.1)
+    }
+
+    fn head(&self, id: u64) -> Head {
+        self.of(id).next_back().map(StoredMessage::head).unwrap_or_default()
+    }
 }
 
 /// What the services hold.
@@ -38,6 +48,10 @@ pub struct Services {
     tables: Mutex<Tables>,
     /// Where messages are.
     pub store_away: AtomicBool,
+    /// How far partitions are is not stored any more.
+    pub deaf: AtomicBool,
+    /// Only where inboxes are.
+    pub inbox_away: AtomicBool,
     /// What remembers claims.
     pub claims_away: AtomicBool,
 }
@@ -50,16 +64,31 @@ impl Services {
     /// Every message of a conversation, by seq.
     pub fn messages(&self, conversation_id: u64) -> Vec<proto::Deliver> {
         let tables = self.tables.lock().unwrap();
-        let rows = tables.messages.get(&conversation_id).into_iter().flatten();
-        let mut messages: Vec<_> = rows.map(|(_, row)| row.deliver.clone()).collect();
-        messages.sort_by_key(|message| message.seq);
-        messages
+        let all = tables.of(conversation_id);
+        all.map(|message| message.deliver.clone()).collect()
+    }
+
+    /// Seqs that were given to another message than before: there are to be none.
+    pub fn rewritten(&self) -> Vec<(u64, u64)> {
+        self.tables.lock().unwrap().rewritten.clone()
     }
 
     /// The greatest id that a node has stored.
     pub fn stored_id(&self, node_id: u16) -> u64 {
         let tables = self.tables.lock().unwrap();
-        tables.positions.get(&node_id).map_or(0, |it| it.last_id)
+        tables.given.get(&node_id).map_or(0, |it| it.last_id)
+    }
+
+    /// How far partitions are.
+    pub fn reached(&self, partition: Partition) -> Reached {
+        let tables = self.tables.lock().unwrap();
+        tables.reached.get(&partition).copied().unwrap_or_default()
+    }
+
+    /// Segments of a user's inbox.
+    pub fn segments(&self, user_id: u64) -> usize {
+        let tables = self.tables.lock().unwrap();
+        tables.inbox.keys().filter(|(user, _)| *user == user_id).count()
     }
 
     fn there(&self, what: &AtomicBool) -> Result<MutexGuard<'_, Tables>, StoreError> {
@@ -77,8 +106,6 @@ impl Services {
 pub struct GroupStore {
     services: Arc<Services>,
     node_id: u16,
-    heads: Mutex<HashMap<u64, Head>>,
-    position: Mutex<Position>,
 }
 
 impl GroupStore {
@@ -86,8 +113,6 @@ impl GroupStore {
         Arc::new(GroupStore {
             services: Arc::clone(services),
             node_id,
-            heads: Mutex::default(),
-            position: Mutex::default(),
         })
     }
 
@@ -96,26 +121,39 @@ impl GroupStore {
     }
 }
 
+fn bounded<'a>(rows: impl Iterator<Item = &'a StoredMessage>, bound: Bound) -> Slice {
+    let mut messages: Vec<_> = rows
+        .take(bound.messages_max + 1)
+        .map(|row| row.deliver.clone())
+        .collect();
+    let has_more = messages.len() > bound.messages_max;
+    messages.truncate(bound.messages_max);
+    Slice { messages, has_more }
+}
+
 impl Store for GroupStore {
     fn position(&self) -> Result<Position, StoreError> {
         let tables = self.tables()?;
-        Ok(tables
-            .positions
-            .get(&self.node_id)
-            .copied()
-            .unwrap_or_default())
+        Ok(tables.given.get(&self.node_id).copied().unwrap_or_default())
+    }
+
+    fn reached(&self, partitions: &[Partition]) -> Result<Vec<Reached>, StoreError> {
+        let tables = self.tables()?;
+        let reached = |id| tables.reached.get(id).copied().unwrap_or_default();
+        Ok(partitions.iter().map(reached).collect())
     }
 
     fn head(&self, conversation_id: u64) -> Result<Head, StoreError> {
-        if let Some(head) = self.heads.lock().unwrap().get(&conversation_id) {
-            return Ok(*head);
-        }
+        Ok(self.tables()?.head(conversation_id))
+    }
+
+    fn bases(&self, asked: &[(u64, Offset)]) -> Result<Vec<Head>, StoreError> {
         let tables = self.tables()?;
-        Ok(tables
-            .heads
-            .get(&conversation_id)
-            .copied()
-            .unwrap_or_default())
+        let base = |&(id, next): &(u64, Offset)| {
+            let mut below = tables.of(id).rev().filter(|row| row.log_offset < next.0);
+            below.next().map(StoredMessage::head).unwrap_or_default()
+        };
+        Ok(asked.iter().map(base).collect())
     }
 
     fn members(&self, conversation_id: u64) -> Result<Option<Arc<[u64]>>, StoreError> {
@@ -128,32 +166,38 @@ impl Store for GroupStore {
         Ok(members.is_some_and(|members| members.contains(&user_id)))
     }
 
-    fn known(&self, sender: u64, client_msg_id: u64) -> Result<Option<Known>, StoreError> {
+    fn known(&self, name: SendKey) -> Result<Option<Known>, StoreError> {
         let tables = self.tables()?;
-        Ok(tables
-            .sends
-            .get(&(sender, client_msg_id))
-            .map(|send| send.0))
+        let mut sent = tables.sends.range((name, 0)..=(name, u64::MAX));
+        Ok(sent.next_back().map(|(_, sent)| sent.known))
     }
 
     fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
         let claim = |claim: &Claim| {
-            let key = (claim.sender_user_id, claim.client_msg_id);
             let reserved = match self.services.there(&self.services.claims_away) {
-                Ok(mut tables) => match tables.reserved.insert(key, claim.known) {
+                Ok(mut tables) => match tables.reserved.insert(claim.name(), claim.known) {
                     None => return Ok(Claimed::New),
                     Some(before) => {
-                        tables.reserved.insert(key, before);
+                        tables.reserved.insert(claim.name(), before);
                         Some(before)
                     }
                 },
                 Err(_) => None,
             };
-            let durable = self.known(key.0, key.1)?.map(Claimed::Durable);
+            let durable = self.known(claim.name())?.map(Claimed::Durable);
             let begun = reserved.map(Claimed::Begun);
             Ok(durable.or(begun).unwrap_or(Claimed::Unsure))
         };
         claims.iter().map(claim).collect()
+    }
+
+    fn sent(&self, names: &[SendKey]) -> Result<Vec<Vec<Sent>>, StoreError> {
+        let tables = self.tables()?;
+        let of = |&name: &SendKey| {
+            let sent = tables.sends.range((name, 0)..=(name, u64::MAX));
+            sent.map(|(_, sent)| *sent).collect()
+        };
+        Ok(names.iter().map(of).collect())
     }
 
     fn opened(&self, key: OpenKey) -> Result<Option<u64>, StoreError> {
@@ -176,63 +220,20 @@ impl Store for GroupStore {
         Ok(Opening::New)
     }
 
-    fn placed(&self, conversation_id: u64, message_id: u64) -> Result<Option<Placed>, StoreError> {
-        let tables = self.tables()?;
-        let rows = tables.messages.get(&conversation_id);
-        Ok(rows
-            .and_then(|rows| rows.get(&message_id))
-            .map(|row| Placed {
-                seq: row.deliver.seq,
-                log_offset: row.log_offset,
-            }))
-    }
-
-    fn placed_by_sender(&self, sender: u64, id: u64) -> Result<Option<Placed>, StoreError> {
-        let tables = self.tables()?;
-        let send = tables.sends.get(&(sender, id));
-        Ok(send.map(|&(_, seq, log_offset)| Placed { seq, log_offset }))
-    }
-
-    fn forget(&self) {
-        self.heads.lock().unwrap().clear();
-    }
-
     fn since(&self, id: u64, have: u64, bound: Bound) -> Result<(Head, Slice), StoreError> {
         let tables = self.tables()?;
-        let rows = tables.messages.get(&id).into_iter().flatten();
-        let mut messages: Vec<_> = rows.map(|(_, row)| row.deliver.clone()).collect();
-        messages.sort_by_key(|message| message.seq);
-        let last_seq = messages.last().map_or(0, |last| last.seq);
-        messages.retain(|message| message.seq > have);
-        let has_more = messages.len() > bound.messages_max;
-        messages.truncate(bound.messages_max);
-        let head = Head {
-            last_seq,
-            next_offset: 0,
-        };
-        Ok((head, Slice { messages, has_more }))
+        let above = tables.of(id).filter(|row| row.deliver.seq > have);
+        Ok((tables.head(id), bounded(above, bound)))
     }
 
-    fn before(&self, id: u64, before: u64, bound: Bound) -> Result<Slice, StoreError> {
+    fn before(&self, below: &Below) -> Result<Slice, StoreError> {
         let tables = self.tables()?;
-        let rows = tables.messages.get(&id).into_iter().flatten();
-        let older = rows.filter(|&(&id, _)| before == 0 || id < before);
-        let mut messages: Vec<_> = older.map(|(_, row)| row.deliver.clone()).collect();
-        messages.reverse();
-        let has_more = messages.len() > bound.messages_max;
-        messages.truncate(bound.messages_max);
-        Ok(Slice { messages, has_more })
-    }
-
-    fn numbers_below(&self, asked: &[Below]) -> Result<Vec<Vec<Numbered>>, StoreError> {
-        let number = |message: &proto::Deliver| Numbered {
-            message_id: message.message_id,
-            seq: message.seq,
+        let within = |row: &&StoredMessage| {
+            let seq = row.deliver.seq;
+            (below.before_seq == 0 || seq < below.before_seq) && seq > below.above_seq
         };
-        let slices = self.below(asked)?.into_iter();
-        Ok(slices
-            .map(|slice| slice.messages.iter().map(number).collect())
-            .collect())
+        let rows = tables.of(below.conversation_id).rev().filter(within);
+        Ok(bounded(rows, below.bound))
     }
 
     fn receive(&self, receipts: &[Receipt], now_ms: u64) -> Result<(), StoreError> {
@@ -245,10 +246,15 @@ impl Store for GroupStore {
         Ok(())
     }
 
-    fn receipts(&self, user: u64, device: u32, now: u64) -> Result<Vec<Received>, StoreError> {
+    fn received(
+        &self,
+        device: (u64, u32),
+        ids: &[u64],
+        now: u64,
+    ) -> Result<Vec<Received>, StoreError> {
         let tables = self.tables()?;
-        let rows = tables.receipts.get(&(user, device)).into_iter().flatten();
-        let held = rows.filter(|(_, (_, at_ms))| receipt_holds(*at_ms, now));
+        let rows = tables.receipts.get(&device).into_iter().flatten();
+        let held = rows.filter(|(id, (_, at_ms))| ids.contains(id) && receipt_holds(*at_ms, now));
         Ok(held
             .map(|(&conversation_id, &(seq, at_ms))| Received {
                 conversation_id,
@@ -258,20 +264,47 @@ impl Store for GroupStore {
             .collect())
     }
 
-    fn unread(&self, user: u64, have: &HashMap<u64, u64>) -> Result<Vec<InboxRow>, StoreError> {
+    fn has_received(&self, device: (u64, u32), now: u64) -> Result<bool, StoreError> {
         let tables = self.tables()?;
-        let mine = tables.members.iter().filter(|it| it.1.contains(&user));
-        let row = |(&id, _): (&u64, _)| {
-            let rows = tables.messages.get(&id);
-            InboxRow {
-                conversation_id: id,
-                last_seq: rows.map_or(0, |rows| rows.len() as u64),
-                last_message_id: rows
-                    .and_then(|rows| rows.last_key_value())
-                    .map_or(0, |it| *it.0),
+        let mut rows = tables.receipts.get(&device).into_iter().flatten();
+        Ok(rows.any(|(_, (_, at_ms))| receipt_holds(*at_ms, now)))
+    }
+
+    fn mark(&self, segments: &[Segment]) -> Result<(), StoreError> {
+        drop(self.tables()?);
+        let mut tables = self.services.there(&self.services.inbox_away)?;
+        for segment in segments {
+            let place = Place {
+                slot: segment.slot,
+                conversation_id: segment.conversation_id,
+                from_seq: segment.from_seq,
+            };
+            for &user_id in segment.members.iter() {
+                let last_seq = tables.inbox.entry((user_id, place)).or_default();
+                *last_seq = segment.last_seq.max(*last_seq);
             }
+        }
+        Ok(())
+    }
+
+    fn segments(
+        &self,
+        user_id: u64,
+        from: Slot,
+        below: Place,
+        rows_max: usize,
+    ) -> Result<(Vec<SegmentRow>, bool), StoreError> {
+        let tables = self.services.there(&self.services.inbox_away)?;
+        let oldest = Place {
+            slot: from,
+            ..Place::default()
         };
-        Ok(mine.map(row).filter(|row| row.is_above(have)).collect())
+        let rows = tables.inbox.range((user_id, oldest)..(user_id, below)).rev();
+        let row = |(&(_, place), &last_seq)| SegmentRow { place, last_seq };
+        let mut rows: Vec<SegmentRow> = rows.map(row).take(rows_max + 1).collect();
+        let more = rows.len() > rows_max;
+        rows.truncate(rows_max);
+        Ok((rows, more))
     }
 
     fn conversations(
@@ -287,44 +320,45 @@ impl Store for GroupStore {
         let mut tables = self.tables()?;
         for message in &batch.messages {
             let deliver = &message.deliver;
-            let known = Known {
-                conversation_id: deliver.conversation_id,
-                payload_hash: message.payload_hash,
-                message_id: deliver.message_id,
-                hlc: deliver.hlc,
+            let sent = Sent {
+                known: Known {
+                    conversation_id: deliver.conversation_id,
+                    payload_hash: message.payload_hash,
+                    message_id: deliver.message_id,
+                    hlc: deliver.hlc,
+                },
+                seq: deliver.seq,
+                log_offset: message.log_offset,
+                at_ms: message.at_ms,
             };
-            let key = (deliver.sender_user_id, deliver.client_msg_id);
-            let send = (known, deliver.seq, message.log_offset);
-            let newer = |old: Option<u64>| old.is_none_or(|offset| offset <= message.log_offset);
-            if newer(tables.sends.get(&key).map(|send| send.2)) {
-                tables.sends.insert(key, send);
+            let name = (deliver.sender_user_id, deliver.client_msg_id);
+            tables.sends.insert((name, message.log_offset), sent);
+            let key = (deliver.conversation_id, deliver.seq);
+            let before = tables.messages.get(&key);
+            if before.is_some_and(|before| before.deliver != *deliver) {
+                tables.rewritten.push(key);
             }
-            let rows = tables.messages.entry(deliver.conversation_id).or_default();
-            if newer(rows.get(&deliver.message_id).map(|row| row.log_offset)) {
-                let row = Row {
-                    deliver: deliver.clone(),
-                    log_offset: message.log_offset,
-                };
-                rows.insert(deliver.message_id, row);
-            }
+            tables.messages.insert(key, message.clone());
         }
-        self.heads.lock().unwrap().extend(&batch.heads);
-        let mut position = self.position.lock().unwrap();
-        position.last_id = position.last_id.max(batch.position.last_id);
-        position.last_hlc = position.last_hlc.max(batch.position.last_hlc);
         Ok(())
     }
 
-    fn persist(&self) -> Result<(), StoreError> {
+    fn reach(
+        &self,
+        reached: &[(Partition, Reached)],
+        given: &Position,
+    ) -> Result<(), StoreError> {
         let mut tables = self.tables()?;
-        for (&id, &head) in self.heads.lock().unwrap().iter() {
-            let stored = tables.heads.entry(id).or_default();
-            if head.next_offset > stored.next_offset {
-                *stored = head;
+        let deaf = self.services.deaf.load(Ordering::SeqCst);
+        for (partition, reached) in reached.iter().filter(|_| !deaf) {
+            let stored = tables.reached.entry(*partition).or_default();
+            if (reached.next, reached.inbox) > (stored.next, stored.inbox) {
+                *stored = *reached;
             }
         }
-        let position = *self.position.lock().unwrap();
-        tables.positions.insert(self.node_id, position);
+        let kept = tables.given.entry(self.node_id).or_default();
+        kept.last_id = kept.last_id.max(given.last_id);
+        kept.last_hlc = kept.last_hlc.max(given.last_hlc);
         Ok(())
     }
 

@@ -107,6 +107,18 @@ pub struct Mailbox {
 
 pub const SHARDS: u16 = 3;
 
+/// What a walk through an outbox begins with.
+pub const FIRST_PAGE: proto::OutboxCursor = [0; 36];
+
+/// A sender's id of a message, from a number, and back.
+pub fn name(number: u64) -> proto::ClientMsgId {
+    u128::from(number).to_le_bytes()
+}
+
+pub fn number(client_msg_id: proto::ClientMsgId) -> u64 {
+    u128::from_le_bytes(client_msg_id) as u64
+}
+
 /// The devices that each user has.
 const DEVICES: [u32; 2] = [1, 2];
 
@@ -384,14 +396,14 @@ impl Client {
     pub fn history(
         &self,
         conversation_id: u64,
-        before_message_id: u64,
+        before_seq: u64,
         limit: u32,
     ) -> proto::HistoryPage {
         let request_id = 78;
         match self.ask(Request::History(proto::History {
             request_id,
             conversation_id,
-            before_message_id,
+            before_seq,
             limit,
         })) {
             Frame::Page(page) => page,
@@ -413,10 +425,10 @@ impl Client {
         }));
     }
 
-    pub fn outbox(&self, before_message_id: u64, limit: u32) -> proto::OutboxPage {
+    pub fn outbox(&self, cursor: proto::OutboxCursor, limit: u32) -> proto::OutboxPage {
         let outbox = proto::Outbox {
             request_id: 80,
-            before_message_id,
+            cursor,
             limit,
         };
         match self.ask(Request::Outbox(outbox)) {
@@ -428,9 +440,11 @@ impl Client {
     /// Everything that the outbox hands out, page by page, and whether it needs a full sync.
     pub fn whole_outbox(&self, limit: u32) -> (Vec<proto::Deliver>, bool) {
         let mut all: Vec<proto::Deliver> = Vec::new();
+        let mut cursor = FIRST_PAGE;
         loop {
-            let page = self.outbox(all.last().map_or(0, |last| last.message_id), limit);
+            let page = self.outbox(cursor, limit);
             all.extend(page.messages);
+            cursor = page.next_cursor;
             if page.has_more == 0 {
                 return (all, page.needs_full_sync == 1);
             }
@@ -466,7 +480,7 @@ pub fn list_members(conversation_id: u64) -> Request {
 
 pub fn send(conversation_id: u64, client_msg_id: u64, payload: &[u8]) -> Request {
     Request::Send(proto::Send {
-        client_msg_id,
+        client_msg_id: name(client_msg_id),
         conversation_id,
         payload: payload.to_vec(),
     })

@@ -71,7 +71,7 @@ pub(crate) fn own_options() -> Options {
 pub(crate) fn send(n: u64, attempt: u64) -> Claim {
     Claim {
         sender_user_id: 7,
-        client_msg_id: n,
+        client_msg_id: u128::from(n).to_le_bytes(),
         known: Known {
             conversation_id: 5,
             payload_hash: n,

@@ -2,17 +2,17 @@
 //!
 //! All tests share one keyspace of this run and stay apart by their ids: a schema takes seconds to make.
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use rookery_router::admission::Known;
+use rookery_router::admission::{Known, SendKey};
+use rookery_router::log::{Offset, Partition};
 use rookery_router::record::OpenKey;
 use rookery_router::sequencer::Head;
-use rookery_router::store::cql::{self, Caps, Cql, Options, Replication};
+use rookery_router::store::cql::{self, Cql, Options, Replication};
 use rookery_router::store::{
-    Batch, Below, Bound, InboxRow, Numbered, Placed, Position, Receipt, Received, Slice, Store,
-    StoreError,
+    Batch, Below, Bound, Place, Position, Reached, Receipt, Received, Segment, SegmentRow, Sent,
+    Slice, Slot, Store, StoreError,
 };
 use rookery_wire::proto::ConversationHead;
 use tokio::runtime::Runtime;
@@ -38,10 +38,6 @@ pub(crate) fn options() -> Options {
         // The test server shares its processors with everything else.
         connect_timeout: Duration::from_secs(10),
         request_timeout: Duration::from_secs(20),
-        caps: Caps {
-            rows_max: 50,
-            bytes_max: 1 << 20,
-        },
         ..Options::default()
     }
 }
@@ -102,23 +98,46 @@ macro_rules! as_cql {
 
 impl Store for CqlStore {
     as_cql! {
-        fn head(conversation_id: u64) -> Head;
-        fn known(sender: u64, client_msg_id: u64) -> Option<Known>;
-        fn placed(conversation_id: u64, message_id: u64) -> Option<Placed>;
-        fn placed_by_sender(sender: u64, client_msg_id: u64) -> Option<Placed>;
+        fn reached(partitions: &[Partition]) -> Vec<Reached>;
+        fn heads(conversation_ids: &[u64]) -> Vec<Head>;
+        fn bases(asked: &[(u64, Offset)]) -> Vec<Head>;
+        fn sent(names: &[SendKey]) -> Vec<Vec<Sent>>;
         fn since(conversation_id: u64, have_seq: u64, bound: Bound) -> (Head, Slice);
-        fn before(conversation_id: u64, before: u64, bound: Bound) -> Slice;
-        fn numbers_below(asked: &[Below]) -> Vec<Vec<Numbered>>;
+        fn before_many(asked: &[Below]) -> Vec<Slice>;
         fn receive(receipts: &[Receipt], now_ms: u64) -> ();
-        fn unread(user_id: u64, received: &HashMap<u64, u64>) -> Vec<InboxRow>;
+        fn mark(segments: &[Segment]) -> ();
+        fn segments(user_id: u64, from: Slot, below: Place, rows_max: usize) -> (Vec<SegmentRow>, bool);
+        fn apply(batch: &Batch) -> ();
     }
 
     fn position(&self) -> Result<Position, StoreError> {
         self.runtime.block_on(self.cql.position(NODE))
     }
 
-    fn receipts(&self, user: u64, device: u32, _now_ms: u64) -> Result<Vec<Received>, StoreError> {
-        self.runtime.block_on(self.cql.receipts(user, device))
+    fn head(&self, conversation_id: u64) -> Result<Head, StoreError> {
+        Ok(self.heads(&[conversation_id])?[0])
+    }
+
+    fn known(&self, name: SendKey) -> Result<Option<Known>, StoreError> {
+        Ok(self.sent(&[name])?[0].first().map(|sent| sent.known))
+    }
+
+    fn before(&self, below: &Below) -> Result<Slice, StoreError> {
+        Ok(self.before_many(&[*below])?.remove(0))
+    }
+
+    fn received(
+        &self,
+        device: (u64, u32),
+        conversation_ids: &[u64],
+        _now_ms: u64,
+    ) -> Result<Vec<Received>, StoreError> {
+        self.runtime
+            .block_on(self.cql.received(device, conversation_ids))
+    }
+
+    fn has_received(&self, device: (u64, u32), _now_ms: u64) -> Result<bool, StoreError> {
+        self.runtime.block_on(self.cql.has_received(device))
     }
 
     fn members(&self, _conversation_id: u64) -> Result<Option<Arc<[u64]>>, StoreError> {
@@ -133,10 +152,6 @@ impl Store for CqlStore {
         not_here()
     }
 
-    fn forget(&self) {
-        self.cql.forget();
-    }
-
     fn conversations(
         &self,
         _user_id: u64,
@@ -146,13 +161,12 @@ impl Store for CqlStore {
         not_here()
     }
 
-    fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
-        self.runtime.block_on(self.cql.apply(batch, &|_| None))
-    }
-
-    fn persist(&self) -> Result<(), StoreError> {
-        self.runtime
-            .block_on(self.cql.persist(NODE, &Position::default()))
+    fn reach(
+        &self,
+        reached: &[(Partition, Reached)],
+        given: &Position,
+    ) -> Result<(), StoreError> {
+        self.runtime.block_on(self.cql.reach(reached, NODE, given))
     }
 
     fn rest(&self) -> Result<(), StoreError> {

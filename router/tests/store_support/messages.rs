@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rookery_router::admission::{Known, payload_hash};
 use rookery_router::ids::{EPOCH_MS, Snowflake};
 use rookery_router::sequencer::Head;
-use rookery_router::store::{Batch, Bound, InboxRow, StoredMessage};
+use rookery_router::store::{Batch, Below, Bound, StoredMessage};
 use rookery_wire::proto::Deliver;
 
 /// No bound that matters.
@@ -21,7 +21,12 @@ pub(crate) const ALL: Bound = Bound {
 };
 
 /// Ten days.
-pub(crate) const BUCKET_MS: u64 = rookery_router::bucket::BUCKET_MS;
+pub(crate) const TEN_DAYS_MS: u64 = 10 * 24 * 60 * 60 * 1_000;
+
+/// A sender's id of a message, from a number.
+pub(crate) fn name(number: u64) -> [u8; 16] {
+    u128::from(number).to_le_bytes()
+}
 
 /// A number that no other test has used, in this run or an earlier one.
 pub(crate) fn fresh_id() -> u64 {
@@ -51,17 +56,17 @@ impl Talk {
             id,
             messages: Vec::new(),
             ids: Snowflake::new(7, 0),
-            now_ms: EPOCH_MS + BUCKET_MS / 2,
+            now_ms: EPOCH_MS + TEN_DAYS_MS / 2,
         }
     }
 
-    /// Its row in a member's inbox. It has a message.
-    pub(crate) fn inbox_row(&self) -> InboxRow {
-        let last = &self.messages.last().expect("some").deliver;
-        InboxRow {
+    /// Its messages below a seq.
+    pub(crate) fn below(&self, before_seq: u64, bound: Bound) -> Below {
+        Below {
             conversation_id: self.id,
-            last_seq: last.seq,
-            last_message_id: last.message_id,
+            before_seq,
+            above_seq: 0,
+            bound,
         }
     }
 
@@ -82,13 +87,14 @@ impl Talk {
                 message_id,
                 sender_user_id: self.id,
                 sender_device_id: u32::MAX,
-                client_msg_id: seq,
+                client_msg_id: name(seq),
                 hlc: (self.now_ms << 16) + seq,
                 payload: payload.to_vec(),
             },
             payload_hash: payload_hash(payload),
             // Other conversations lie between.
             log_offset: 3 * seq,
+            at_ms: self.now_ms,
         });
     }
 
@@ -113,7 +119,6 @@ impl Talk {
         let messages: Vec<StoredMessage> = self.messages[seqs.start() - 1..*seqs.end()].to_vec();
         let mut batch = Batch::default();
         let last = messages.last().expect("a batch of some messages");
-        batch.heads.insert(self.id, head_after(last));
         batch.position.next_offset = last.log_offset + 1;
         batch.position.last_id = last.deliver.message_id;
         batch.position.last_hlc = last.deliver.hlc;
@@ -127,14 +132,7 @@ impl Talk {
     }
 
     pub(crate) fn head(&self) -> Head {
-        self.messages.last().map(head_after).unwrap_or_default()
-    }
-}
-
-pub(crate) fn head_after(message: &StoredMessage) -> Head {
-    Head {
-        last_seq: message.deliver.seq,
-        next_offset: message.log_offset + 1,
+        self.messages.last().map(StoredMessage::head).unwrap_or_default()
     }
 }
 

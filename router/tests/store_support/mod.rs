@@ -40,10 +40,11 @@ macro_rules! keeps {
                 what_was_applied_is_read_back,
                 what_is_not_there_is_empty,
                 a_batch_that_is_applied_again_changes_nothing,
-                pages_go_through_ten_day_buckets_and_busy_days,
+                pages_go_through_blocks,
                 pages_keep_to_their_bounds,
-                heads_are_the_same_from_memory_and_from_the_store,
-                a_replay_from_an_older_head_gives_the_same_rows,
+                heads_outlive_a_restart,
+                a_base_is_what_lies_below_an_offset,
+                records_are_found_by_their_senders_name,
                 the_largest_ids_come_back,
                 the_largest_payloads_come_back,
             ]
@@ -58,7 +59,6 @@ macro_rules! keeps_members {
             $module, $subject,
             promises_members [
                 conversations_are_found_by_key_and_by_member,
-                what_is_unread_is_found_by_member,
             ]
         }
     };
@@ -71,7 +71,9 @@ macro_rules! keeps_outbox {
             $module, $subject,
             promises_outbox [
                 receipts_are_kept_by_device_and_never_go_back,
-                ids_and_seqs_are_those_of_the_messages,
+                segments_are_read_from_the_newest_down,
+                many_conversations_are_read_at_once,
+                positions_only_grow,
             ]
         }
     };

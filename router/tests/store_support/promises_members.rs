@@ -2,7 +2,7 @@
 
 use rookery_router::ids::{EPOCH_MS, Snowflake};
 use rookery_router::record::{OpenKey, Opened};
-use rookery_router::store::{Batch, InboxRow, Opening, Store};
+use rookery_router::store::{Batch, Opening, Store};
 
 use super::Subject;
 use super::messages::{Talk, fresh_id};
@@ -56,7 +56,6 @@ pub(crate) fn conversations_are_found_by_key_and_by_member(subject: &mut dyn Sub
         talk.say(1_000, b"hello");
     }
     store.apply(&talk.whole()).unwrap();
-    store.persist().unwrap();
     subject.restart();
 
     let store = subject.store();
@@ -91,59 +90,4 @@ pub(crate) fn conversations_are_found_by_key_and_by_member(subject: &mut dyn Sub
         (vec![(created.conversation_id, 0)], false)
     );
     assert_eq!(list(one, u64::MAX, 10), (Vec::new(), false));
-}
-
-pub(crate) fn what_is_unread_is_found_by_member(subject: &mut dyn Subject) {
-    let base = fresh_id();
-    let (user, other) = (base, base + 1);
-    // One conversation is too large for inbox rows, where there are any.
-    let mut crowd: Vec<u64> = (0..300).map(|i| base + i).collect();
-    crowd.sort_unstable();
-    let (mut pair, mut large, silent) = (Talk::of(3), Talk::of(2), Talk::new());
-    let store = subject.store();
-    open(
-        store,
-        &opened(pair.id, OpenKey::direct(user, other), &[user, other]),
-    );
-    let key = |request_id| OpenKey::Created {
-        user_id: user,
-        request_id,
-    };
-    open(store, &opened(large.id, key(1), &crowd));
-    open(store, &opened(silent.id, key(2), &[user, other]));
-    let sorted = |mut rows: Vec<InboxRow>| {
-        rows.sort_by_key(|row| row.conversation_id);
-        rows
-    };
-    let unread = |store: &dyn Store, user_id, received: &[(u64, u64)]| {
-        let received = received.iter().copied().collect();
-        sorted(store.unread(user_id, &received).unwrap())
-    };
-    assert_eq!(unread(store, user, &[]), []);
-    store.apply(&pair.whole()).unwrap();
-    store.apply(&large.whole()).unwrap();
-    // Visible once it is applied, and after a persist and a restart.
-    let both = sorted(vec![pair.inbox_row(), large.inbox_row()]);
-    assert_eq!(unread(store, user, &[]), both);
-    store.persist().unwrap();
-    subject.restart();
-    let store = subject.store();
-    assert_eq!(unread(store, user, &[]), both);
-    assert_eq!(
-        unread(store, user, &[(pair.id, 3), (1, 9)]),
-        [large.inbox_row()]
-    );
-    assert_eq!(
-        unread(store, other, &[(pair.id, 2), (large.id, 5)]),
-        [pair.inbox_row()]
-    );
-    assert_eq!(unread(store, base + 299, &[]), [large.inbox_row()]);
-    assert_eq!(unread(store, base + 300, &[]), []);
-    // What is newer than the stored rows counts too.
-    pair.say(1_000, b"one more");
-    large.say(1_000, b"and here");
-    store.apply(&pair.batch(4..=4)).unwrap();
-    store.apply(&large.batch(3..=3)).unwrap();
-    let both = sorted(vec![pair.inbox_row(), large.inbox_row()]);
-    assert_eq!(unread(store, user, &[(pair.id, 3)]), both);
 }

@@ -7,10 +7,15 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rookery_router::store::{Below, Bound, Numbered, RECEIPT_TTL_MS, Receipt, Store};
+use std::sync::Arc;
+
+use rookery_router::log::{Offset, Partition};
+use rookery_router::store::{
+    Place, Position, RECEIPT_TTL_MS, Reached, Receipt, Segment, SegmentRow, Slot, Store,
+};
 
 use super::Subject;
-use super::messages::{ALL, BUCKET_MS, Talk, fresh_id};
+use super::messages::{ALL, Talk, fresh_id};
 
 const MINUTE_MS: u64 = 60_000;
 
@@ -28,9 +33,20 @@ fn receipt(user_id: u64, device_id: u32, conversation_id: u64, seq: u64) -> Rece
     }
 }
 
+/// The conversations that the tests below have receipts of.
+fn asked() -> Vec<u64> {
+    (0..=6_000).chain([u64::MAX >> 1]).collect()
+}
+
 /// Conversations and seqs of a device, none of them old.
 fn of(store: &dyn Store, user_id: u64, device_id: u32) -> Vec<(u64, u64)> {
-    let received = store.receipts(user_id, device_id, now_ms()).unwrap();
+    let device = (user_id, device_id);
+    let mut received = Vec::new();
+    for ids in asked().chunks(500) {
+        received.extend(store.received(device, ids, now_ms()).unwrap());
+    }
+    let has_any = store.has_received(device, now_ms()).unwrap();
+    assert_eq!(has_any, !received.is_empty());
     assert!(received.iter().all(|it| it.age_ms < 5 * MINUTE_MS));
     let mut all: Vec<_> = received
         .iter()
@@ -79,71 +95,107 @@ pub(crate) fn receipts_are_kept_by_device_and_never_go_back(subject: &mut dyn Su
     assert_eq!(of(store, user, 3), wanted);
 }
 
-pub(crate) fn ids_and_seqs_are_those_of_the_messages(subject: &mut dyn Subject) {
+pub(crate) fn segments_are_read_from_the_newest_down(subject: &mut dyn Subject) {
     let store = subject.store();
-    // Through buckets, and through partitions of a busy day.
-    let mut talk = Talk::new();
-    for i in 0..200_u64 {
-        let step_ms = if i % 60 == 59 { BUCKET_MS } else { 1_000 };
-        talk.say(step_ms, &[7; 50]);
-    }
-    store.apply(&talk.whole()).unwrap();
-    store.persist().unwrap();
-    let other = Talk::of(3);
-    store.apply(&other.whole()).unwrap();
-    let mut wanted: Vec<Numbered> = talk
-        .messages
-        .iter()
-        .map(|message| Numbered {
-            message_id: message.deliver.message_id,
-            seq: message.deliver.seq,
-        })
-        .collect();
-    wanted.reverse();
-    let below = |conversation_id, message_id, messages_max| Below {
+    let (user, now) = (fresh_id(), Slot::of(now_ms()));
+    let members: Arc<[u64]> = [user, user + 1].into();
+    let segment = |slots_ago: u32, conversation_id, from_seq, last_seq| Segment {
+        slot: Slot(now.0 - slots_ago),
         conversation_id,
-        message_id,
-        bound: Bound {
-            messages_max,
-            bytes_max: 1,
-        },
+        from_seq,
+        last_seq,
+        members: Arc::clone(&members),
     };
-    let asked = [
-        below(talk.id, 0, 10_000),
-        below(talk.id, u64::MAX, 7),
-        below(fresh_id(), 0, 5),
-        below(talk.id, wanted[20].message_id, 150),
-        below(talk.id, wanted[199].message_id, 5),
-        below(other.id, 0, 2),
+    // Over days; one grows, and one is entered again as it was before it grew.
+    let entered = [
+        segment(0, 7, 5, 6),
+        segment(0, 9, 1, 1),
+        segment(1, 7, 3, 4),
+        segment(150, 8, 1, 70_000),
+        segment(450, 7, 1, 2),
     ];
-    let found = store.numbers_below(&asked).unwrap();
-    assert_eq!(found.len(), 6);
-    assert_eq!(found[0], wanted);
-    assert_eq!(found[1], wanted[..7]);
-    assert_eq!(found[2], []);
-    assert_eq!(found[3], wanted[21..171]);
-    assert_eq!(found[4], []);
-    assert_eq!(found[5].iter().map(|it| it.seq).collect::<Vec<_>>(), [3, 2]);
-    // Messages of many at once, in the order asked for.
-    let whole = |id| Below {
-        conversation_id: id,
-        message_id: 0,
-        bound: ALL,
+    store.mark(&entered).unwrap();
+    store.mark(&[segment(0, 7, 5, 9)]).unwrap();
+    store.mark(&[segment(0, 7, 5, 9)]).unwrap();
+    let row = |slots_ago: u32, conversation_id, from_seq, last_seq| SegmentRow {
+        place: Place {
+            slot: Slot(now.0 - slots_ago),
+            conversation_id,
+            from_seq,
+        },
+        last_seq,
     };
-    let slices = store.below(&[whole(other.id), whole(talk.id)]).unwrap();
-    assert_eq!(slices[0].messages.len(), 3);
-    assert_eq!(slices[1].messages.len(), 200);
+    let wanted = [
+        row(0, 9, 1, 1),
+        row(0, 7, 5, 9),
+        row(1, 7, 3, 4),
+        row(150, 8, 1, 70_000),
+        row(450, 7, 1, 2),
+    ];
+    let above = Place {
+        slot: Slot(now.0 + 1),
+        ..Place::default()
+    };
+    let oldest = Slot(now.0 - 1_000);
+    let read = |store: &dyn Store, from, below, rows_max| {
+        store.segments(user + 1, from, below, rows_max).unwrap()
+    };
+    assert_eq!(read(store, oldest, above, 10), (wanted.to_vec(), false));
+    assert_eq!(read(store, oldest, above, 5), (wanted.to_vec(), false));
+    assert_eq!(read(store, oldest, above, 4), (wanted[..4].to_vec(), true));
+    for (at, row) in wanted.iter().enumerate() {
+        let (rest, more) = read(store, oldest, row.place, 10);
+        assert_eq!((&rest[..], more), (&wanted[at + 1..], false));
+        let from_here = read(store, row.place.slot, above, 10).0;
+        let within = wanted.iter().filter(|it| it.place.slot >= row.place.slot);
+        assert_eq!(from_here, within.copied().collect::<Vec<_>>());
+    }
+    assert_eq!(store.segments(user + 2, oldest, above, 10).unwrap(), (vec![], false));
+}
+
+pub(crate) fn many_conversations_are_read_at_once(subject: &mut dyn Subject) {
+    let store = subject.store();
+    let (talk, other) = (Talk::of(200), Talk::of(3));
+    store.apply(&talk.whole()).unwrap();
+    store.apply(&other.whole()).unwrap();
+    let mut some = talk.below(150, ALL);
+    some.above_seq = 120;
+    let asked = [other.below(0, ALL), some, Talk::new().below(0, ALL)];
+    let slices = store.before_many(&asked).unwrap();
+    let seqs = |at: usize| slices[at].messages.iter().map(|it| it.seq).collect::<Vec<_>>();
+    assert_eq!(seqs(0), [3, 2, 1]);
+    assert_eq!(seqs(1), (121..150).rev().collect::<Vec<_>>());
+    assert_eq!(seqs(2), []);
     assert_eq!(
         store.heads(&[talk.id, fresh_id(), other.id]).unwrap(),
         [talk.head(), Default::default(), other.head()]
     );
 }
 
+pub(crate) fn positions_only_grow(subject: &mut dyn Subject) {
+    let talk = Talk::of(10);
+    let store = subject.store();
+    let at = |next, inbox| Reached {
+        next: Offset(next),
+        inbox: Offset(inbox),
+    };
+    let given = Position::default();
+    store.apply(&talk.whole()).unwrap();
+    store.reach(&[(Partition::ONLY, at(31, 7))], &given).unwrap();
+    subject.restart();
+    let store = subject.store();
+    let reached = store.reached(&[Partition::ONLY]).unwrap();
+    assert!(reached[0].next.0 >= 31 && reached[0].inbox.0 >= 7, "{reached:?}");
+    store.reach(&[(Partition::ONLY, at(31, 20))], &given).unwrap();
+    let reached = store.reached(&[Partition::ONLY]).unwrap();
+    assert!(reached[0].inbox.0 >= 20, "{reached:?}");
+}
+
 /// Of a store that is told the time.
 pub(crate) fn receipts_run_out_after_thirty_days(subject: &mut dyn Subject) {
     let store = subject.store();
     let (user, now) = (fresh_id(), now_ms());
-    let kept = |now_ms| store.receipts(user, 1, now_ms).unwrap();
+    let kept = |now_ms| store.received((user, 1), &[10], now_ms).unwrap();
     store.receive(&[receipt(user, 1, 10, 5)], now).unwrap();
     let last = now + RECEIPT_TTL_MS - 1;
     assert_eq!(kept(last)[0].age_ms, RECEIPT_TTL_MS - 1);

@@ -40,11 +40,11 @@ impl Reader {
         // Before the store is asked: an entry that is written in between is there.
         let acked: HashMap<u64, u64> = self.receipts.of(device).into_iter().collect();
         let known_from = self.known_from(device, now_ms)?;
+        let oldest = oldest_slot(now_ms);
         let is_known = match known_from {
-            Some(_) => true,
+            Some(slot) => slot >= oldest,
             None => !acked.is_empty() || self.store.has_received(device, now_ms)?,
         };
-        let oldest = Slot::of(now_ms.saturating_sub(RECEIPT_TTL_MS));
         let from = known_from.map_or(oldest, |slot| slot.max(oldest));
         let mut cursor = Cursor::read(&asked.cursor);
         // What is entered from now on is the next walk's.
@@ -79,6 +79,18 @@ impl Reader {
         })])
     }
 
+    /// The device has read all of the user's conversations, and so begins with what it lacks of each: from
+    /// here on its outbox is whole again.
+    pub(super) fn has_listed(&self, caller: Caller) -> Result<(), StoreError> {
+        let device = (caller.user_id, caller.device_id);
+        let now_ms = self.config.clock.now_ms();
+        let oldest = oldest_slot(now_ms);
+        if self.known_from(device, now_ms)?.is_none_or(|slot| slot < oldest) {
+            self.receipts.advance(device, oldest);
+        }
+        Ok(())
+    }
+
     /// The slot below which a device has everything, where that is known.
     fn known_from(&self, device: Device, now_ms: u64) -> Result<Option<Slot>, StoreError> {
         let found = self.store.received(device, &[Receipt::CURSOR], now_ms)?;
@@ -99,12 +111,19 @@ impl Reader {
         let mut segments: Vec<SegmentRow> = page.cursor.left().into_iter().collect();
         loop {
             let below = page.cursor.place;
-            let (stored, more) = self.store.segments(device.0, from, below, SEGMENTS)?;
-            let lowest = stored.last().map(|row| row.place).filter(|_| more);
-            // Only once the place is known down to which the stored ones reach: the rest is the next round's.
             let slot = Slot::of(now_ms);
-            let mut waiting = self.inboxes.of_user(device.0, slot);
-            waiting.retain(|row| row.place < below && lowest.is_none_or(|least| row.place >= least));
+            // First what waits: what is entered in between is in both.
+            let (mut waiting, more_wait) = self.inboxes.of_user(device.0, slot, below, SEGMENTS);
+            let (mut stored, more_stored) =
+                self.store.segments(device.0, from, below, SEGMENTS)?;
+            // Down to where both are known: the rest is the next round's.
+            let lowest = |rows: &[SegmentRow], more: bool| {
+                rows.last().filter(|_| more).map(|row| row.place)
+            };
+            let known = lowest(&waiting, more_wait).max(lowest(&stored, more_stored));
+            let more = known.is_some();
+            waiting.retain(|row| known.is_none_or(|known| row.place >= known));
+            stored.retain(|row| known.is_none_or(|known| row.place >= known));
             segments.extend(merge(stored, waiting));
             if segments.is_empty() {
                 return Ok(false);
@@ -214,6 +233,11 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+/// Nothing older is handed out.
+fn oldest_slot(now_ms: u64) -> Slot {
+    Slot::of(now_ms.saturating_sub(RECEIPT_TTL_MS))
 }
 
 /// Whether there is a seq between the two.

@@ -5,21 +5,20 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use rookery_router::admission::Known;
+use rookery_router::admission::{Known, SendKey};
 use rookery_router::store::cluster::Sends;
 use rookery_router::store::{Claim, StoreError};
 
 #[derive(Default)]
 pub(crate) struct MemorySends {
-    rows: Mutex<HashMap<(u64, u64), Known>>,
+    rows: Mutex<HashMap<SendKey, Known>>,
     away: AtomicBool,
     asked: AtomicUsize,
 }
 
 impl MemorySends {
     pub(crate) fn put(&self, claim: Claim) {
-        let key = (claim.sender_user_id, claim.client_msg_id);
-        self.rows.lock().unwrap().insert(key, claim.known);
+        self.rows.lock().unwrap().insert(claim.name(), claim.known);
     }
 
     pub(crate) fn set_away(&self, away: bool) {
@@ -33,7 +32,7 @@ impl MemorySends {
 }
 
 impl Sends for MemorySends {
-    async fn known_many(&self, sends: &[(u64, u64)]) -> Result<Vec<Option<Known>>, StoreError> {
+    async fn known_many(&self, sends: &[SendKey]) -> Result<Vec<Option<Known>>, StoreError> {
         self.asked.fetch_add(sends.len(), Ordering::Relaxed);
         if self.away.load(Ordering::Relaxed) {
             return Err(StoreError::Away {
