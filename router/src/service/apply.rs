@@ -180,6 +180,7 @@ impl Applier {
                 self.message(record, &message, dispatch, batch, applied)?;
             }
             record::Record::Opened(opened) => self.opened(opened, dispatch, batch, applied),
+            record::Record::Genesis(_) => {}
         }
         applied.records += 1;
         applied.bytes += record.body.len();

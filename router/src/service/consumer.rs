@@ -181,7 +181,7 @@ impl Consumer {
                 ApplyError::Store(error) => patience.wait(&error)?,
                 // Written by a newer program: skipping it would lose a message.
                 ApplyError::Record {
-                    source: DecodeError::Version(_),
+                    source: DecodeError::Version(_) | DecodeError::Kind(_),
                     ..
                 } => patience.wait(&error)?,
                 poison => return self.bury(record, &poison.to_string()),
