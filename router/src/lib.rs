@@ -1,6 +1,6 @@
 //! The router: admission, ids, the log, the store, and fan-out.
 //!
-//! Decisions (`admission`, `bucket`, `hlc`, `ids`, `outbox`, `placement`, `record`, `sequencer`) are pure: bytes and time
+//! Decisions (`admission`, `bucket`, `hlc`, `identity`, `ids`, `outbox`, `placement`, `record`, `sequencer`) are pure: bytes and time
 //! come in as arguments. `service` gives them threads, queues and clocks. The log is the truth: a
 //! sender is acked once its record is durable there, and the store is derived from it.
 
@@ -10,6 +10,7 @@ mod bell;
 pub mod bucket;
 mod generations;
 pub mod hlc;
+pub mod identity;
 pub mod ids;
 pub mod log;
 mod outbox;

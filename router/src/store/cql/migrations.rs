@@ -42,6 +42,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "0002_receipts",
         text: include_str!("migrations/0002_receipts.cql"),
     },
+    Migration {
+        version: 3,
+        name: "0003_identity",
+        text: include_str!("migrations/0003_identity.cql"),
+    },
 ];
 
 /// The names of the steps that the keyspace lacks. All where the keyspace is missing.

@@ -11,6 +11,7 @@ mod before;
 mod check;
 mod fault;
 mod heads;
+mod identity;
 mod inbox;
 mod messages;
 mod migrations;
@@ -34,6 +35,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 pub use check::check;
+pub use identity::{identity, write_identity};
 pub use migrations::{migrate, pending};
 pub use options::{Caps, Options, Replication};
 pub(in crate::store) use tails::INBOX_MEMBERS_MAX;
