@@ -1,7 +1,7 @@
 //! The router: admission, ids, the log, the store, and fan-out.
 //!
-//! Decisions (`admission`, `hlc`, `ids`, `outbox`, `placement`, `record`, `repetitions`, `sequencer`) are
-//! pure: bytes and time come in as arguments. `service` gives them threads, queues and clocks. The log is
+//! Decisions (`admission`, `hlc`, `identity`, `ids`, `outbox`, `placement`, `record`, `repetitions`, `sequencer`)
+//! are pure: bytes and time come in as arguments. `service` gives them threads, queues and clocks. The log is
 //! the truth: a sender is acked once its record is durable there, and the store is derived from it.
 
 pub mod admission;
@@ -9,6 +9,7 @@ mod api;
 mod bell;
 mod generations;
 pub mod hlc;
+pub mod identity;
 pub mod ids;
 pub mod log;
 mod outbox;

@@ -10,10 +10,13 @@ pub const VERSION: u8 = 1;
 
 /// A version byte up to this may come from a newer program; a greater one is no record of ours.
 const VERSION_PLAUSIBLE_MAX: u8 = 15;
+/// The same of kinds.
+const KIND_PLAUSIBLE_MAX: u8 = 15;
 
 const KIND_MESSAGE: u8 = 1;
 const KIND_OPENED: u8 = 2;
 const KIND_REPEATED: u8 = 3;
+const KIND_GENESIS: u8 = 5;
 const ORIGIN_DIRECT: u8 = 0;
 const ORIGIN_CREATED: u8 = 1;
 
@@ -27,6 +30,8 @@ pub enum Record<'a> {
     Message(Message<'a>),
     /// A conversation came to be.
     Opened(Opened),
+    /// Whose log the partition is of. Says nothing of conversations and takes no seq.
+    Genesis(Genesis),
 }
 
 /// A message as the log holds it: all but the seq, which is the consumer's to give.
@@ -96,14 +101,27 @@ pub struct Opened {
     pub members: Vec<u64>,
 }
 
+/// The first record of a partition of a distributed log: what tells it from any other of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Genesis {
+    /// The log's, drawn at random when it was made.
+    pub log_id: u64,
+    /// The partition that it lies in.
+    pub partition: u32,
+    /// How many partitions the log has from the epoch on that this one came with.
+    pub partitions: u32,
+}
+
 /// The record can't be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// Of another version of the program.
     #[error("record version {0}, this program reads {VERSION}: use the program that wrote it")]
     Version(u8),
-    /// Of an unknown kind.
-    #[error("record kind {0} is unknown")]
+    /// Of a kind that this program does not know, and a newer one may.
+    #[error(
+        "record kind {0} is unknown to this program: use the one that wrote it, or a newer one"
+    )]
     Kind(u8),
     /// Too short, or with a field that can't be.
     #[error("record is cut short or has an impossible field")]
@@ -158,6 +176,17 @@ impl Opened {
     }
 }
 
+impl Genesis {
+    /// The record's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut body = vec![VERSION, KIND_GENESIS];
+        body.extend_from_slice(&self.log_id.to_le_bytes());
+        body.extend_from_slice(&self.partition.to_le_bytes());
+        body.extend_from_slice(&self.partitions.to_le_bytes());
+        body
+    }
+}
+
 /// Reads a record.
 pub fn decode(body: &[u8]) -> Result<Record<'_>, DecodeError> {
     let (&[version, kind], rest) = body.split_first_chunk().ok_or(DecodeError::Malformed)?;
@@ -175,7 +204,11 @@ pub fn decode(body: &[u8]) -> Result<Record<'_>, DecodeError> {
         KIND_OPENED => decode_opened(rest)
             .map(Record::Opened)
             .ok_or(DecodeError::Malformed),
-        other => Err(DecodeError::Kind(other)),
+        KIND_GENESIS => decode_genesis(rest)
+            .map(Record::Genesis)
+            .ok_or(DecodeError::Malformed),
+        newer if newer <= KIND_PLAUSIBLE_MAX => Err(DecodeError::Kind(newer)),
+        _ => Err(DecodeError::Malformed),
     }
 }
 
@@ -219,6 +252,14 @@ fn decode_opened(mut rest: &[u8]) -> Option<Opened> {
         opener_device_id,
         key,
         members,
+    })
+}
+
+fn decode_genesis(mut rest: &[u8]) -> Option<Genesis> {
+    Some(Genesis {
+        log_id: take_u64(&mut rest)?,
+        partition: u32::from_le_bytes(take(&mut rest)?),
+        partitions: u32::from_le_bytes(take(&mut rest)?),
     })
 }
 
@@ -278,10 +319,25 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_of_a_genesis_are_the_documented_ones() {
+        let genesis = Genesis {
+            log_id: 0x0807_0605_0403_0201,
+            partition: 11,
+            partitions: 12,
+        };
+        let body = genesis.encode();
+        assert_eq!(body[..10], [1, 5, 1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(body[10..], [11, 0, 0, 0, 12, 0, 0, 0]);
+        assert_eq!(decode(&body), Ok(Record::Genesis(genesis)));
+        assert_eq!(decode(&body[..17]), Err(DecodeError::Malformed));
+    }
+
+    #[test]
     fn other_versions_kinds_and_disorder_are_named() {
         assert_eq!(decode(&[]), Err(DecodeError::Malformed));
         assert_eq!(decode(&[2, 1, 0]), Err(DecodeError::Version(2)));
         assert_eq!(decode(&[1, 9, 0]), Err(DecodeError::Kind(9)));
+        assert_eq!(decode(&[1, 16, 0]), Err(DecodeError::Malformed));
         let mut opened = Opened {
             conversation_id: 1,
             hlc: 2,

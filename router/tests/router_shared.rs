@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rookery_router::log::Partition;
-use rookery_router::record::Message;
+use rookery_router::record::{Genesis, Message};
 use rookery_router::store::Store;
 use rookery_router::{Request, RouterHandle, start_shared};
 use rookery_wire::proto;
@@ -514,4 +514,35 @@ fn partitions_that_move_under_load_keep_one_dense_order() {
     }
     assert_eq!(found, acked.len());
     assert!(found > 500, "{found} messages only");
+}
+
+#[test]
+fn what_a_newer_program_wrote_is_waited_for_and_not_put_aside() {
+    let (brokers, services) = (Brokers::new(), Services::new());
+    let edge = Edge::start(1, &brokers, &services);
+    edge.log.assign(&all());
+    let ann = edge.client(1);
+    let id = ann.direct(1, 2).conversation_id;
+    ann.acked(id, 1, b"before");
+    wait_stored(&services, &[id], 1);
+    // Neither a message nor anything else of a conversation.
+    let genesis = Genesis {
+        log_id: 7,
+        partition: Brokers::partition_of(id).0,
+        partitions: PARTITIONS,
+    };
+    brokers.write(id, genesis.encode());
+    ann.acked(id, 2, b"behind a genesis");
+    wait_stored(&services, &[id], 2);
+    brokers.write(id, vec![1, 9, 0]);
+    ann.acked(id, 3, b"behind a kind that is not known");
+    let end = Instant::now() + PATIENCE;
+    while edge.router.counters().store_waits.value() == 0 {
+        assert!(Instant::now() < end, "nothing waits");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    edge.router.close();
+    assert!(brokers.dead_letters.lock().unwrap().is_empty());
+    assert_seqs_dense(&services.messages(id));
+    assert_eq!(services.messages(id).len(), 2);
 }

@@ -36,6 +36,9 @@ class Deployment:
         self.folder = folder
         self.addresses = addresses
         self.name = f"t{secrets.token_hex(5)}"
+        # Of the topics, and in the store.
+        self.prefix = self.name
+        self.keyspace = self.name
         self.kafka = Kafka(addresses.kafka)
         # One for all: a token is good on each server.
         self.key = secrets.token_bytes(32)
@@ -46,17 +49,17 @@ class Deployment:
     @property
     def topic(self) -> str:
         """The messages."""
-        return f"{self.name}.messages"
+        return f"{self.prefix}.messages"
 
     @property
     def dead_letters(self) -> str:
         """What could not be applied."""
-        return f"{self.name}.dead-letters"
+        return f"{self.prefix}.dead-letters"
 
     @property
-    def keyspace(self) -> str:
-        """In the store."""
-        return self.name
+    def group(self) -> str:
+        """The consumer group."""
+        return f"{self.prefix}.appliers.{self.keyspace}"
 
     def config(self, node_id: int) -> str:
         """What `rookery serve --config` is given, but for listeners and keys."""
@@ -71,7 +74,7 @@ kind = "kafka"
 brokers = [{quoted}]
 username = "{USER}"
 password = "{PASSWORD}"
-topic_prefix = "{self.name}"
+topic_prefix = "{self.prefix}"
 partitions = {PARTITIONS}
 replication = 3
 session_timeout_ms = {SESSION_SECONDS * 1000}
@@ -93,11 +96,15 @@ key_prefix = "{self.name}:"
     def prepare(self) -> "Deployment":
         """Makes the database, and what `rookery migrate` makes."""
         self.create_database()
-        file = self.folder / f"{self.name}-migrate.toml"
-        file.write_text(self.config(1), encoding="utf-8")
-        ended = rookery("migrate", "--config", str(file), timeout=MIGRATE_SECONDS)
+        ended = self.migrate()
         assert ended.returncode == 0, f"migrate: {ended.stdout}{ended.stderr}"
         return self
+
+    def migrate(self, *options: str) -> subprocess.CompletedProcess:
+        """`rookery migrate`, which may refuse."""
+        file = self.folder / f"{self.name}-migrate-{secrets.token_hex(4)}.toml"
+        file.write_text(self.config(1), encoding="utf-8")
+        return rookery("migrate", "--config", str(file), *options, timeout=MIGRATE_SECONDS)
 
     def create_database(self) -> None:
         """Which `rookery migrate` expects."""

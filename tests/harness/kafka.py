@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass, field
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic
 
 from .services import PASSWORD, USER
 
@@ -63,6 +64,36 @@ class Kafka:
     def delete(self, *topics: str) -> None:
         """Topics of a test that is over."""
         for deleted in self._admin.delete_topics(list(topics)).values():
+            deleted.result(ANSWER_SECONDS)
+
+    def create(self, topic: str, partitions: int) -> None:
+        """An empty topic, as somebody makes it by hand."""
+        for created in self._admin.create_topics([NewTopic(topic, partitions, 3)]).values():
+            created.result(ANSWER_SECONDS)
+
+    def grow(self, topic: str, partitions: int) -> None:
+        """Adds partitions, as `kafka-topics.sh --alter` does, and waits until every broker tells of them."""
+        for grown in self._admin.create_partitions([NewPartitions(topic, partitions)]).values():
+            grown.result(ANSWER_SECONDS)
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while self.partitions(topic) < partitions:
+            assert time.monotonic() < deadline, f"{topic} has {self.partitions(topic)} partitions"
+            time.sleep(0.2)
+
+    def partitions(self, topic: str) -> int:
+        """How many it has."""
+        return len(self._metadata(topic).partitions)
+
+    def rewind(self, group: str, topic: str) -> None:
+        """Sets the offsets of a group without members back to the beginning."""
+        offsets = [TopicPartition(topic, number, 0) for number in self._metadata(topic).partitions]
+        asked = ConsumerGroupTopicPartitions(group, offsets)
+        for altered in self._admin.alter_consumer_group_offsets([asked]).values():
+            altered.result(ANSWER_SECONDS)
+
+    def delete_group(self, group: str) -> None:
+        """A group without members, and its offsets."""
+        for deleted in self._admin.delete_consumer_groups([group]).values():
             deleted.result(ANSWER_SECONDS)
 
     def alter(self, topic: str, name: str, value: str) -> None:

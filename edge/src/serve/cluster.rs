@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rookery_router::log::kafka::{self, KafkaLog};
 use rookery_router::log::{Log, LogError};
-use rookery_router::placement::{Placement, SharedPlacement};
+use rookery_router::placement::SharedPlacement;
 use rookery_router::postgres::Postgres;
 use rookery_router::redis::{self, Instance, Node, USER_TTL};
 use rookery_router::store::cluster::{ClusterStore, Options};
@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::directory::{Directory, Places};
+use super::watch::{Looking, Watch};
 use crate::services::{self, Services};
 
 /// Between two tries to take the node id.
@@ -29,6 +30,7 @@ const SEEK_PAUSE: Duration = Duration::from_secs(2);
 pub(super) struct Cluster {
     store: Arc<ClusterStore>,
     log: Arc<KafkaLog>,
+    watch: Watch,
     lease: Lease,
     node_id: u16,
 }
@@ -41,6 +43,7 @@ impl Cluster {
         outlet: Arc<dyn Outlet>,
     ) -> anyhow::Result<(RouterHandle, Self)> {
         services::refuse_where_behind(services)?;
+        let found = services::compare(services)?;
         let options = Options {
             node_id: config.node_id,
             cql: services.cql.clone(),
@@ -55,8 +58,7 @@ impl Cluster {
             tracing::warn!(%error, "Redis is not there at the first start");
         }
         let (node_id, data_dir) = (config.node_id, config.data_dir.clone());
-        let partitions = kafka::partitions(&services.kafka)?;
-        let placement = Arc::new(SharedPlacement::new(Placement::new(vec![partitions])?));
+        let placement = Arc::new(SharedPlacement::new(found.0.placement.clone()));
         let (mut lease, mut log) = (None, None);
         let open_log = |acks, feed| {
             // The data directory is this process's from here on, and nothing has an id yet.
@@ -70,12 +72,22 @@ impl Cluster {
             Ok(Arc::clone(log.insert(opened)) as Arc<dyn Log>)
         };
         let shared: Arc<dyn Store> = Arc::clone(&store) as _;
+        let learning = Arc::clone(&placement);
         let router = rookery_router::start_shared(config, outlet, shared, placement, open_log)?;
         let lease = lease.context("the log was not opened")?;
         let log = log.context("the log was not opened")?;
+        let looking = Looking::new(
+            services,
+            found,
+            Arc::clone(&log),
+            Arc::clone(&store),
+            learning,
+        )?;
+        let watch = Watch::start(looking).context("cannot start the watch over log and store")?;
         let cluster = Self {
             store,
             log,
+            watch,
             lease,
             node_id,
         };
@@ -109,6 +121,7 @@ impl Cluster {
 
     /// Gives the node id back; after the router was closed.
     pub(super) fn close(self) {
+        drop(self.watch);
         match self.lease {
             Lease::Held(node) => {
                 if let Err(error) = self.store.runtime().block_on(node.release()) {

@@ -10,6 +10,7 @@ mod keeper;
 mod memory;
 mod outlet;
 mod signals;
+mod watch;
 
 use std::sync::Arc;
 

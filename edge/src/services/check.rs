@@ -3,6 +3,7 @@
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use rookery_router::identity::Mismatch;
 use rookery_router::log::kafka;
 use rookery_router::problem::Problem;
 use rookery_router::store::{StoreError, cql};
@@ -27,13 +28,42 @@ pub fn check(services: &Services) -> Vec<Checked> {
     ];
     let answers = at_once(asks.into(), PATIENCE);
     let checked = services.places().into_iter().zip(answers);
-    checked
+    let mut checked: Vec<Checked> = checked
         .map(|((service, place), answer)| Checked {
             service,
             place,
             problems: answer.unwrap_or_else(|why| vec![unanswered(service, &why)]),
         })
-        .collect()
+        .collect();
+    // Whether log and store are each other's, where both can be asked.
+    if checked[..2].iter().all(|each| each.fatal() == 0) {
+        checked[0].problems.extend(strangers(services));
+    }
+    checked
+}
+
+fn strangers(services: &Services) -> Option<Problem> {
+    let (fatal, what, advice) = match super::compare(services) {
+        Ok((_, None)) => return None,
+        Ok((_, Some(warning))) => (false, warning.what, warning.advice.into()),
+        Err(error) => match error.downcast::<Mismatch>() {
+            Ok(mismatch) => (true, mismatch.what, mismatch.advice.into()),
+            Err(error) => {
+                let what = format!("log and store cannot be compared: {error:#}");
+                (
+                    true,
+                    what,
+                    "Look at the services' own logs, and try again.".into(),
+                )
+            }
+        },
+    };
+    Some(Problem {
+        service: "kafka",
+        fatal,
+        what,
+        advice,
+    })
 }
 
 fn unanswered(service: &'static str, why: &str) -> Problem {

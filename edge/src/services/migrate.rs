@@ -1,12 +1,12 @@
-//! Makes what the services lack: topics, the keyspace and its tables, the tables of PostgreSQL. Each
-//! service first says what it lacks; nothing lacking is nothing done.
+//! Makes what the services lack: topics, the keyspace and its tables, the tables of PostgreSQL, and what
+//! binds log and store. Each service first says what it lacks; nothing lacking is nothing done.
 
 use anyhow::Context as _;
 use rookery_router::log::kafka;
 use rookery_router::postgres;
 use rookery_router::store::cql;
 
-use super::{Services, block_on};
+use super::{Services, block_on, identity};
 
 /// Something that is made, or would be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,13 +17,14 @@ pub struct Step {
     pub what: String,
 }
 
-fn step(service: &'static str, what: String) -> Step {
+pub(super) fn step(service: &'static str, what: String) -> Step {
     Step { service, what }
 }
 
 /// What [`migrate`] would do. Changes nothing.
-pub fn plan(services: &Services) -> anyhow::Result<Vec<Step>> {
+pub fn plan(services: &Services, grow_to: Option<u32>) -> anyhow::Result<Vec<Step>> {
     let mut steps = Vec::new();
+    let stored = identity::refuse(services, grow_to)?;
     for topic in kafka::missing(&services.kafka)? {
         steps.push(step("kafka", topic_text(services, &topic)));
     }
@@ -31,19 +32,37 @@ pub fn plan(services: &Services) -> anyhow::Result<Vec<Step>> {
     steps.extend(cql.iter().map(|name| step("cql", cql_text(services, name))));
     let tables = block_on(postgres::pending(&services.postgres))?.context("postgres")?;
     steps.extend(tables.into_iter().map(|name| step("postgres", name)));
+    let known = stored.map(|stored| stored.placement.partitions());
+    match (known, grow_to) {
+        (None, _) => steps.push(step("cql", cql_text(services, "the log's id"))),
+        (Some(known), Some(asked)) if asked > known => {
+            let topic = services.kafka.messages();
+            steps.push(step(
+                "kafka",
+                format!("{asked} partitions of {topic} in use, {known} before"),
+            ));
+        }
+        _ => {}
+    }
     Ok(steps)
 }
 
 /// Does it, telling each step that was done; an error where one cannot be. What was done before stays, and
 /// the next run goes on from there.
-pub fn migrate(services: &Services, mut done: impl FnMut(&Step)) -> anyhow::Result<usize> {
+pub fn migrate(
+    services: &Services,
+    grow_to: Option<u32>,
+    mut done: impl FnMut(&Step),
+) -> anyhow::Result<usize> {
+    identity::refuse(services, grow_to)?;
     let mut count = 0;
     let mut tell = |step: Step| {
         count += 1;
         done(&step);
     };
     let topics = services.topics;
-    for topic in kafka::ensure(&services.kafka, topics.partitions, topics.replication)? {
+    let partitions = grow_to.unwrap_or(topics.partitions);
+    for topic in kafka::ensure(&services.kafka, partitions, topics.replication)? {
         tell(step("kafka", topic_text(services, &topic)));
     }
     for name in block_on(cql::migrate(&services.cql))?.context("cql")? {
@@ -52,6 +71,7 @@ pub fn migrate(services: &Services, mut done: impl FnMut(&Step)) -> anyhow::Resu
     for made in block_on(postgres::migrate(&services.postgres))?.context("postgres")? {
         tell(step("postgres", made));
     }
+    identity::establish(services, grow_to, &mut tell)?;
     Ok(count)
 }
 

@@ -2,6 +2,7 @@
 //! whether each is as it must be, and how their schemas are made. Not here: what they are used for.
 
 mod check;
+mod identity;
 mod migrate;
 mod report;
 
@@ -17,6 +18,7 @@ use rookery_router::{postgres, redis};
 use crate::config::{Config, Encryption, SecretError};
 
 pub use check::{check, refuse_where_behind};
+pub use identity::compare;
 pub use migrate::{Step, migrate, plan};
 pub use report::Checked;
 
@@ -113,6 +115,7 @@ fn kafka_options(config: &Config) -> Result<kafka::Options, FileError> {
         password: asked.secret()?.into_option(),
         tls: tls("kafka", asked.encryption())?,
         topic_prefix: asked.topic_prefix.clone(),
+        keyspace: config.cql.keyspace.clone(),
         linger_ms: asked.linger_ms,
         delivery_timeout_ms: asked.delivery_timeout_ms,
         session_timeout_ms: asked.session_timeout_ms,

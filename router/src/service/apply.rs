@@ -80,6 +80,7 @@ impl<'a> Decoded<'a> {
         match &self.what {
             record::Record::Message(_) => 2,
             record::Record::Opened(opened) => 2 + opened.members.len(),
+            record::Record::Genesis(_) => 0,
         }
     }
 }
@@ -232,6 +233,7 @@ impl Applier {
                     opened.insert(here.conversation_id);
                     continue;
                 }
+                record::Record::Genesis(_) => continue,
                 record::Record::Message(message) => message,
             };
             let id = message.conversation_id;
@@ -280,6 +282,8 @@ impl Applier {
                 self.message(&decoded.arrival(message), message, taking)?;
             }
             record::Record::Opened(opened) => self.opened(record, opened, taking),
+            // Names the log; the start has held it against the store.
+            record::Record::Genesis(_) => {}
         }
         taking.applied.records += 1;
         taking.applied.bytes += record.body.len();

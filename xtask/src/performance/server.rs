@@ -88,7 +88,7 @@ impl Server {
             port,
             data,
             first_user: first_user()?,
-            group: (form == Form::Distributed).then(|| format!("{name}.appliers")),
+            group: (form == Form::Distributed).then(|| format!("{name}.appliers.{name}")),
         })
     }
 

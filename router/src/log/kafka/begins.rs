@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 
 use crate::log::{Offset, Partition};
 
@@ -61,9 +61,8 @@ impl Begins {
                     due.extend(ours);
                     false
                 }
-                // Nobody will tell: the router ends, and the partitions stand still until it has.
-                Err(TryRecvError::Disconnected) => true,
-                Err(TryRecvError::Empty) => !awaited.partitions.is_empty(),
+                // Where nobody tells, the router ends, and what is left of them stands still until it has.
+                Err(_) => !awaited.partitions.is_empty(),
             });
         due.iter().map(|(it, offset)| (*it, *offset)).collect()
     }
@@ -71,6 +70,12 @@ impl Begins {
     /// It is read from where it was told.
     pub(super) fn goes(&self, partition: Partition) {
         self.lock().due.remove(&partition);
+    }
+
+    /// Whether everything that is here is read.
+    pub(super) fn is_done(&self) -> bool {
+        let state = self.lock();
+        state.awaited.is_empty() && state.due.is_empty()
     }
 
     /// Whether it is here and is not read yet.
@@ -97,7 +102,7 @@ mod tests {
         assert!(begins.waits(one) && begins.waits(two));
         assert_eq!(begins.due(), [(two, Offset(7))], "until it goes");
         begins.goes(two);
-        assert!(begins.due().is_empty() && !begins.waits(two));
+        assert!(begins.due().is_empty() && !begins.waits(two) && !begins.is_done());
         drop(first);
         assert!(begins.due().is_empty() && begins.waits(one), "nobody tells");
     }
@@ -114,6 +119,6 @@ mod tests {
         again.send(vec![(one, Offset(5))]).unwrap();
         assert_eq!(begins.due(), [(one, Offset(5))]);
         begins.forget(&[one]);
-        assert!(begins.due().is_empty() && !begins.waits(one));
+        assert!(begins.due().is_empty() && !begins.waits(one) && begins.is_done());
     }
 }

@@ -176,8 +176,8 @@ fn check_partitions(topic: &MetadataTopic, problems: &mut Vec<Problem>) -> usize
                 partitions.len()
             ),
             format!(
-                "For more, begin with another topic_prefix and {PARTITIONS} partitions. Do not add \
-                 partitions to a topic in use: conversations would lose their order."
+                "Add some with `rookery migrate --partitions {PARTITIONS}`, also while edges run. \
+                 (Those that other tools add are not used until it has run.)"
             ),
         ));
     }

@@ -112,20 +112,20 @@ impl Consuming {
         group.list(&going)
     }
 
-    /// Sets going what was told where it begins; whether some of that is still to be done.
+    /// Sets going what was told where it begins; whether some partition is still to be.
     fn begin(&mut self, group: &Group) -> KafkaResult<bool> {
         let due = group.begins.due();
         for (partition, offset) in &due {
             if let Err(error) = self.begin_one(group, *partition, *offset) {
                 // No leader at the moment, or librdkafka is not that far: tried again soon.
                 tracing::debug!(%error, %partition, "kafka: a partition cannot begin yet");
-                return Ok(true);
+                break;
             }
             if group.health.ended().is_some() {
                 break;
             }
         }
-        Ok(false)
+        Ok(!group.begins.is_done())
     }
 
     fn begin_one(&self, group: &Group, partition: Partition, begin: Offset) -> KafkaResult<()> {

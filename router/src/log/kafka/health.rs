@@ -118,8 +118,13 @@ impl Health {
 
     /// The process must end: going on would lose what was acked. The first reason is kept.
     pub(super) fn end(&self, trouble: Trouble, what: String) {
-        self.note(trouble, &what);
-        drop(self.ended.set(format!("{what}. {}", trouble.advice())));
+        self.end_for(trouble, &what, trouble.advice());
+    }
+
+    /// The same, with an advice of its own.
+    pub(super) fn end_for(&self, trouble: Trouble, what: &str, advice: &str) {
+        self.note(trouble, what);
+        drop(self.ended.set(format!("{what}. {advice}")));
     }
 
     /// Why it must end, and what to do; none while it may go on.

@@ -11,6 +11,7 @@ mod check;
 mod consumer;
 mod dead_letters;
 mod floors;
+mod genesis;
 mod handover;
 mod health;
 mod held;
@@ -33,6 +34,7 @@ use crossbeam::channel::{Receiver, bounded};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::{Acks, AppendError, Feed, Log, LogError, Offset, Partition, Record, Ticket};
+use crate::identity::Mismatch;
 use crate::problem::Problem;
 use answers::panic_text;
 use begins::Begins;
@@ -46,8 +48,9 @@ use producer::{Appender, service_error, spawn};
 use rebalance::Group;
 
 pub use check::check;
+pub use genesis::{Beginnings, write_geneses};
 pub use options::Options;
-pub use topics::{PARTITIONS, REPLICATION, ensure, expect as partitions, is_empty, missing};
+pub use topics::{PARTITIONS, REPLICATION, ensure, grow, is_empty, missing};
 
 /// How long the feeder's thread may take to end, beyond what partitions are waited for.
 const FEEDER_END: Duration = Duration::from_secs(2);
@@ -171,6 +174,18 @@ impl KafkaLog {
     #[must_use]
     pub fn ended(&self) -> Option<&str> {
         self.health.ended()
+    }
+
+    /// Ends it, since the store is another log's: nothing is acked or consumed from here on.
+    pub fn end(&self, why: &Mismatch) {
+        self.health
+            .end_for(Trouble::Mismatch, &why.what, why.advice);
+    }
+
+    /// Asks the brokers for the topic's partitions, so that records can be appended to new ones at once.
+    /// Blocks for some seconds at most.
+    pub fn refresh(&self) -> Result<(), LogError> {
+        self.appender.refresh()
     }
 
     /// The partitions that this process consumes at the moment, ascending.

@@ -24,9 +24,11 @@ pub struct Options {
     /// How connections are encrypted; absent: not at all. librdkafka reads the files itself and holds brokers
     /// to the names that they advertise: no other name can be told. Needs the feature `kafka-tls`.
     pub tls: Option<Tls>,
-    /// Names the topics (`<prefix>.messages`, `<prefix>.dead-letters`) and the consumer group
-    /// (`<prefix>.appliers`).
+    /// Names the topics (`<prefix>.messages`, `<prefix>.dead-letters`).
     pub topic_prefix: String,
+    /// The store that is filled from them. Each has a consumer group of its own
+    /// (`<prefix>.appliers.<keyspace>`), and all records.
+    pub keyspace: String,
     /// A name of this process that outlives it (`group.instance.id`): a restart within the session's
     /// timeout keeps its partitions, and nobody else takes them over meanwhile. Absent, a process that
     /// leaves hands its partitions on at once.
@@ -59,6 +61,7 @@ impl Default for Options {
             password: None,
             tls: None,
             topic_prefix: "rookery".into(),
+            keyspace: "rookery".into(),
             group_instance: None,
             linger_ms: 5,
             delivery_timeout_ms: 10_000,
@@ -107,7 +110,7 @@ impl Options {
     /// The consumer group.
     #[must_use]
     pub fn group(&self) -> String {
-        format!("{}.appliers", self.topic_prefix)
+        format!("{}.appliers.{}", self.topic_prefix, self.keyspace)
     }
 
     /// How the log is named in errors.
@@ -261,6 +264,8 @@ impl Options {
         config
             .set("group.id", self.group())
             .set("partition.assignment.strategy", "cooperative-sticky")
+            // Partitions that are added are shared out within so long.
+            .set("topic.metadata.refresh.interval.ms", "10000")
             .set("session.timeout.ms", self.session_timeout_ms.to_string())
             .set(
                 "heartbeat.interval.ms",

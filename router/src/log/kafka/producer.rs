@@ -26,6 +26,8 @@ use crate::log::{Acks, AppendError, LogError, Offset, Partition, Ticket};
 const POLL: Duration = Duration::from_millis(200);
 /// How often the end of the last answers is looked for.
 const DRAIN_LOOK: Duration = Duration::from_millis(2);
+/// How long brokers are asked for the partitions.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(5);
 /// What librdkafka takes to notice that a record's time is over.
 const TIMEOUT_SLACK: Duration = Duration::from_secs(1);
 
@@ -223,6 +225,7 @@ fn late() -> AppendError {
 
 pub(super) struct Appender {
     outgoing: Arc<Outgoing>,
+    service: String,
     delivery_timeout: Duration,
     threads: Mutex<Option<Threads>>,
 }
@@ -265,6 +268,7 @@ impl Appender {
         })?;
         Ok(Self {
             outgoing,
+            service: options.service(),
             delivery_timeout: Duration::from_millis(options.delivery_timeout_ms.into()),
             threads: Mutex::new(Some((poll, acks))),
         })
@@ -283,6 +287,16 @@ impl Appender {
             key,
             body,
             ticket,
+        })
+    }
+
+    /// Learns of partitions that were added.
+    pub(super) fn refresh(&self) -> Result<(), LogError> {
+        let client = self.outgoing.producer.client();
+        let found = client.fetch_metadata(Some(&self.outgoing.topic), REFRESH_TIMEOUT);
+        found.map(drop).map_err(|error| LogError::Service {
+            service: self.service.clone(),
+            reason: error.to_string(),
         })
     }
 

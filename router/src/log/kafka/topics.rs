@@ -1,12 +1,12 @@
-//! The topics: makes what is missing, and looks whether they are there. What is there is never altered:
-//! more partitions would put a conversation's next messages into another one, and its order would break.
+//! The topics: makes what is missing, adds partitions, and looks whether they are there. Nothing else of
+//! what is there is altered.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_executor::block_on;
 use rdkafka::ClientContext;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -18,9 +18,8 @@ use super::producer::service_error;
 use super::timer::now;
 use crate::log::LogError;
 
-/// Partitions of a new topic of messages. Each is consumed by one process, and their number cannot be
-/// changed later without breaking the order within conversations: 12 divides evenly among 2, 3, 4, 6 and 12
-/// processes.
+/// Partitions of a new topic of messages. Each is consumed by one process: 12 divides evenly among 2, 3, 4,
+/// 6 and 12 of them.
 pub const PARTITIONS: u32 = 12;
 /// Copies of a record on a cluster of three brokers or more: one may be lost while another is away.
 pub const REPLICATION: u32 = 3;
@@ -112,27 +111,24 @@ pub(super) fn refusal(metadata: &Metadata, name: &str) -> Option<(Trouble, Strin
     }
 }
 
-/// Refuses to begin without both topics; gives the number of the messages' partitions. Blocks for some
-/// seconds at most.
-pub fn expect(options: &Options) -> Result<u32, LogError> {
+/// Refuses to begin without both topics.
+pub(super) fn expect(options: &Options) -> Result<(), LogError> {
     expect_one(options, &options.dead_letters())?;
     expect_one(options, &options.messages())
 }
 
-fn expect_one(options: &Options, name: &str) -> Result<u32, LogError> {
+fn expect_one(options: &Options, name: &str) -> Result<(), LogError> {
     let found = metadata(options, name)
         .and_then(|metadata| refusal(&metadata, name).map_or(Ok(metadata), Err));
-    let metadata = found.map_err(|(trouble, what)| LogError::Service {
-        service: options.service(),
-        reason: format!("{what}. {}", trouble.advice()),
-    })?;
-    let topic = metadata.topics().iter().find(|topic| topic.name() == name);
-    let partitions = topic.map_or(0, |topic| topic.partitions().len());
-    // The broker's count is an i32; a topic has one partition at least.
-    Ok(u32::try_from(partitions).unwrap_or(1).max(1))
+    found
+        .map(drop)
+        .map_err(|(trouble, what)| LogError::Service {
+            service: options.service(),
+            reason: format!("{what}. {}", trouble.advice()),
+        })
 }
 
-/// Whether no message was ever appended. Blocks for some seconds at most.
+/// Whether no message was ever appended: each partition has a genesis at most. Blocks for some seconds at most.
 pub fn is_empty(options: &Options) -> Result<bool, LogError> {
     let refuse = |error: KafkaError| LogError::Service {
         service: options.service(),
@@ -150,7 +146,7 @@ pub fn is_empty(options: &Options) -> Result<bool, LogError> {
     for partition in found.into_iter().flat_map(|found| found.partitions()) {
         let marks = client.fetch_watermarks(&topic, partition.id(), TIMEOUT);
         let (_, end) = marks.map_err(refuse)?;
-        if end > 0 {
+        if end > 1 {
             return Ok(false);
         }
     }
@@ -202,7 +198,7 @@ pub fn ensure(
         .collect();
     create(options, &new, replication)?;
     for name in &missing {
-        wait_for_leaders(options, name).map_err(|reason| LogError::Service {
+        wait_for_leaders(options, name, 1).map_err(|reason| LogError::Service {
             service: options.service(),
             reason,
         })?;
@@ -259,8 +255,40 @@ fn create(options: &Options, missing: &[(&str, u32)], replication: u32) -> Resul
     Ok(())
 }
 
+/// Adds partitions to the messages' topic until it has so many, where it has fewer. Whoever uses them is
+/// to be told by other means: see [`Placement`](crate::placement::Placement). Blocks for some seconds.
+pub fn grow(options: &Options, partitions: u32) -> Result<(), LogError> {
+    let topic = options.messages();
+    let admin: AdminClient<Hearsay> = options
+        .client()
+        .create_with_context(Hearsay::default())
+        .map_err(|error| service_error(options, &error))?;
+    let patience = AdminOptions::new()
+        .request_timeout(Some(TIMEOUT * 2))
+        .operation_timeout(Some(TIMEOUT));
+    let refuse = |reason: String| LogError::Service {
+        service: options.service(),
+        reason,
+    };
+    let new = NewPartitions::new(&topic, partitions as usize);
+    let grown = block_on(admin.create_partitions([&new], &patience))
+        .map_err(|error| service_error(options, &error))?;
+    for outcome in grown {
+        match outcome {
+            // Somebody else was faster.
+            Ok(_) | Err((_, Code::InvalidPartitions)) => {}
+            Err((_, code)) => {
+                let advice = Trouble::of(code).map_or("", Trouble::advice);
+                let what = format!("partitions of {topic} cannot be added: {code}. {advice}");
+                return Err(refuse(what.trim_end().to_owned()));
+            }
+        }
+    }
+    wait_for_leaders(options, &topic, partitions as usize).map_err(refuse)
+}
+
 /// A topic is there before its partitions have leaders.
-fn wait_for_leaders(options: &Options, name: &str) -> Result<(), String> {
+fn wait_for_leaders(options: &Options, name: &str, partitions_min: usize) -> Result<(), String> {
     for _ in 0..LEADER_ASKS {
         let ready = metadata(options, name).is_ok_and(|metadata| {
             metadata.topics().iter().any(|topic| {
@@ -270,7 +298,7 @@ fn wait_for_leaders(options: &Options, name: &str) -> Result<(), String> {
                         .partitions()
                         .iter()
                         .all(|partition| partition.leader() >= 0)
-                    && !topic.partitions().is_empty()
+                    && topic.partitions().len() >= partitions_min
             })
         });
         if ready {

@@ -12,6 +12,7 @@ use super::drivers::Drivers;
 use super::members::Members;
 use crate::Clock;
 use crate::admission::{Known, SendKey};
+use crate::identity::Identity;
 use crate::log::{Offset, Partition};
 use crate::postgres::{self, Postgres};
 use crate::record::{OpenKey, Opened};
@@ -93,6 +94,11 @@ impl ClusterStore {
     /// The conversations and devices, for others who need them.
     pub fn postgres(&self) -> &Postgres {
         &self.postgres
+    }
+
+    /// What the store knows of itself and of its log.
+    pub fn identity(&self) -> Result<Option<Identity>, StoreError> {
+        self.drivers.wait(self.cql.identity())
     }
 
     /// Says that the log is empty at this moment: see [`Claims::note_empty_log`].

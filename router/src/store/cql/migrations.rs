@@ -37,6 +37,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "0001_store",
         text: include_str!("migrations/0001_store.cql"),
     },
+    Migration {
+        version: 2,
+        name: "0002_identity",
+        text: include_str!("migrations/0002_identity.cql"),
+    },
 ];
 
 /// The names of the steps that the keyspace lacks. All where the keyspace is missing.

@@ -12,6 +12,7 @@ mod block;
 mod check;
 mod fault;
 mod heads;
+mod identity;
 mod inbox;
 mod messages;
 mod migrations;
@@ -26,6 +27,7 @@ mod statements;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 pub use check::check;
+pub use identity::{identity, write_identity};
 pub use migrations::{migrate, pending};
 pub use options::{Options, Replication};
 
