@@ -2,7 +2,7 @@
 //! bytes, through TLS, HTTP and frames, however they are cut, whenever the receiver stops, and whether or not
 //! the link is made anew while it is at rest.
 
-use super::{Config, Error, Flow, Link, Masks, Receiver, Stage, Writer};
+use super::{Config, Error, Flow, Link, Masks, Pongs, Receiver, Stage, Writer};
 use crate::tls::{self, Role, Suite};
 use crate::ws::{self, upgrade};
 
@@ -334,6 +334,8 @@ impl End {
         let config = Config {
             frames: ws::Config::binary(role, MESSAGE_MAX),
             server: upgrade::Server::CHAT,
+            // Which is the latest of those that came at once depends on the cuts.
+            pongs: Pongs::Each,
         };
         self.seen.stops = cuts.happens(4);
         let (events, was_open) = (self.seen.events.len(), self.seen.opened);
