@@ -148,9 +148,7 @@ impl Dialog {
         match received {
             ServerFrame::Welcome(welcome) => self.on_welcome(&proto::owned(welcome), out),
             ServerFrame::ConversationOpened(opened) => self.on_opened(&proto::owned(opened), out),
-            ServerFrame::SendAck(ack) => {
-                self.on_ack(ack.client_msg_id, ack.hlc.to_native(), out)
-            }
+            ServerFrame::SendAck(ack) => self.on_ack(ack.client_msg_id, ack.hlc.to_native(), out),
             ServerFrame::Deliver(deliver) => self.on_deliver(proto::owned(deliver), out),
             ServerFrame::SyncEnd(end) => {
                 if let Some(conversation) = &mut self.conversation {

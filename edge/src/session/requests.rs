@@ -134,13 +134,21 @@ impl Sessions {
     ) -> bool {
         let (about, request) = match frame {
             ClientFrame::Send(it) => (it.client_msg_id.into(), Request::Send(proto::owned(*it))),
-            ClientFrame::DeliverAck(it) => (
-                About::default(),
-                Request::DeliverAck(proto::owned(*it)),
+            ClientFrame::DeliverAck(it) => {
+                (About::default(), Request::DeliverAck(proto::owned(*it)))
+            }
+            ClientFrame::Sync(it) => (
+                it.request_id.to_native().into(),
+                Request::Sync(proto::owned(*it)),
             ),
-            ClientFrame::Sync(it) => (it.request_id.to_native().into(), Request::Sync(proto::owned(*it))),
-            ClientFrame::History(it) => (it.request_id.to_native().into(), Request::History(proto::owned(*it))),
-            ClientFrame::Outbox(it) => (it.request_id.to_native().into(), Request::Outbox(proto::owned(*it))),
+            ClientFrame::History(it) => (
+                it.request_id.to_native().into(),
+                Request::History(proto::owned(*it)),
+            ),
+            ClientFrame::Outbox(it) => (
+                it.request_id.to_native().into(),
+                Request::Outbox(proto::owned(*it)),
+            ),
             ClientFrame::OpenDirect(it) => (
                 it.request_id.to_native().into(),
                 Request::OpenDirect(proto::owned(*it)),

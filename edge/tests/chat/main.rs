@@ -92,7 +92,8 @@ async fn what_the_server_refuses_for_now_is_sent_again_when_it_said() {
     else {
         panic!("no OpenDirect")
     };
-    peer.send(&refusal(open.request_id.to_native().into())).await;
+    peer.send(&refusal(open.request_id.to_native().into()))
+        .await;
     peer.open(0).await;
     let (first, payload) = peer.take_send().await;
     let refused = std::time::Instant::now();

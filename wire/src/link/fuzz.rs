@@ -230,8 +230,8 @@ impl Form {
     /// What the peer reads. Which records it comes in is the cuts' to say: answers of one read share one.
     fn said(self, mut out: Vec<u8>) -> Said {
         let mut said = Said::default();
-        let Some(mut peer) = tls::fuzz::fixed(Suite::Aes128GcmSha256, other(self.role))
-            .filter(|_| self.is_sealed)
+        let Some(mut peer) =
+            tls::fuzz::fixed(Suite::Aes128GcmSha256, other(self.role)).filter(|_| self.is_sealed)
         else {
             said.plain = out;
             return said;
