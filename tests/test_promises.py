@@ -9,7 +9,8 @@ import pytest
 from rookery_protocol import encode
 
 from harness import tokens
-from harness.peer import Peer, Refused
+from harness.ids import fresh_msg_id, msg_id
+from harness.peer import NOBODYS, Peer, Refused
 from harness.raw import BINARY, Raw, frame
 from harness.raw_session import Deaf, RawSession, refusal
 
@@ -74,12 +75,14 @@ async def test_a_creation_is_one_for_all_devices_of_its_user_and_through_a_resta
         assert refused.value.code == DEDUP_CONFLICT
 
 
-async def test_messages_and_conversations_do_not_share_their_numbers(server):
-    async with await Peer.login(server, 20) as peer:
-        made = await create(peer, 77, 21)
-        ack = await peer.send(made["conversation_id"], b"the same number", client_msg_id=77)
-        assert ack["client_msg_id"] == 77
-        assert (await create(peer, 77, 21))["conversation_id"] == made["conversation_id"]
+@pytest.mark.produces(NOT_MEMBER)
+def test_an_error_says_which_request_or_which_message_it_is_of(server):
+    with RawSession(server, 20) as session:
+        session.ask("Send", client_msg_id=msg_id(77), conversation_id=12345, payload=b"")
+        session.ask("ListMembers", request_id=77, conversation_id=12345)
+        errors = [session.hear_kind("Error") for _ in range(2)]
+        named = {(error["request_id"], error["client_msg_id"]) for error in errors}
+        assert named == {(77, NOBODYS), (0, msg_id(77))}
 
 
 async def test_what_is_opened_is_told_to_every_device_of_the_members_but_the_one_that_asked(server):
@@ -145,6 +148,20 @@ async def test_sends_of_one_connection_stand_in_the_order_in_which_they_were_sen
     cases.note(f"{count} Sends without waiting, over two conversations: none out of order")
 
 
+async def test_every_byte_of_a_client_msg_id_counts_also_after_a_restart(server):
+    names = [msg_id(1 << bit) for bit in range(0, 128, 8)]
+    async with await Peer.login(server, 65) as peer:
+        conversation = await peer.open_direct(66)
+        acks = [await peer.send(conversation, b"the same", name) for name in names]
+        assert len({ack["message_id"] for ack in acks}) == len(names)
+    server.kill()
+    await server.begin()
+    async with await Peer.login(server, 65) as peer:
+        assert [await peer.send(conversation, b"the same", name) for name in names] == acks
+        delivered = await peer.sync_all(conversation)
+        assert [message["client_msg_id"] for message in delivered] == names
+
+
 async def test_a_sync_from_above_the_head_says_where_the_head_is(server):
     async with await Peer.login(server, 70) as peer:
         conversation = await peer.open_direct(71)
@@ -155,7 +172,7 @@ async def test_a_sync_from_above_the_head_says_where_the_head_is(server):
 
 def test_a_payload_over_the_limit_ends_the_connection_without_an_error(server):
     with RawSession(server, 80) as session:
-        session.ask("Send", client_msg_id=1, conversation_id=1, payload=bytes(65_537))
+        session.ask("Send", client_msg_id=fresh_msg_id(), conversation_id=1, payload=bytes(65_537))
         assert refusal(session) == (None, FRAME_TOO_LONG)
 
 
@@ -165,7 +182,7 @@ def test_acks_of_a_conversation_of_others_are_refused_together(server, cases):
         ack = frame(BINARY, encode("DeliverAck", {"conversation_id": 12345, "seq": 1}))
         session.send(ack * acks)
         error = session.hear_kind("Error")
-        assert (error["request_id"], error["code"]) == (0, NOT_MEMBER)
+        assert (error["request_id"], error["client_msg_id"], error["code"]) == (0, NOBODYS, NOT_MEMBER)
         # The acks were read before the Ping, and are judged within about a second.
         time.sleep(3)
         session.ask("Ping", nonce=1)
@@ -283,7 +300,7 @@ def test_a_client_that_does_not_read_is_closed_for_its_answers_only_beyond_the_b
                 return conversation
 
         conversation = asyncio.run(fill())
-        sends = (encode("Send", {"client_msg_id": number, "conversation_id": conversation, "payload": b""})
+        sends = (encode("Send", {"client_msg_id": msg_id(number), "conversation_id": conversation, "payload": b""})
                  for number in range(1, 4_001))
         deaf.send(b"".join(frame(BINARY, send) for send in sends))
         assert deaf.close_code() == SLOW_READER

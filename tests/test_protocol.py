@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from harness.ids import msg_id
 from harness.peer import Peer, Refused
 
 NOT_MEMBER, DEDUP_CONFLICT = 101, 104
@@ -148,28 +149,30 @@ async def test_history_pages_newest_first(server):
     anna, bert = await together(server, 1060, 1061)
     conversation = await anna.open_direct(1061)
     acks = [await anna.send(conversation, str(number).encode()) for number in range(25)]
-    ids, before, pages = [], 0, 0
+    seqs, ids, before, pages = [], [], 0, 0
     while True:
         page = await bert.history(conversation, before, limit=10)
         ids += [message["message_id"] for message in page["messages"]]
-        before, pages = ids[-1], pages + 1
+        seqs += [message["seq"] for message in page["messages"]]
+        before, pages = seqs[-1], pages + 1
         if not page["has_more"]:
             break
     assert pages == 3
     assert ids == [ack["message_id"] for ack in reversed(acks)]
     assert ids == sorted(set(ids), reverse=True)
+    assert seqs == list(range(25, 0, -1))
     await part(anna, bert)
 
 
 async def test_a_retry_is_the_same_message(server):
     anna, bert = await together(server, 1070, 1071)
     conversation = await anna.open_direct(1071)
-    first = await anna.send(conversation, b"once", client_msg_id=77)
-    again = await anna.send(conversation, b"once", client_msg_id=77)
+    first = await anna.send(conversation, b"once", client_msg_id=msg_id(77))
+    again = await anna.send(conversation, b"once", client_msg_id=msg_id(77))
     assert again == first
     await anna.close()
     anna = await Peer.login(server, 1070, 2)
-    assert (await anna.send(conversation, b"once", client_msg_id=77))["message_id"] == first["message_id"]
+    assert (await anna.send(conversation, b"once", client_msg_id=msg_id(77)))["message_id"] == first["message_id"]
     assert [message["message_id"] for message in await bert.sync_all(conversation)] == [first["message_id"]]
     await part(anna, bert)
 
@@ -178,9 +181,9 @@ async def test_a_retry_is_the_same_message(server):
 async def test_the_same_id_for_something_else_is_refused(server):
     anna, bert = await together(server, 1072, 1073)
     conversation = await anna.open_direct(1073)
-    await anna.send(conversation, b"this", client_msg_id=5)
+    await anna.send(conversation, b"this", client_msg_id=msg_id(5))
     with pytest.raises(Refused) as refused:
-        await anna.send(conversation, b"that", client_msg_id=5)
+        await anna.send(conversation, b"that", client_msg_id=msg_id(5))
     assert refused.value.code == DEDUP_CONFLICT
     await anna.ping()
     await part(anna, bert)

@@ -71,10 +71,11 @@ async def test_pages_history(server, cases):
     anna = await connect(server, 5)
     conversation = (await anna.create_conversation([6, 7]))["conversation_id"]
     acks = [await anna.send(conversation, b"%d" % number) for number in range(120)]
-    ids, more = [], 1
+    ids, before, more = [], 0, 1
     while more:
-        page = await anna.history(conversation, before_message_id=ids[-1] if ids else 0)
+        page = await anna.history(conversation, before_seq=before)
         ids += [message["message_id"] for message in page["messages"]]
+        before = page["messages"][-1]["seq"]
         more = page["has_more"]
     assert ids == [ack["message_id"] for ack in reversed(acks)]
     cases.passes(len(ids))

@@ -175,16 +175,17 @@ func (c *Client) Sync(ctx context.Context, conversation uint64) error {
 	}
 }
 
-// History is a page of the past, newest first; before 0 the newest.
-func (c *Client) History(ctx context.Context, conversation, before uint64, limit uint32) (*HistoryPage, error) {
+// History is a page of the past, newest first: before a seq, or the newest with 0.
+func (c *Client) History(ctx context.Context, conversation, beforeSeq uint64, limit uint32) (*HistoryPage, error) {
 	id := NewRequestID()
-	return ask[HistoryPage](ctx, c, id, &History{id, conversation, before, limit})
+	return ask[HistoryPage](ctx, c, id, &History{id, conversation, beforeSeq, limit})
 }
 
-// Outbox is a page of what this device has not acknowledged, newest first.
-func (c *Client) Outbox(ctx context.Context, before uint64, limit uint32) (*OutboxPage, error) {
+// Outbox is a page of what this device has not acknowledged, what came last first. Where its HasMore is 1
+// there is another, at its NextCursor.
+func (c *Client) Outbox(ctx context.Context, cursor Cursor, limit uint32) (*OutboxPage, error) {
 	id := NewRequestID()
-	return ask[OutboxPage](ctx, c, id, &Outbox{id, before, limit})
+	return ask[OutboxPage](ctx, c, id, &Outbox{id, cursor, limit})
 }
 
 // Acknowledge says that this device has everything of a conversation that Receive was given.

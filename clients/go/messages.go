@@ -62,10 +62,10 @@ type SyncEnd struct {
 }
 
 type History struct {
-	RequestID       RequestID `name:"request_id"`
-	ConversationID  uint64    `name:"conversation_id"`
-	BeforeMessageID uint64    `name:"before_message_id"`
-	Limit           uint32    `name:"limit"`
+	RequestID      RequestID `name:"request_id"`
+	ConversationID uint64    `name:"conversation_id"`
+	BeforeSeq      uint64    `name:"before_seq"`
+	Limit          uint32    `name:"limit"`
 }
 
 type HistoryPage struct {
@@ -81,14 +81,15 @@ type DeliverAck struct {
 }
 
 type Outbox struct {
-	RequestID       RequestID `name:"request_id"`
-	BeforeMessageID uint64    `name:"before_message_id"`
-	Limit           uint32    `name:"limit"`
+	RequestID RequestID `name:"request_id"`
+	Cursor    Cursor    `name:"cursor"`
+	Limit     uint32    `name:"limit"`
 }
 
 type OutboxPage struct {
 	RequestID     RequestID `name:"request_id"`
 	Messages      []Deliver `name:"messages" max:"100"`
+	NextCursor    Cursor    `name:"next_cursor"`
 	HasMore       uint8     `name:"has_more"`
 	NeedsFullSync uint8     `name:"needs_full_sync"`
 }
@@ -150,12 +151,13 @@ type Lagged struct {
 	Skipped uint64 `name:"skipped"`
 }
 
-// Error is what the server answers to a request that failed.
+// Error is what the server answers to a request that failed. One of the two ids at most is not zero.
 type Error struct {
-	RequestID    RequestID `name:"request_id"`
-	Code         uint16    `name:"code"`
-	RetryAfterMs uint32    `name:"retry_after_ms"`
-	Reason       []byte    `name:"reason" max:"256"`
+	RequestID    RequestID   `name:"request_id"`
+	ClientMsgID  ClientMsgID `name:"client_msg_id"`
+	Code         uint16      `name:"code"`
+	RetryAfterMs uint32      `name:"retry_after_ms"`
+	Reason       []byte      `name:"reason" max:"256"`
 }
 
 // kinds has a value of each kind's struct.

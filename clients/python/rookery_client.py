@@ -17,6 +17,7 @@ When one of them fails, all end, and whoever waits for something is told why.
 
 import asyncio
 import secrets
+import uuid
 
 import websockets
 
@@ -98,8 +99,8 @@ class Client:
 
     async def send(self, conversation_id, payload, client_msg_id=None):
         """Sends a message; returns its SendAck once it is durable. After a lost connection, send
-        again with the same client_msg_id."""
-        client_msg_id = client_msg_id or _fresh_id()
+        again with the same client_msg_id: the 16 bytes of a UUID, unique for the user."""
+        client_msg_id = client_msg_id or uuid.uuid4().bytes
         return await self._request(
             client_msg_id,
             "Send",
@@ -139,13 +140,13 @@ class Client:
         await self._catch_up()
         return await complete
 
-    async def history(self, conversation_id, before_message_id=0, limit=50):
-        """A HistoryPage, newest first."""
+    async def history(self, conversation_id, before_seq=0, limit=50):
+        """A HistoryPage, newest first; the next one is before the last message's seq."""
         return await self._request(
             None,
             "History",
             conversation_id=conversation_id,
-            before_message_id=before_message_id,
+            before_seq=before_seq,
             limit=limit,
         )
 
@@ -155,12 +156,10 @@ class Client:
         seq = self.have_seq(conversation_id) if seq is None else seq
         await self._write("DeliverAck", conversation_id=conversation_id, seq=seq)
 
-    async def outbox(self, before_message_id=0, limit=100):
-        """A page of what this device has not acknowledged, of all conversations, newest first: an
-        OutboxPage."""
-        return await self._request(
-            None, "Outbox", before_message_id=before_message_id, limit=limit
-        )
+    async def outbox(self, cursor=bytes(36), limit=100):
+        """A page of what this device has not acknowledged, of all conversations, what came last
+        first: an OutboxPage. While its has_more is 1 there is another, at its next_cursor."""
+        return await self._request(None, "Outbox", cursor=cursor, limit=limit)
 
     async def open_direct(self, peer_user_id):
         """The direct conversation with a user: a ConversationOpened."""
@@ -328,10 +327,10 @@ class Client:
             self._on_answer(kind, fields)
 
     def _on_answer(self, kind, fields):
-        request_id = next(
-            fields[name] for name in ("request_id", "client_msg_id", "nonce") if name in fields
-        )
-        answer = self._requests.get(request_id)
+        names = ("client_msg_id", "request_id", "nonce")
+        # An Error has two of them, and zeros in the one that it does not mean.
+        ids = (fields[name] for name in names if fields.get(name) not in (None, bytes(16)))
+        answer = self._requests.get(next(ids))
         if answer is None or answer.done():
             return
         if kind == "Error":

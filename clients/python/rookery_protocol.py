@@ -13,7 +13,7 @@ MEMBERS_MAX = 1_024
 PAGE_MESSAGES_MAX = 100
 REASON_BYTES_MAX = 256
 
-_INTEGERS = {"u8": "<B", "u16": "<H", "u32": "<I", "u64": "<Q"}
+_SCALARS = {"u8": "<B", "u16": "<H", "u32": "<I", "u64": "<Q", "u8[16]": "<16s", "u8[36]": "<36s"}
 
 # The fields of each root, in order. A list field is ("list", element type, most elements).
 _BYTES = lambda most: ("list", "u8", most)
@@ -23,7 +23,7 @@ _DELIVER = (
     ("message_id", "u64"),
     ("sender_user_id", "u64"),
     ("sender_device_id", "u32"),
-    ("client_msg_id", "u64"),
+    ("client_msg_id", "u8[16]"),
     ("hlc", "u64"),
     ("payload", _BYTES(PAYLOAD_BYTES_MAX)),
 )
@@ -33,7 +33,7 @@ KINDS = {
     "Login": (0x01, (("token", _BYTES(TOKEN_BYTES_MAX)), ("resume_token", _BYTES(TOKEN_BYTES_MAX)))),
     "Send": (
         0x10,
-        (("client_msg_id", "u64"), ("conversation_id", "u64"), ("payload", _BYTES(PAYLOAD_BYTES_MAX))),
+        (("client_msg_id", "u8[16]"), ("conversation_id", "u64"), ("payload", _BYTES(PAYLOAD_BYTES_MAX))),
     ),
     "Sync": (
         0x11,
@@ -44,12 +44,12 @@ KINDS = {
         (
             ("request_id", "u64"),
             ("conversation_id", "u64"),
-            ("before_message_id", "u64"),
+            ("before_seq", "u64"),
             ("limit", "u32"),
         ),
     ),
     "DeliverAck": (0x13, (("conversation_id", "u64"), ("seq", "u64"))),
-    "Outbox": (0x14, (("request_id", "u64"), ("before_message_id", "u64"), ("limit", "u32"))),
+    "Outbox": (0x14, (("request_id", "u64"), ("cursor", "u8[36]"), ("limit", "u32"))),
     "OpenDirect": (0x20, (("request_id", "u64"), ("peer_user_id", "u64"))),
     "CreateConversation": (
         0x21,
@@ -79,7 +79,7 @@ KINDS = {
     ),
     "SendAck": (
         0x90,
-        (("client_msg_id", "u64"), ("conversation_id", "u64"), ("message_id", "u64"), ("hlc", "u64")),
+        (("client_msg_id", "u8[16]"), ("conversation_id", "u64"), ("message_id", "u64"), ("hlc", "u64")),
     ),
     "Deliver": (0x91, _DELIVER),
     "SyncEnd": (
@@ -101,6 +101,7 @@ KINDS = {
         (
             ("request_id", "u64"),
             ("messages", ("list", _DELIVER, PAGE_MESSAGES_MAX)),
+            ("next_cursor", "u8[36]"),
             ("has_more", "u8"),
             ("needs_full_sync", "u8"),
         ),
@@ -134,6 +135,7 @@ KINDS = {
         0xE0,
         (
             ("request_id", "u64"),
+            ("client_msg_id", "u8[16]"),
             ("code", "u16"),
             ("retry_after_ms", "u32"),
             ("reason", _BYTES(REASON_BYTES_MAX)),
@@ -153,10 +155,17 @@ class FrameError(Exception):
 
 def _size(type_):
     if isinstance(type_, str):
-        return struct.calcsize(_INTEGERS[type_])
+        return struct.calcsize(_SCALARS[type_])
     if type_[0] == "list":
         return 8
     return sum(_size(field_type) for _, field_type in type_)
+
+
+def _pack(type_, value):
+    packed = struct.pack(_SCALARS[type_], value)
+    if isinstance(value, bytes) and len(value) != len(packed):
+        raise ValueError(f"{len(value)} bytes for {type_}")
+    return packed
 
 
 def encode(kind, fields):
@@ -181,7 +190,7 @@ def _append_lists(archive, struct_type, fields):
         elif isinstance(element, str):
             positions[name] = len(archive)
             for value in values:
-                archive += struct.pack(_INTEGERS[element], value)
+                archive += _pack(element, value)
         else:
             inner = [_append_lists(archive, element, value) for value in values]
             positions[name] = len(archive)
@@ -193,7 +202,7 @@ def _append_lists(archive, struct_type, fields):
 def _append_struct(archive, struct_type, fields, positions):
     for name, type_ in struct_type:
         if isinstance(type_, str):
-            archive += struct.pack(_INTEGERS[type_], fields[name])
+            archive += _pack(type_, fields[name])
         else:
             archive += struct.pack("<iI", positions[name] - len(archive), len(fields[name]))
 
@@ -229,7 +238,7 @@ def _read_struct(archive, struct_type, at, low, high, too_long):
     fields = {}
     for name, type_ in struct_type:
         if isinstance(type_, str):
-            (fields[name],) = struct.unpack_from(_INTEGERS[type_], archive, at)
+            (fields[name],) = struct.unpack_from(_SCALARS[type_], archive, at)
         else:
             fields[name], low = _read_list(archive, name, type_, at, low, high, too_long)
         at += _size(type_)
@@ -250,7 +259,7 @@ def _read_list(archive, name, type_, at, low, high, too_long):
     if element == "u8":
         return bytes(archive[start:end]), end
     if isinstance(element, str):
-        code = _INTEGERS[element][1]
+        code = _SCALARS[element][1]
         return list(struct.unpack_from(f"<{count}{code}", archive, start)), end
     values, inner_low = [], low
     for position in range(start, end, size):

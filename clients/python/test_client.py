@@ -29,7 +29,7 @@ def deliver(seq):
         "message_id": 1000 + seq,
         "sender_user_id": 8,
         "sender_device_id": 1,
-        "client_msg_id": seq,
+        "client_msg_id": seq.to_bytes(16, "big"),
         "hlc": 0,
         "payload": b"%d" % seq,
     }
@@ -44,7 +44,8 @@ async def serve(socket):
     async for frame in socket:
         kind, fields = decode(frame)
         if kind == "Login" and fields["token"] != b"good":
-            await write("Error", request_id=0, code=300, retry_after_ms=0, reason=b"forged")
+            error = {"code": 300, "retry_after_ms": 0, "reason": b"forged"}
+            await write("Error", request_id=0, client_msg_id=bytes(16), **error)
             return await socket.close(4401)
         if kind == "Login":
             await write("Welcome", **WELCOME)
@@ -86,8 +87,12 @@ def script(*answers, heartbeat_interval_ms=60_000):
 
 
 def refusal(fields, retry_after_ms):
-    error = {"code": 201, "retry_after_ms": retry_after_ms, "reason": b"busy"}
-    return "Error", {"request_id": fields["request_id"], **error}
+    """The Error to a request."""
+    about = {
+        "request_id": fields.get("request_id", 0),
+        "client_msg_id": fields.get("client_msg_id", bytes(16)),
+    }
+    return "Error", {**about, "code": 201, "retry_after_ms": retry_after_ms, "reason": b"busy"}
 
 
 def synced(fields, last):
@@ -149,6 +154,24 @@ class ClientTest(unittest.IsolatedAsyncioTestCase):
         self.assertEqual([(await client.recv())["seq"] for _ in range(2)], [2, 3])
         with self.assertRaises(RequestError):
             await client.sync(5)
+
+    async def test_an_error_is_of_what_it_names(self):
+        refused, opened = [], {"conversation_id": 5, "head_seq": 0, "member_user_ids": [7, 8]}
+        client = await self.follow(
+            lambda send: refused.append(send) or [],
+            lambda open: [
+                refusal(refused[0], 1),
+                ("ConversationOpened", {"request_id": open["request_id"], **opened}),
+            ],
+            lambda open: [refusal(open, 1)],
+        )
+        sending = asyncio.create_task(client.send(5, b"hello", b"the first of two"))
+        await asyncio.sleep(0)
+        self.assertEqual((await client.open_direct(8))["conversation_id"], 5)
+        with self.assertRaises(RequestError):
+            await sending
+        with self.assertRaises(RequestError):
+            await client.open_direct(8)
 
     async def test_a_server_that_falls_silent_is_told(self):
         client = await self.follow(heartbeat_interval_ms=10)

@@ -7,6 +7,8 @@ import pytest
 from rookery_protocol import decode, encode
 
 from harness import vectors
+from harness.ids import fresh_msg_id, msg_id
+from harness.peer import FIRST_PAGE, NOBODYS
 from harness.raw import BINARY, CLOSE, frame
 from harness.raw_session import RawSession, refusal
 
@@ -42,7 +44,7 @@ def test_a_servers_kind(server):
 
 def test_every_byte_changed(server, cases):
     """Each byte of a Send changed in turn: an answer or a documented close, never silence."""
-    good = encode("Send", {"client_msg_id": 1, "conversation_id": 2, "payload": b"hello"})
+    good = encode("Send", {"client_msg_id": msg_id(1), "conversation_id": 2, "payload": b"hello"})
     session = RawSession(server, 4202)
     for at in range(len(good)):
         for value in (good[at] ^ 0x01, good[at] ^ 0x80, 0xFF):
@@ -97,37 +99,53 @@ def test_a_limit_out_of_bounds_is_taken_as_the_nearest(server, limit, rows):
         session.ask("OpenDirect", request_id=1, peer_user_id=4206)
         conversation = session.hear_kind("ConversationOpened")["conversation_id"]
         for number in range(1, 121):
-            session.ask("Send", client_msg_id=number, conversation_id=conversation, payload=b"m")
+            session.ask("Send", client_msg_id=msg_id(number), conversation_id=conversation, payload=b"m")
         while session.hear_kind("Deliver")["seq"] < 120:
             pass
-        session.ask("History", request_id=2, conversation_id=conversation, before_message_id=0, limit=limit)
+        session.ask("History", request_id=2, conversation_id=conversation, before_seq=0, limit=limit)
         assert len(session.hear_kind("HistoryPage")["messages"]) == rows
         session.ask("Sync", request_id=3, conversation_id=conversation, have_seq=0, limit=limit)
         assert session.hear_kind("SyncEnd")["last_seq"] == rows
-        for before in (0, (1 << 64) - 1):
-            session.ask("Outbox", request_id=4, before_message_id=before, limit=limit)
+        seqs, page = [], {"next_cursor": FIRST_PAGE, "has_more": 1}
+        while page["has_more"]:
+            session.ask("Outbox", request_id=4, cursor=page["next_cursor"], limit=limit)
             page = session.hear_kind("OutboxPage")
-            assert len(page["messages"]) == rows
-            assert page["has_more"] == 1
-        session.ask("Outbox", request_id=5, before_message_id=1, limit=limit)
+            assert len(page["messages"]) == min(rows, 120 - len(seqs))
+            seqs += [message["seq"] for message in page["messages"]]
+        assert seqs == list(range(120, 0, -1))
+
+
+def test_cursors_that_no_server_gave(server, cases):
+    """One is opaque to a client, and one that a client made up leads nowhere else than to its own outbox."""
+    with RawSession(server, 4212) as session:
+        session.ask("OpenDirect", request_id=1, peer_user_id=4206)
+        conversation = session.hear_kind("ConversationOpened")["conversation_id"]
+        session.ask("Send", client_msg_id=fresh_msg_id(), conversation_id=conversation, payload=b"m")
+        session.hear_kind("Deliver")
+        session.ask("Outbox", request_id=2, cursor=FIRST_PAGE, limit=1)
         page = session.hear_kind("OutboxPage")
-        assert (page["messages"], page["has_more"]) == ([], 0)
+        given = page["next_cursor"]
+        changed = (given[:at] + bytes([given[at] ^ bits]) + given[at + 1:] for at in range(36) for bits in (1, 0x80, 0xff))
+        for cursor in (b"\xff" * 36, b"\0" * 35 + b"\1", *changed):
+            session.ask("Outbox", request_id=3, cursor=cursor, limit=100)
+            assert session.hear_kind("OutboxPage")["messages"] in ([], page["messages"]), cursor.hex()
+            cases.passes()
 
 
 @pytest.mark.produces(NOT_MEMBER)
 @pytest.mark.parametrize("conversation", [0, 1, 12345, (1 << 64) - 1])
 def test_a_send_to_a_conversation_one_is_not_in(server, conversation):
     with RawSession(server, 4204) as session:
-        session.ask("Send", client_msg_id=9, conversation_id=conversation, payload=b"hello")
+        session.ask("Send", client_msg_id=msg_id(9), conversation_id=conversation, payload=b"hello")
         error = session.hear_kind("Error")
-        assert error["request_id"] == 9
+        assert (error["request_id"], error["client_msg_id"]) == (0, msg_id(9))
         assert error["code"] == NOT_MEMBER
         session.ask("Ping", nonce=1)
         assert session.hear() == ("Pong", {"nonce": 1})
 
 
 def test_acks_of_what_was_never_delivered(server):
-    """One for a conversation of others is refused, with no request's id; one above the head counts for the
+    """One for a conversation of others is refused, and names no request; one above the head counts for the
     messages that there are and for no others."""
     with RawSession(server, 4207) as session, RawSession(server, 4208) as other:
         other.ask("OpenDirect", request_id=1, peer_user_id=4209)
@@ -135,16 +153,17 @@ def test_acks_of_what_was_never_delivered(server):
         for conversation, seq in ((foreign, 1), (12345, (1 << 64) - 1)):
             session.ask("DeliverAck", conversation_id=conversation, seq=seq)
             error = session.hear_kind("Error")
-            assert (error["request_id"], error["code"], error["retry_after_ms"]) == (0, NOT_MEMBER, 0)
+            assert (error["request_id"], error["client_msg_id"]) == (0, NOBODYS)
+            assert (error["code"], error["retry_after_ms"]) == (NOT_MEMBER, 0)
         session.ask("OpenDirect", request_id=2, peer_user_id=4209)
         conversation = session.hear_kind("ConversationOpened")["conversation_id"]
 
         def say(number: int) -> None:
-            session.ask("Send", client_msg_id=number, conversation_id=conversation, payload=b"m")
+            session.ask("Send", client_msg_id=msg_id(number), conversation_id=conversation, payload=b"m")
             assert session.hear_kind("Deliver")["seq"] == number
 
         def outbox() -> list[int]:
-            session.ask("Outbox", request_id=3, before_message_id=0, limit=100)
+            session.ask("Outbox", request_id=3, cursor=FIRST_PAGE, limit=100)
             return [message["seq"] for message in session.hear_kind("OutboxPage")["messages"]]
 
         say(1)

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from harness.ids import fresh_msg_id
 from harness.peer import Peer, Refused
 from harness.server import Server, rookery
 
@@ -48,7 +49,7 @@ def free_bytes(path) -> int:
 
 async def send_patiently(peer: Peer, conversation: int, payload: bytes) -> dict:
     """Sends as the protocol says: wait and send the same again."""
-    key, deadline = peer.next_id(), time.monotonic() + WAIT_SECONDS
+    key, deadline = fresh_msg_id(), time.monotonic() + WAIT_SECONDS
     while True:
         try:
             return await peer.send(conversation, payload, key)

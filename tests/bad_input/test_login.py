@@ -41,7 +41,7 @@ def test_only_pings(server):
 @pytest.mark.produces(*EXPECTED)
 @pytest.mark.parametrize("kind, fields", [
     ("Ping", {"nonce": 1}),
-    ("Send", {"client_msg_id": 1, "conversation_id": 1, "payload": b"hello"}),
+    ("Send", {"client_msg_id": bytes(16), "conversation_id": 1, "payload": b"hello"}),
     ("ListConversations", {"request_id": 1, "after_conversation_id": 0, "limit": 1}),
 ])
 def test_something_else_first(server, kind, fields):

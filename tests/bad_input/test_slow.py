@@ -97,7 +97,7 @@ def test_a_client_that_asks_and_never_reads(server, chatter):
         deaf.socket.settimeout(0.2)
         try:
             for number in range(1, 2000):
-                deaf.ask("History", request_id=number, conversation_id=conversation, before_message_id=0, limit=100)
+                deaf.ask("History", request_id=number, conversation_id=conversation, before_seq=0, limit=100)
         except TimeoutError:
             pass  # It is not read from any more: that is the bound.
         chatter.check()
@@ -118,7 +118,7 @@ def read_many_pages(server) -> int:
     conversation = asyncio.run(fill())
     with RawSession(server, 4405, tls=False) as slow:
         for number in range(1, pages + 1):
-            slow.ask("History", request_id=number, conversation_id=conversation, before_message_id=0, limit=100)
+            slow.ask("History", request_id=number, conversation_id=conversation, before_seq=0, limit=100)
         slow.ask("Ping", nonce=1)
         read, heard, ponged = 0, set(), False
         # The Pong may overtake the last pages: a Ping asks nothing of the store. Messages that were acked

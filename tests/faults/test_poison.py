@@ -6,6 +6,7 @@ import time
 import pytest
 
 from harness.crowd import Crowd
+from harness.ids import msg_id
 from harness.records import Message
 
 # From the topic to the dead letters: the consumer is live, and the machine busy.
@@ -30,9 +31,9 @@ async def test_dead_letters(deployment, server, form, dice, tell):
         letters = {
             "garbage": (key, b"\xff" + dice.randbytes(60)),
             "empty": (key, b""),
-            "cut off": (key, Message(1, 1, conversation, crowd.members[0].user, 1, 1, b"").packed()[:20]),
+            "cut off": (key, Message(1, 1, conversation, crowd.members[0].user, 1, msg_id(1), b"").packed()[:20]),
             "of an unknown conversation": (NOBODYS.to_bytes(8, "big"), Message(
-                NOBODYS + 1, 1, NOBODYS, crowd.members[0].user, 1, 2, b"hello?").packed()),
+                NOBODYS + 1, 1, NOBODYS, crowd.members[0].user, 1, msg_id(2), b"hello?").packed()),
         }
         placed = {}
         for name, (its_key, value) in letters.items():

@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from . import tokens
 from .ledger import Ledger, Sent, settle, verify
+from .ids import msg_id
 from .peer import Peer, Refused
 from .server import Server
 
@@ -238,9 +239,9 @@ class Crowd:
         return sum(at >= moment for at in self.acks)
 
     def acked_from(self, first: int) -> set[int]:
-        """Ids of the messages that were made from this client_msg_id on and are acked."""
+        """Ids of the messages that were made from this number on and are acked."""
         return {sent.message_id for sent in self.ledger.sent.values()
-                if sent.client_msg_id >= first and sent.message_id is not None}
+                if sent.client_msg_id >= msg_id(first) and sent.message_id is not None}
 
     def refused_since(self, moment: float) -> int:
         """Refusals since then."""
@@ -294,9 +295,8 @@ class Crowd:
             found += page["messages"]
             if not page["has_more"]:
                 break
-            before = found[-1]["message_id"]
-        by_id = sorted(self.ledger.order[conversation], key=lambda message: message["message_id"])
-        assert found[::-1] == by_id, f"History differs from Sync in conversation {conversation}"
+            before = found[-1]["seq"]
+        assert found[::-1] == self.ledger.order[conversation], f"History differs from Sync in conversation {conversation}"
 
     async def _hear_out(self) -> None:
         """Live Delivers of the last messages may be on their way."""

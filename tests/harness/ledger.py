@@ -6,6 +6,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from .ids import msg_id
 from .peer import Peer
 
 # How a member asks for what follows a seq: the SyncEnd; the messages are in `delivered`.
@@ -18,7 +19,7 @@ class Sent:
 
     user: int
     conversation: int
-    client_msg_id: int
+    client_msg_id: bytes
     payload: bytes
     message_id: int | None = None
 
@@ -27,7 +28,7 @@ class Sent:
 class Ledger:
     """What was sent, and the order that was seen, by conversation."""
 
-    sent: dict[tuple[int, int], Sent] = field(default_factory=dict)
+    sent: dict[tuple[int, bytes], Sent] = field(default_factory=dict)
     order: dict[int, list[dict]] = field(default_factory=dict)
     live: dict[tuple[int, int], int] = field(default_factory=dict)
     next_id: int = 1
@@ -36,7 +37,7 @@ class Ledger:
 
     def new(self, user: int, conversation: int, payload: bytes) -> Sent:
         """A message with an id of its own."""
-        message = Sent(user, conversation, self.next_id, payload)
+        message = Sent(user, conversation, msg_id(self.next_id), payload)
         self.next_id += 1
         self.sent[(user, message.client_msg_id)] = message
         return message

@@ -12,12 +12,16 @@ from rookery_protocol import decode, encode
 from websockets.asyncio.client import ClientConnection, connect
 
 from . import codes
+from .ids import fresh_msg_id
 from .server import Server
 
 # A hang, not a slow machine, should meet it.
 WAIT_SECONDS = 60
 
 SUBPROTOCOL = "rookery.v1"
+
+# No Send's client_msg_id, and where a walk through an outbox begins.
+NOBODYS, FIRST_PAGE = bytes(16), bytes(36)
 
 
 class Refused(Exception):
@@ -44,7 +48,7 @@ class Peer:
         self.lagged = 0
         self.errors: list[dict] = []
         self._ids = itertools.count(random.getrandbits(62))
-        self._waiting: dict[tuple[str, int], asyncio.Future] = {}
+        self._waiting: dict[tuple[str, int | bytes], asyncio.Future] = {}
         self._syncs: dict[int, list[dict]] = {}
         self._arrival = asyncio.Condition()
         self._reader: asyncio.Task | None = None
@@ -122,8 +126,10 @@ class Peer:
         elif kind == "Error":
             self.errors.append(fields)
             codes.saw(fields["code"])
+            assert fields["request_id"] == 0 or fields["client_msg_id"] == NOBODYS, fields
+            about = fields["request_id"] or fields["client_msg_id"]
             for key, waiting in self._waiting.items():
-                if key[1] == fields["request_id"] and not waiting.done():
+                if key[1] == about and not waiting.done():
                     waiting.set_exception(Refused(fields))
                     waiting.exception()
         else:
@@ -147,7 +153,7 @@ class Peer:
         """An id of this client's."""
         return next(self._ids)
 
-    async def request(self, kind: str, answer: str, key: int, fields: dict) -> dict:
+    async def request(self, kind: str, answer: str, key: int | bytes, fields: dict) -> dict:
         """Sends a frame and waits for its answer; raises `Refused` for an Error."""
         waiting = asyncio.get_running_loop().create_future()
         self._waiting[(answer, key)] = waiting
@@ -161,9 +167,9 @@ class Peer:
         key = self.next_id()
         return await self.request(kind, answer, key, {"request_id": key, **fields})
 
-    async def send(self, conversation: int, payload: bytes, client_msg_id: int | None = None) -> dict:
+    async def send(self, conversation: int, payload: bytes, client_msg_id: bytes | None = None) -> dict:
         """Sends a message and waits for its SendAck."""
-        key = self.next_id() if client_msg_id is None else client_msg_id
+        key = client_msg_id or fresh_msg_id()
         fields = {"client_msg_id": key, "conversation_id": conversation, "payload": payload}
         return await self.request("Send", "SendAck", key, fields)
 
@@ -177,26 +183,33 @@ class Peer:
         return await self._ask("CreateConversation", "ConversationOpened", member_user_ids=members)
 
     async def history(self, conversation: int, before: int = 0, limit: int = 100) -> dict:
-        """A page of the past."""
-        return await self._ask("History", "HistoryPage", conversation_id=conversation,
-                               before_message_id=before, limit=limit)
+        """A page of the past: the messages before a seq."""
+        return await self._ask("History", "HistoryPage", conversation_id=conversation, before_seq=before, limit=limit)
 
     async def received(self, conversation: int, seq: int) -> None:
         """This device has everything up to here; not answered."""
         await self.socket.send(encode("DeliverAck", {"conversation_id": conversation, "seq": seq}))
 
-    async def outbox(self, before: int = 0, limit: int = 100) -> dict:
-        """A page of what this device has not acked."""
-        return await self._ask("Outbox", "OutboxPage", before_message_id=before, limit=limit)
+    async def outbox(self, cursor: bytes = FIRST_PAGE, limit: int = 100) -> dict:
+        """A page of what this device has not acked, in the document's order."""
+        page = await self._ask("Outbox", "OutboxPage", cursor=cursor, limit=limit)
+        ids = [message["message_id"] for message in page["messages"]]
+        assert ids == sorted(ids, reverse=True), f"a page in disorder: {ids}"
+        return page
 
-    async def whole_outbox(self, limit: int = 100) -> tuple[list[dict], bool]:
-        """All pages, and whether a full sync is needed."""
-        messages: list[dict] = []
-        while True:
-            page = await self.outbox(messages[-1]["message_id"] if messages else 0, limit)
-            messages += page["messages"]
-            if not page["has_more"]:
-                return messages, page["needs_full_sync"] == 1
+    async def whole_outbox(self, limit: int = 100, *pages: dict) -> tuple[list[dict], bool]:
+        """A walk, from its beginning or behind pages of it, in the document's order; and whether a full sync is
+        needed."""
+        walk = list(pages)
+        while not walk or walk[-1]["has_more"]:
+            walk.append(await self.outbox(walk[-1]["next_cursor"] if walk else FIRST_PAGE, limit))
+        messages = [message for page in walk for message in page["messages"]]
+        seqs: dict[int, int] = {}
+        for message in messages:
+            below = seqs.setdefault(message["conversation_id"], message["seq"] + 1)
+            assert message["seq"] < below, f"seq {message['seq']} after {below} of {message['conversation_id']}"
+            seqs[message["conversation_id"]] = message["seq"]
+        return messages, walk[-1]["needs_full_sync"] == 1
 
     async def sync(self, conversation: int, have_seq: int = 0, limit: int = 100) -> dict:
         """One Sync; the messages are in `delivered`."""

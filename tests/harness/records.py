@@ -8,7 +8,7 @@ VERSION = 1
 # A message, and one that may be there already.
 MESSAGE, REPETITION = 1, 3
 
-_MESSAGE = struct.Struct("<BBQQQQIQ")
+_MESSAGE = struct.Struct("<BBQQQQI16s")
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Message:
     conversation: int
     sender: int
     device: int
-    client_msg_id: int
+    client_msg_id: bytes
     payload: bytes
 
     def packed(self) -> bytes:

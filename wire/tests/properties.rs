@@ -90,7 +90,8 @@ fn tls_ends() -> (tls::ServerConfig, tls::ClientConfig) {
 fn message_bytes() -> impl Strategy<Value = Vec<u8>> {
     let list = || prop::collection::vec(any::<u8>(), 0..100);
     let members = prop::collection::vec(any::<u64>(), 0..17);
-    let send = (any::<u64>(), any::<u64>(), list()).prop_map(|(id, conversation_id, payload)| {
+    let id = any::<proto::ClientMsgId>;
+    let send = (id(), any::<u64>(), list()).prop_map(|(id, conversation_id, payload)| {
         proto::encode(&proto::Send {
             client_msg_id: id,
             conversation_id,
@@ -109,24 +110,24 @@ fn message_bytes() -> impl Strategy<Value = Vec<u8>> {
             member_user_ids,
         })
     });
-    let deliver = (any::<[u64; 6]>(), any::<u32>(), list()).prop_map(|(ids, device, payload)| {
-        proto::Deliver {
-            conversation_id: ids[0],
-            seq: ids[1],
-            message_id: ids[2],
-            sender_user_id: ids[3],
-            sender_device_id: device,
-            client_msg_id: ids[4],
-            hlc: ids[5],
-            payload,
-        }
+    let deliver = (any::<[u64; 5]>(), any::<u32>(), id(), list());
+    let deliver = deliver.prop_map(|(ids, device, client_msg_id, payload)| proto::Deliver {
+        conversation_id: ids[0],
+        seq: ids[1],
+        message_id: ids[2],
+        sender_user_id: ids[3],
+        sender_device_id: device,
+        client_msg_id,
+        hlc: ids[4],
+        payload,
     });
     let page = (
         any::<[u64; 2]>(),
         prop::collection::vec(deliver, 0..8),
         any::<[u8; 2]>(),
+        prop::collection::vec(any::<u8>(), 36),
     );
-    let history = page.clone().prop_map(|(ids, messages, flags)| {
+    let history = page.clone().prop_map(|(ids, messages, flags, _)| {
         proto::encode(&proto::HistoryPage {
             request_id: ids[0],
             conversation_id: ids[1],
@@ -134,15 +135,26 @@ fn message_bytes() -> impl Strategy<Value = Vec<u8>> {
             has_more: flags[0],
         })
     });
-    let outbox = page.prop_map(|(ids, messages, flags)| {
+    let outbox = page.prop_map(|(ids, messages, flags, cursor)| {
         proto::encode(&proto::OutboxPage {
             request_id: ids[0],
             messages,
+            next_cursor: cursor.try_into().unwrap(),
             has_more: flags[0],
             needs_full_sync: flags[1],
         })
     });
-    prop_oneof![send, login, create, history, outbox]
+    let error = (any::<u64>(), id(), any::<u32>(), list());
+    let error = error.prop_map(|(request_id, client_msg_id, retry_after_ms, reason)| {
+        proto::encode(&proto::Error {
+            request_id,
+            client_msg_id,
+            code: 201,
+            retry_after_ms,
+            reason,
+        })
+    });
+    prop_oneof![send, login, create, history, outbox, error]
 }
 
 proptest! {
@@ -218,7 +230,10 @@ fn the_committed_inputs_hold() {
         ("link", &link),
     ];
     for (target, check) in targets {
-        let folder = format!("{}/../fuzz/corpus-seed/{target}", env!("CARGO_MANIFEST_DIR"));
+        let folder = format!(
+            "{}/../fuzz/corpus-seed/{target}",
+            env!("CARGO_MANIFEST_DIR")
+        );
         let mut inputs = 0;
         for entry in std::fs::read_dir(&folder).unwrap() {
             check(&std::fs::read(entry.unwrap().path()).unwrap());

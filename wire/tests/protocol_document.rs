@@ -57,6 +57,30 @@ fn every_kind_and_size_is_as_written() {
             heading.contains(&format!("root {size} bytes")),
             "{heading}: {size}"
         );
+        let table = document.split(heading).nth(1).unwrap();
+        let table = table.split("\n\n").next().unwrap();
+        let mut end = 0;
+        for row in table.lines().filter(|line| line.starts_with("| ")).skip(2) {
+            let cells: Vec<&str> = row.split(" | ").collect();
+            assert_eq!(cells[0], format!("| {end}"), "{heading}: {row}");
+            end += field_bytes(cells[2]);
+        }
+        assert_eq!(end, size, "{heading}");
+    }
+}
+
+/// What a field of this type takes of a root.
+fn field_bytes(name: &str) -> usize {
+    match name {
+        "u8" => 1,
+        "u16" => 2,
+        "u32" => 4,
+        "u64" | "bytes" => 8,
+        list if list.starts_with("list of ") => 8,
+        array => {
+            let count = array.strip_prefix("u8[").unwrap().strip_suffix(']');
+            count.unwrap().parse().unwrap()
+        }
     }
 }
 
@@ -177,6 +201,9 @@ fn example(document: &str, title: &str) -> Vec<u8> {
         .collect()
 }
 
+/// A UUIDv7 of the time in the Deliver's `hlc`.
+const CLIENT_MSG_ID: ClientMsgId = 0x019a_b697_e800_7c5a_8f11_0c6a_5d2e_9b40_u128.to_be_bytes();
+
 #[test]
 fn the_examples_are_frames() {
     let document = document();
@@ -186,7 +213,7 @@ fn the_examples_are_frames() {
     };
     assert_eq!(example(&document, "Login with"), encode(&login));
     let send = Send {
-        client_msg_id: 99,
+        client_msg_id: CLIENT_MSG_ID,
         conversation_id: 4242,
         payload: b"hello".into(),
     };
@@ -197,7 +224,7 @@ fn the_examples_are_frames() {
         message_id: 7_340_032_000_001,
         sender_user_id: 7,
         sender_device_id: 1,
-        client_msg_id: 99,
+        client_msg_id: CLIENT_MSG_ID,
         hlc: 1_764_000_000_000 << 16,
         payload: b"hello".into(),
     };
@@ -206,8 +233,8 @@ fn the_examples_are_frames() {
 
 #[test]
 fn limits_are_as_written() {
-    assert_eq!(Limits::CLIENT_FRAMES.frame_bytes_max, 65_602);
-    assert!(document().contains("65,602"));
+    assert_eq!(Limits::CLIENT_FRAMES.frame_bytes_max, 65_618);
+    assert!(document().contains("65,618"));
     let error = ErrorCode::NotMember.message(1, 9, &"\u{e4}".repeat(200));
     assert_eq!((error.reason.len(), error.retry_after_ms), (256, 0));
 }

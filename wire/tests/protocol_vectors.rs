@@ -34,7 +34,7 @@ fn each_accepted_frame_is_read_and_written() {
         assert!(encode_json(kind, &fields) == frame, "{name}");
         kinds.push(kind);
     }
-    assert_eq!(kinds.len(), 52);
+    assert_eq!(kinds.len(), 54);
     assert!(
         Kind::ALL.iter().all(|kind| kinds.contains(kind)),
         "a kind has no vector"

@@ -125,7 +125,7 @@ fn decode(len: usize) -> Path {
 /// Reads a Send in place: validated, bounded, nothing copied.
 fn read_send(len: usize) -> Path {
     let send = proto::Send {
-        client_msg_id: 0x1234,
+        client_msg_id: [0x12; 16],
         conversation_id: 99,
         payload: payload(len),
     };
@@ -145,7 +145,7 @@ fn encode_deliver(len: usize) -> Path {
         message_id: 1 << 40,
         sender_user_id: 12,
         sender_device_id: 1,
-        client_msg_id: 0x1234,
+        client_msg_id: [0x12; 16],
         hlc: 1 << 50,
         payload: payload(len),
     };

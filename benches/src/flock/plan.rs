@@ -124,7 +124,7 @@ fn client_tls(args: &Args, addresses: &[SocketAddr]) -> anyhow::Result<tls::Clie
 }
 
 /// Nanoseconds that never go back and that start at the Unix epoch: what was due in one run is due in no
-/// other, so that a message's time can be its id.
+/// other, so that a message's time can be in its id.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     started: Instant,

@@ -1,6 +1,8 @@
 //! When each message is due: an open loop. A message is counted from the moment at which it was due,
 //! not from when it could be sent, so that a server that stalls cannot hide it.
 
+use rookery_wire::proto::ClientMsgId;
+
 /// The messages of one shard: every `shards`-th of the whole.
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
@@ -20,6 +22,18 @@ pub(super) struct Due {
     pub(super) number: u64,
     /// When it was due, on the run's clock. No two messages of a run share a moment.
     pub(super) at_ns: u64,
+}
+
+impl Due {
+    /// What its message is called: when it was due, and its number.
+    pub(super) fn client_msg_id(self) -> ClientMsgId {
+        (u128::from(self.number) << 64 | u128::from(self.at_ns)).to_le_bytes()
+    }
+
+    /// When the message of this name was due. A peer may say any name.
+    pub(super) fn at_ns_of(name: &ClientMsgId) -> u64 {
+        u128::from_le_bytes(*name) as u64
+    }
 }
 
 impl Schedule {
@@ -88,6 +102,7 @@ mod tests {
             let mut schedule = Schedule::new(5, 7, 10 * SECOND, shard, 3);
             while let Some(due) = schedule.due(u64::MAX) {
                 assert!(moments.insert(due.at_ns));
+                assert_eq!(Due::at_ns_of(&due.client_msg_id()), due.at_ns);
             }
             assert!(schedule.is_over());
         }

@@ -5,7 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use rookery_wire::proto::{self, ServerFrame};
+use rookery_wire::proto::{self, ClientMsgId, ServerFrame};
+use uuid::Uuid;
 
 use super::outgoing::Outgoing;
 use super::patience::Patience;
@@ -47,10 +48,8 @@ struct Asked {
 struct Conversation {
     id: u64,
     timeline: Timeline,
-    /// The first message that was shown, or will be: History shows older ones only.
+    /// The first message that was shown, or will be: History asks for older ones.
     oldest_shown_seq: u64,
-    /// Where History goes on; 0 for the newest.
-    oldest_shown_id: u64,
 }
 
 /// The state of a conversation. It outlives connections.
@@ -66,7 +65,7 @@ pub(super) struct Dialog {
 }
 
 impl Dialog {
-    pub(super) fn new(peer: u64, first_message_id: u64) -> Self {
+    pub(super) fn new(peer: u64, first_message_id: Uuid) -> Self {
         Self {
             me: 0,
             peer,
@@ -119,13 +118,13 @@ impl Dialog {
     pub(super) fn history(&mut self, out: &mut Vec<Out>) {
         match &self.conversation {
             Some(conversation) if self.greeted => {
-                let (conversation_id, before_message_id) =
-                    (conversation.id, conversation.oldest_shown_id);
+                let (conversation_id, before_seq) =
+                    (conversation.id, conversation.oldest_shown_seq);
                 let request_id = self.request_id();
                 let history = proto::History {
                     request_id,
                     conversation_id,
-                    before_message_id,
+                    before_seq,
                     limit: PAGE_MESSAGES,
                 };
                 self.ask(request_id, Purpose::History, &history, out);
@@ -149,9 +148,7 @@ impl Dialog {
         match received {
             ServerFrame::Welcome(welcome) => self.on_welcome(&proto::owned(welcome), out),
             ServerFrame::ConversationOpened(opened) => self.on_opened(&proto::owned(opened), out),
-            ServerFrame::SendAck(ack) => {
-                self.on_ack(ack.client_msg_id.to_native(), ack.hlc.to_native(), out)
-            }
+            ServerFrame::SendAck(ack) => self.on_ack(ack.client_msg_id, ack.hlc.to_native(), out),
             ServerFrame::Deliver(deliver) => self.on_deliver(proto::owned(deliver), out),
             ServerFrame::SyncEnd(end) => {
                 if let Some(conversation) = &mut self.conversation {
@@ -201,7 +198,6 @@ impl Dialog {
                     id: opened.conversation_id,
                     timeline: Timeline::follow(opened.head_seq),
                     oldest_shown_seq: opened.head_seq.saturating_add(1),
-                    oldest_shown_id: 0,
                 });
                 if opened.head_seq > 0 {
                     self.history(out);
@@ -211,7 +207,7 @@ impl Dialog {
         self.outgoing.on_opened(opened.conversation_id, out);
     }
 
-    fn on_ack(&mut self, client_msg_id: u64, hlc: u64, out: &mut Vec<Out>) {
+    fn on_ack(&mut self, client_msg_id: ClientMsgId, hlc: u64, out: &mut Vec<Out>) {
         if let Some(text) = self.outgoing.on_ack(client_msg_id) {
             let text = clean(text.as_bytes());
             out.push(Out::Show(format!("  ✓ {} {text}", clock(hlc))));
@@ -247,7 +243,6 @@ impl Dialog {
         out.extend(older.map(|message| Out::Show(text::shown(message))));
         if let Some(oldest) = page.messages.last() {
             conversation.oldest_shown_seq = shown_from.min(oldest.seq);
-            conversation.oldest_shown_id = oldest.message_id;
         }
         if page.has_more == 0 {
             out.push(Out::Note(
@@ -268,7 +263,7 @@ impl Dialog {
         }
         if self
             .outgoing
-            .on_refused(id, retry_after_ms, now, &reason, out)
+            .on_refused(error.client_msg_id, retry_after_ms, now, &reason, out)
         {
             return;
         }

@@ -1,6 +1,6 @@
 //! The dialog against a server that is a list of frames.
 
-use rookery_wire::proto::{ClientFrame, Limits};
+use rookery_wire::proto::{About, ClientFrame, ErrorCode, Limits};
 
 use super::*;
 use crate::chat::patience::REFUSALS_MAX;
@@ -32,13 +32,18 @@ fn retried(dialog: &mut Dialog) -> (Instant, Vec<String>) {
     (at, told(out))
 }
 
-fn refusal(request_id: u64, retry_after_ms: u32) -> proto::Error {
-    proto::Error {
-        request_id,
-        code: 201,
-        retry_after_ms,
-        reason: b"busy".to_vec(),
-    }
+/// The client_msg_id of this number.
+fn id(number: u128) -> ClientMsgId {
+    number.to_be_bytes()
+}
+
+/// A dialog with user 8, whose first message is called 100.
+fn dialog() -> Dialog {
+    Dialog::new(8, Uuid::from_u128(100))
+}
+
+fn refusal(about: impl Into<About>, retry_after_ms: u32) -> proto::Error {
+    ErrorCode::Overloaded.message(about, retry_after_ms, "busy")
 }
 
 /// What is sent, by name, and what is shown, as it is.
@@ -49,10 +54,11 @@ fn told(out: Vec<Out>) -> Vec<String> {
         Out::Fail(text) => format!("failed: {text}"),
         Out::Frame(bytes) => match ClientFrame::parse(&bytes, &Limits::CLIENT_FRAMES).unwrap() {
             ClientFrame::Send(send) => {
-                format!("Send {} {}", send.client_msg_id, clean(&send.payload))
+                let number = u128::from_be_bytes(send.client_msg_id);
+                format!("Send {number} {}", clean(&send.payload))
             }
             ClientFrame::Sync(sync) => format!("Sync {}", sync.have_seq),
-            ClientFrame::History(history) => format!("History {}", history.before_message_id),
+            ClientFrame::History(history) => format!("History {}", history.before_seq),
             other => other.kind().name().to_owned(),
         },
     };
@@ -83,14 +89,14 @@ fn opened(head_seq: u64) -> proto::ConversationOpened {
     }
 }
 
-fn deliver(seq: u64, sender_user_id: u64, client_msg_id: u64) -> proto::Deliver {
+fn deliver(seq: u64, sender_user_id: u64, number: u128) -> proto::Deliver {
     proto::Deliver {
         conversation_id: 5,
         seq,
         message_id: 1_000 + seq,
         sender_user_id,
         sender_device_id: 1,
-        client_msg_id,
+        client_msg_id: id(number),
         hlc: HOUR_HLC,
         payload: format!("m{seq}").into_bytes(),
     }
@@ -98,11 +104,11 @@ fn deliver(seq: u64, sender_user_id: u64, client_msg_id: u64) -> proto::Deliver 
 
 /// A dialog with user 8 that has seen everything up to `head_seq`.
 fn open(head_seq: u64) -> Dialog {
-    let mut dialog = Dialog::new(8, 100);
+    let mut dialog = dialog();
     assert_eq!(told(feed(&mut dialog, &welcome())), ["OpenDirect"]);
     let mut expected = vec![format!("Sync {head_seq}")];
     if head_seq > 0 {
-        expected.insert(0, "History 0".to_owned());
+        expected.insert(0, format!("History {}", head_seq + 1));
     }
     assert_eq!(told(feed(&mut dialog, &opened(head_seq))), expected);
     let end = proto::SyncEnd {
@@ -123,7 +129,7 @@ fn lines_are_sent_and_marked_when_durable() {
     assert_eq!(told(out), ["Send 100 hi"]);
     assert!(!dialog.is_settled());
     let ack = proto::SendAck {
-        client_msg_id: 100,
+        client_msg_id: id(100),
         conversation_id: 5,
         message_id: 1,
         hlc: HOUR_HLC,
@@ -159,7 +165,7 @@ fn a_new_connection_syncs_the_gap_and_sends_again_under_the_same_id() {
 #[test]
 fn history_is_shown_oldest_first_and_pages_back() {
     let mut dialog = open(3);
-    let messages = vec![deliver(4, 8, 4), deliver(3, 8, 3), deliver(2, 7, 2)];
+    let messages = vec![deliver(3, 8, 3), deliver(2, 7, 2)];
     let page = proto::HistoryPage {
         request_id: 2,
         conversation_id: 5,
@@ -177,7 +183,7 @@ fn history_is_shown_oldest_first_and_pages_back() {
     );
     let mut out = Vec::new();
     dialog.history(&mut out);
-    assert_eq!(told(out), ["History 1002"]);
+    assert_eq!(told(out), ["History 2"]);
     let page = proto::HistoryPage {
         request_id: 4,
         conversation_id: 5,
@@ -205,11 +211,11 @@ fn a_refused_message_is_sent_again_when_the_server_said_and_in_order() {
     );
     let now = Instant::now();
     assert_eq!(
-        told(feed_at(&mut dialog, now, &refusal(100, 500))),
+        told(feed_at(&mut dialog, now, &refusal(id(100), 500))),
         ["-- the server says: busy; trying again in 0.5 s"]
     );
     // One is enough to say it; and what is said meanwhile does not overtake.
-    assert!(feed_at(&mut dialog, now, &refusal(101, 500)).is_empty());
+    assert!(feed_at(&mut dialog, now, &refusal(id(101), 500)).is_empty());
     dialog.say("three", &mut out);
     dialog.resend(&mut out);
     assert!(out.is_empty());
@@ -219,7 +225,7 @@ fn a_refused_message_is_sent_again_when_the_server_said_and_in_order() {
     assert_eq!(sent, ["Send 100 one", "Send 101 two", "Send 102 three"]);
     assert_eq!(dialog.poll_timeout(), None);
     // A new connection waits for nothing: all is sent as soon as the conversation is open.
-    feed_at(&mut dialog, at, &refusal(100, 500));
+    feed_at(&mut dialog, at, &refusal(id(100), 500));
     dialog.on_lost();
     assert_eq!(dialog.poll_timeout(), None);
     assert_eq!(told(feed(&mut dialog, &welcome())), ["OpenDirect"]);
@@ -231,24 +237,27 @@ fn a_refused_message_is_sent_again_when_the_server_said_and_in_order() {
 fn a_message_is_given_up_when_it_never_will_be_taken_or_was_refused_too_often() {
     let mut dialog = open(0);
     dialog.say("one", &mut Vec::new());
-    let told_at_once = told(feed(&mut dialog, &refusal(100, 0)));
+    // A request of the same number is something else.
+    let requests = told(feed(&mut dialog, &refusal(100, 0)));
+    assert_eq!(requests, ["-- the server says: busy"]);
+    let told_at_once = told(feed(&mut dialog, &refusal(id(100), 0)));
     assert_eq!(told_at_once, ["-- not sent: one (busy)"]);
     assert!(dialog.is_settled());
 
     // Each message gets as many attempts, also the one after one that was given up.
-    for (id, text) in [(101, "two"), (102, "three")] {
+    for (number, text) in [(101, "two"), (102, "three")] {
         dialog.say(text, &mut Vec::new());
         for _ in 0..REFUSALS_MAX {
-            feed(&mut dialog, &refusal(id, 500));
-            assert_eq!(retried(&mut dialog).1, [format!("Send {id} {text}")]);
+            feed(&mut dialog, &refusal(id(number), 500));
+            assert_eq!(retried(&mut dialog).1, [format!("Send {number} {text}")]);
         }
         assert_eq!(
-            told(feed(&mut dialog, &refusal(id, 500))),
+            told(feed(&mut dialog, &refusal(id(number), 500))),
             [format!("-- not sent: {text} (busy)")]
         );
         assert!(dialog.is_settled());
     }
-    let nobodys = told(feed(&mut dialog, &refusal(999, 500)));
+    let nobodys = told(feed(&mut dialog, &refusal(id(999), 500)));
     assert_eq!(nobodys, ["-- the server says: busy"]);
 }
 
@@ -259,13 +268,13 @@ fn a_message_that_is_taken_gives_the_others_all_their_attempts() {
     dialog.say("two", &mut Vec::new());
     let busy = |dialog: &mut Dialog| {
         for _ in 0..REFUSALS_MAX {
-            feed(dialog, &refusal(101, 500));
+            feed(dialog, &refusal(id(101), 500));
             assert_eq!(retried(dialog).1, ["Send 101 two"]);
         }
     };
     busy(&mut dialog);
     let ack = proto::SendAck {
-        client_msg_id: 100,
+        client_msg_id: id(100),
         conversation_id: 5,
         message_id: 1,
         hlc: HOUR_HLC,
@@ -276,14 +285,14 @@ fn a_message_that_is_taken_gives_the_others_all_their_attempts() {
 
 #[test]
 fn a_refused_request_is_sent_again_and_given_up_in_the_end() {
-    let mut dialog = Dialog::new(8, 100);
+    let mut dialog = dialog();
     feed(&mut dialog, &welcome());
     let busy = ["-- the server says: busy; trying again in 0.5 s"];
     assert_eq!(told(feed(&mut dialog, &refusal(1, 500))), busy);
     assert_eq!(retried(&mut dialog).1, ["OpenDirect"]);
-    assert_eq!(told(feed(&mut dialog, &opened(1))), ["History 0", "Sync 1"]);
+    assert_eq!(told(feed(&mut dialog, &opened(1))), ["History 2", "Sync 1"]);
     assert_eq!(told(feed(&mut dialog, &refusal(2, 500))), busy);
-    assert_eq!(retried(&mut dialog).1, ["History 0"]);
+    assert_eq!(retried(&mut dialog).1, ["History 2"]);
     let last = told(feed(&mut dialog, &refusal(2, 0)));
     assert_eq!(last, ["-- the server says: busy"]);
 
@@ -291,7 +300,7 @@ fn a_refused_request_is_sent_again_and_given_up_in_the_end() {
     assert_eq!(told(feed(&mut dialog, &refusal(3, 500))), busy);
     assert_eq!(retried(&mut dialog).1, ["Sync 1"]);
 
-    let mut dialog = Dialog::new(8, 100);
+    let mut dialog = dialog();
     feed(&mut dialog, &welcome());
     for _ in 0..REFUSALS_MAX {
         feed(&mut dialog, &refusal(1, 500));
@@ -340,7 +349,7 @@ fn what_is_too_long_for_a_message_goes_as_several_and_is_told() {
 fn what_was_said_before_the_server_told_how_much_it_takes_is_cut_anew() {
     let mut small = welcome();
     small.payload_bytes_max = 4;
-    let mut dialog = Dialog::new(8, 100);
+    let mut dialog = dialog();
     dialog.say("one", &mut Vec::new());
     dialog.say("twothree", &mut Vec::new());
     let cut = "-- a line of 8 bytes goes as 2 messages: at most 4 fit into one";

@@ -8,6 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use rookery_wire::proto::{self, Advice, CloseCode, Limits, ServerFrame};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
+use uuid::Uuid;
 
 use super::connect::{Socket, Target};
 use super::dialog::{Dialog, Out};
@@ -34,7 +35,7 @@ pub(super) struct Options {
     pub(super) token: Vec<u8>,
     pub(super) peer_user_id: u64,
     pub(super) linger: Duration,
-    pub(super) first_message_id: u64,
+    pub(super) first_message_id: Uuid,
 }
 
 /// How a connection ended.

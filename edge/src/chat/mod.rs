@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use uuid::Uuid;
 
 use crate::auth::{TOKEN_BYTES_MAX, USER_ID_MAX};
 use crate::cli::{Failure, token};
@@ -96,7 +97,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         token: login.into_bytes(),
         peer_user_id: args.to,
         linger: args.linger,
-        first_message_id: random()?,
+        first_message_id: first_message_id()?,
     };
     let link = std::thread::Builder::new()
         .name("chat-link".to_owned())
@@ -152,11 +153,13 @@ fn login(args: &Args) -> Result<String, Failure> {
     minted.map_err(Failure::running)
 }
 
-/// A random start for client message ids: two runs of one user do not meet.
-fn random() -> Result<u64, Failure> {
-    let mut bytes = [0; 8];
-    aws_lc_rs::rand::fill(&mut bytes)
+/// What the first message is called, a UUIDv7. Those behind it count its random bits up (RFC 9562, 6.2,
+/// method 2), so that two runs of one user do not meet.
+fn first_message_id() -> Result<Uuid, Failure> {
+    let mut random = [0; 10];
+    aws_lc_rs::rand::fill(&mut random)
         .ok()
         .context("the system gives no random bytes")?;
-    Ok(u64::from_le_bytes(bytes))
+    let now_ms = UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as u64;
+    Ok(uuid::Builder::from_unix_timestamp_millis(now_ms, &random).into_uuid())
 }

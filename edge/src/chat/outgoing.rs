@@ -4,7 +4,8 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::Instant;
 
-use rookery_wire::proto;
+use rookery_wire::proto::{self, ClientMsgId};
+use uuid::Uuid;
 
 use super::dialog::{Out, frame, waits};
 use super::patience::Patience;
@@ -15,7 +16,7 @@ const PENDING_MAX: usize = 256;
 
 /// A message that is not durable yet.
 struct Pending {
-    client_msg_id: u64,
+    client_msg_id: ClientMsgId,
     text: String,
     /// It was sent once: its text can no longer be another.
     sent: bool,
@@ -26,16 +27,16 @@ struct Pending {
 /// The messages, from the first that is not durable.
 pub(super) struct Outgoing {
     text_bytes_max: usize,
-    next_client_msg_id: u64,
+    next_client_msg_id: Uuid,
     pending: VecDeque<Pending>,
     /// One for all messages: they stay in order, and any that is taken shows that it goes on.
     patience: Patience,
     /// Messages of this run: their Delivers are not shown, the typed line stands there already.
-    mine: HashSet<u64>,
+    mine: HashSet<ClientMsgId>,
 }
 
 impl Outgoing {
-    pub(super) fn new(first_message_id: u64) -> Self {
+    pub(super) fn new(first_message_id: Uuid) -> Self {
         Self {
             text_bytes_max: TEXT_BYTES_MAX,
             next_client_msg_id: first_message_id,
@@ -83,8 +84,9 @@ impl Outgoing {
 
     /// A new message, under an id of its own.
     fn message(&mut self, text: &str) -> Pending {
-        let client_msg_id = self.next_client_msg_id;
-        self.next_client_msg_id = client_msg_id.wrapping_add(1);
+        let client_msg_id = self.next_client_msg_id.into_bytes();
+        let number = self.next_client_msg_id.as_u128();
+        self.next_client_msg_id = Uuid::from_u128(number.wrapping_add(1));
         self.mine.insert(client_msg_id);
         Pending {
             client_msg_id,
@@ -128,21 +130,21 @@ impl Outgoing {
     }
 
     /// A message is durable: its text, the first time.
-    pub(super) fn on_ack(&mut self, client_msg_id: u64) -> Option<String> {
+    pub(super) fn on_ack(&mut self, client_msg_id: ClientMsgId) -> Option<String> {
         let message = self.pending.remove(self.position(client_msg_id)?)?;
         self.patience.accept();
         Some(message.text)
     }
 
     /// A message came back as a Deliver: whether it was said in this run.
-    pub(super) fn on_delivered(&mut self, client_msg_id: u64) -> bool {
+    pub(super) fn on_delivered(&mut self, client_msg_id: ClientMsgId) -> bool {
         self.mine.remove(&client_msg_id)
     }
 
     /// If it was a message that was refused: it is sent again, under the same id, or never will be taken.
     pub(super) fn on_refused(
         &mut self,
-        id: u64,
+        id: ClientMsgId,
         retry_after_ms: u32,
         now: Instant,
         reason: &str,
@@ -167,7 +169,7 @@ impl Outgoing {
         true
     }
 
-    fn position(&self, client_msg_id: u64) -> Option<usize> {
+    fn position(&self, client_msg_id: ClientMsgId) -> Option<usize> {
         let is_it = |message: &Pending| message.client_msg_id == client_msg_id;
         self.pending.iter().position(is_it)
     }

@@ -1,6 +1,6 @@
 //! The dialog against the cases that hold for every client, docs/protocol-timeline.json.
 
-use rookery_wire::proto::{ClientFrame, Limits};
+use rookery_wire::proto::{ClientFrame, ErrorCode, Limits};
 use serde::Deserialize;
 
 use super::*;
@@ -110,12 +110,9 @@ impl Client {
                 last_seq,
                 head_seq,
             }),
-            Event::Error(retry_after_ms) => self.take(&proto::Error {
-                request_id: self.sync_id,
-                code: 201,
-                retry_after_ms,
-                reason: b"busy".to_vec(),
-            }),
+            Event::Error(retry_after_ms) => {
+                self.take(&ErrorCode::Overloaded.message(self.sync_id, retry_after_ms, "busy"))
+            }
             Event::ConversationOpened(head_seq) => self.take(&proto::ConversationOpened {
                 request_id: self.open_id,
                 conversation_id: CONVERSATION,
@@ -150,7 +147,7 @@ fn deliver(seq: u64) -> proto::Deliver {
         message_id: 1_000 + seq,
         sender_user_id: 8,
         sender_device_id: 1,
-        client_msg_id: seq,
+        client_msg_id: u128::from(seq).to_be_bytes(),
         hlc: 0,
         payload: seq.to_string().into_bytes(),
     }
@@ -162,7 +159,7 @@ fn it_stays_complete_as_the_document_says() {
     assert!(cases.cases.len() >= 20, "{} cases", cases.cases.len());
     for case in cases.cases {
         let mut client = Client {
-            dialog: Dialog::new(8, 1 << 32),
+            dialog: Dialog::new(8, Uuid::from_u128(1 << 64)),
             now: Instant::now(),
             open_id: 0,
             sync_id: 0,

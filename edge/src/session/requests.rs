@@ -3,7 +3,7 @@
 use rookery_router::{Caller, Event, Health, Request, RouterHandle};
 use rookery_shard::{ConnId, Shard};
 use rookery_wire::link::Writer;
-use rookery_wire::proto::{self, ClientFrame, CloseCode, ErrorCode, Limits, ServerFrame};
+use rookery_wire::proto::{self, About, ClientFrame, CloseCode, ErrorCode, Limits, ServerFrame};
 use rookery_wire::ws;
 
 use super::Sessions;
@@ -52,8 +52,8 @@ impl UnderWay {
     }
 }
 
-/// Whether a frame is the answer to an OpenDirect or CreateConversation: an Error carries the id of what
-/// failed.
+/// Whether a frame is the answer to an OpenDirect or CreateConversation: an Error with a request_id is no
+/// Send's.
 fn answers_opening(frame: &[u8]) -> bool {
     match ServerFrame::parse(frame, &Limits::SERVER_FRAMES) {
         Ok(ServerFrame::ConversationOpened(_)) => true,
@@ -132,35 +132,37 @@ impl Sessions {
         writer: &mut Writer<'_>,
         frame: &ClientFrame<'_>,
     ) -> bool {
-        let (request_id, request) = match frame {
-            ClientFrame::Send(it) => (
-                it.client_msg_id.to_native(),
-                Request::Send(proto::owned(*it)),
+        let (about, request) = match frame {
+            ClientFrame::Send(it) => (it.client_msg_id.into(), Request::Send(proto::owned(*it))),
+            ClientFrame::DeliverAck(it) => {
+                (About::default(), Request::DeliverAck(proto::owned(*it)))
+            }
+            ClientFrame::Sync(it) => (
+                it.request_id.to_native().into(),
+                Request::Sync(proto::owned(*it)),
             ),
-            ClientFrame::Sync(it) => (it.request_id.to_native(), Request::Sync(proto::owned(*it))),
             ClientFrame::History(it) => (
-                it.request_id.to_native(),
+                it.request_id.to_native().into(),
                 Request::History(proto::owned(*it)),
             ),
-            ClientFrame::DeliverAck(it) => (0, Request::DeliverAck(proto::owned(*it))),
             ClientFrame::Outbox(it) => (
-                it.request_id.to_native(),
+                it.request_id.to_native().into(),
                 Request::Outbox(proto::owned(*it)),
             ),
             ClientFrame::OpenDirect(it) => (
-                it.request_id.to_native(),
+                it.request_id.to_native().into(),
                 Request::OpenDirect(proto::owned(*it)),
             ),
             ClientFrame::CreateConversation(it) => (
-                it.request_id.to_native(),
+                it.request_id.to_native().into(),
                 Request::CreateConversation(proto::owned(*it)),
             ),
             ClientFrame::ListConversations(it) => (
-                it.request_id.to_native(),
+                it.request_id.to_native().into(),
                 Request::ListConversations(proto::owned(*it)),
             ),
             ClientFrame::ListMembers(it) => (
-                it.request_id.to_native(),
+                it.request_id.to_native().into(),
                 Request::ListMembers(proto::owned(*it)),
             ),
             ClientFrame::Login(_) | ClientFrame::Ping(_) | ClientFrame::Pong(_) => return false,
@@ -181,7 +183,7 @@ impl Sessions {
                 Health::StoreFailed => (ErrorCode::Unavailable, "the store is opened again"),
                 _ => (ErrorCode::Overloaded, "the router's queue is full"),
             };
-            let busy = code.message(request_id, BUSY_RETRY_MS, why);
+            let busy = code.message(about, BUSY_RETRY_MS, why);
             writer.message(ws::Opcode::Binary, &proto::encode(&busy));
         }
         is_taken

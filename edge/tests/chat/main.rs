@@ -11,7 +11,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rookery_wire::proto::{self, ClientFrame, Limits};
+use rookery_wire::proto::{self, About, ClientFrame, ErrorCode, Limits};
 use server::{CONVERSATION, Server};
 
 fn deliver(seq: u64, payload: &[u8]) -> proto::Deliver {
@@ -21,7 +21,7 @@ fn deliver(seq: u64, payload: &[u8]) -> proto::Deliver {
         message_id: seq,
         sender_user_id: 8,
         sender_device_id: 1,
-        client_msg_id: seq,
+        client_msg_id: u128::from(seq).to_be_bytes(),
         hlc: 0,
         payload: payload.to_vec(),
     }
@@ -85,22 +85,19 @@ async fn what_the_server_refuses_for_now_is_sent_again_when_it_said() {
     let server = Server::start().await;
     let client = server.chat("hi\n", &[]);
     let mut peer = server.login().await;
-    let refusal = |request_id| proto::Error {
-        request_id,
-        code: 201,
-        retry_after_ms: 300,
-        reason: b"too many requests wait".to_vec(),
-    };
+    let refusal =
+        |about: About| ErrorCode::Overloaded.message(about, 300, "too many requests wait");
     let frame = peer.next().await;
     let ClientFrame::OpenDirect(open) = ClientFrame::parse(&frame, &Limits::CLIENT_FRAMES).unwrap()
     else {
         panic!("no OpenDirect")
     };
-    peer.send(&refusal(open.request_id.to_native())).await;
+    peer.send(&refusal(open.request_id.to_native().into()))
+        .await;
     peer.open(0).await;
     let (first, payload) = peer.take_send().await;
     let refused = std::time::Instant::now();
-    peer.send(&refusal(first)).await;
+    peer.send(&refusal(first.into())).await;
     let again = peer.take_send().await;
     // The next heartbeat, which sends again too, is 24 s away.
     let waited = refused.elapsed().as_millis();
@@ -212,7 +209,7 @@ async fn one_that_was_stopped_does_not_take_the_server_for_silent() {
             if let ClientFrame::Send(send) =
                 ClientFrame::parse(&frame, &Limits::CLIENT_FRAMES).unwrap()
             {
-                break send.client_msg_id.to_native();
+                break send.client_msg_id;
             }
         };
         signal(&child, "-STOP");

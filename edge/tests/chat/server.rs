@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures_util::{SinkExt, StreamExt};
 use rookery_edge::{auth, certificate, config};
-use rookery_wire::proto::{self, ClientFrame, Limits};
+use rookery_wire::proto::{self, ClientFrame, ClientMsgId, Limits};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
@@ -230,16 +230,16 @@ impl Peer {
     }
 
     /// The next Send's client_msg_id and payload.
-    pub(crate) async fn take_send(&mut self) -> (u64, Vec<u8>) {
+    pub(crate) async fn take_send(&mut self) -> (ClientMsgId, Vec<u8>) {
         let frame = self.next().await;
         let ClientFrame::Send(send) = ClientFrame::parse(&frame, &Limits::CLIENT_FRAMES).unwrap()
         else {
             panic!("no Send")
         };
-        (send.client_msg_id.to_native(), send.payload.to_vec())
+        (send.client_msg_id, send.payload.to_vec())
     }
 
-    pub(crate) async fn ack(&mut self, client_msg_id: u64) {
+    pub(crate) async fn ack(&mut self, client_msg_id: ClientMsgId) {
         let conversation_id = CONVERSATION;
         self.send(&proto::SendAck {
             client_msg_id,

@@ -2,7 +2,7 @@
 //! bytes, through TLS, HTTP and frames, however they are cut, whenever the receiver stops, and whether or not
 //! the link is made anew while it is at rest.
 
-use super::{Config, Error, Flow, Link, Masks, Receiver, Stage, Writer};
+use super::{Config, Error, Flow, Link, Masks, Pongs, Receiver, Stage, Writer};
 use crate::tls::{self, Role, Suite};
 use crate::ws::{self, upgrade};
 
@@ -222,9 +222,41 @@ impl Form {
             held: end.outcome.is_ok().then(|| end.link.held()),
             events: end.seen.events,
             outcome: end.outcome,
-            out: end.out,
+            said: self.said(end.out),
             opened: end.seen.opened,
         }
+    }
+
+    /// What the peer reads. Which records it comes in is the cuts' to say: answers of one read share one.
+    fn said(self, mut out: Vec<u8>) -> Said {
+        let mut said = Said::default();
+        let Some(mut peer) =
+            tls::fuzz::fixed(Suite::Aes128GcmSha256, other(self.role)).filter(|_| self.is_sealed)
+        else {
+            said.plain = out;
+            return said;
+        };
+        let mut rest = &mut out[..];
+        while !rest.is_empty() && said.end.is_none() {
+            let consumed = match peer.open(rest, &mut Vec::new()) {
+                Ok(tls::Opened::Data { consumed, data }) => {
+                    said.plain.extend_from_slice(data);
+                    consumed
+                }
+                Ok(tls::Opened::Handled { consumed }) => consumed,
+                Ok(tls::Opened::CloseNotify { consumed }) => {
+                    said.end = Some(Ok(()));
+                    consumed
+                }
+                Ok(tls::Opened::NeedMore { .. }) => panic!("half a record is sent"),
+                Err(error) => {
+                    said.end = Some(Err(error));
+                    0
+                }
+            };
+            rest = &mut std::mem::take(&mut rest)[consumed..];
+        }
+        said
     }
 }
 
@@ -240,10 +272,17 @@ fn other(role: Role) -> Role {
 struct Ran {
     events: Vec<ws::Event<'static>>,
     outcome: Result<(), Error>,
-    out: Vec<u8>,
+    said: Said,
     opened: bool,
     /// Of a link that has not ended.
     held: Option<Held>,
+}
+
+/// What was answered, and how it ended where the session was sealed and has ended.
+#[derive(Debug, Default, PartialEq)]
+struct Said {
+    plain: Vec<u8>,
+    end: Option<Result<(), tls::Error>>,
 }
 
 impl Ran {
@@ -334,7 +373,8 @@ impl End {
         let config = Config {
             frames: ws::Config::binary(role, MESSAGE_MAX),
             server: upgrade::Server::CHAT,
-            pongs: super::Pongs::Each,
+            // Which is the latest of those that came at once depends on the cuts.
+            pongs: Pongs::Each,
         };
         self.seen.stops = cuts.happens(4);
         let (events, was_open) = (self.seen.events.len(), self.seen.opened);

@@ -143,7 +143,7 @@ messages! {
     HistoryPage { request_id conversation_id messages has_more }
     DeliverAck { conversation_id seq }
     Outbox { request_id cursor limit }
-    OutboxPage { request_id messages has_more needs_full_sync }
+    OutboxPage { request_id messages next_cursor has_more needs_full_sync }
     OpenDirect { request_id peer_user_id }
     CreateConversation { request_id member_user_ids }
     ConversationOpened { request_id conversation_id head_seq member_user_ids }
@@ -155,7 +155,7 @@ messages! {
     Ping { nonce }
     Pong { nonce }
     Lagged { skipped }
-    Error { request_id code retry_after_ms reason }
+    Error { request_id client_msg_id code retry_after_ms reason }
 }
 
 /// The frame of a message given as JSON.

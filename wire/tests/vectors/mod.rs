@@ -25,6 +25,9 @@ fn vector<T: Message + Field>(name: &'static str, message: &T) -> Vector {
 
 const TOKEN: &[u8] = b"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI3IiwiZGV2IjoxfQ.c2lnbmF0dXJl";
 
+/// A UUIDv7.
+const CLIENT_MSG_ID: ClientMsgId = 0x019a_b697_e800_7c5a_8f11_0c6a_5d2e_9b40_u128.to_be_bytes();
+
 fn deliver(seq: u64, payload: &[u8]) -> Deliver {
     Deliver {
         conversation_id: 4242,
@@ -32,7 +35,7 @@ fn deliver(seq: u64, payload: &[u8]) -> Deliver {
         message_id: 7_340_032_000_000 + seq,
         sender_user_id: 7,
         sender_device_id: 1,
-        client_msg_id: 99,
+        client_msg_id: CLIENT_MSG_ID,
         hlc: 1_764_000_000_000 << 16,
         payload: payload.to_vec(),
     }
@@ -62,19 +65,19 @@ fn client_vectors() -> Vec<Vector> {
         have_seq,
         limit,
     };
-    let history = |request_id, conversation_id, before_message_id, limit| History {
+    let history = |request_id, conversation_id, before_seq, limit| History {
         request_id,
         conversation_id,
-        before_message_id,
+        before_seq,
         limit,
     };
     let received = |conversation_id, seq| DeliverAck {
         conversation_id,
         seq,
     };
-    let outbox = |request_id, before_message_id, limit| Outbox {
+    let outbox = |request_id, cursor, limit| Outbox {
         request_id,
-        before_message_id,
+        cursor,
         limit,
     };
     let create = |request_id, member_user_ids| CreateConversation {
@@ -98,17 +101,20 @@ fn client_vectors() -> Vec<Vector> {
             "login maximal",
             &login(&[b't'; TOKEN_BYTES_MAX], &[b'r'; TOKEN_BYTES_MAX]),
         ),
-        vector("send empty", &send(0, 0, b"")),
-        vector("send typical", &send(99, 4242, b"hello")),
-        vector("send maximal", &send(MAX, MAX, &[0x5a; PAYLOAD_BYTES_MAX])),
+        vector("send empty", &send([0; 16], 0, b"")),
+        vector("send typical", &send(CLIENT_MSG_ID, 4242, b"hello")),
+        vector(
+            "send maximal",
+            &send([0xff; 16], MAX, &[0x5a; PAYLOAD_BYTES_MAX]),
+        ),
         vector("sync from nothing", &sync(1, 4242, 0, 100)),
         vector("sync maximal", &sync(MAX, MAX, MAX, u32::MAX)),
         vector("history newest", &history(2, 4242, 0, 50)),
         vector("history maximal", &history(MAX, MAX, MAX, u32::MAX)),
         vector("deliver ack", &received(4242, 17)),
         vector("deliver ack maximal", &received(MAX, MAX)),
-        vector("outbox newest", &outbox(6, 0, 100)),
-        vector("outbox maximal", &outbox(MAX, MAX, u32::MAX)),
+        vector("outbox newest", &outbox(6, [0; 36], 100)),
+        vector("outbox maximal", &outbox(MAX, [0xff; 36], u32::MAX)),
         vector(
             "open direct",
             &OpenDirect {
@@ -156,9 +162,10 @@ fn server_vectors() -> Vec<Vector> {
         messages,
         has_more,
     };
-    let outbox = |messages, has_more, needs_full_sync| OutboxPage {
+    let outbox = |messages, cursor_byte, has_more, needs_full_sync| OutboxPage {
         request_id: 6,
         messages,
+        next_cursor: [cursor_byte; 36],
         has_more,
         needs_full_sync,
     };
@@ -223,9 +230,9 @@ fn server_vectors() -> Vec<Vector> {
         ),
         vector(
             "send ack",
-            &ack(99, 7_340_032_000_001, 1_764_000_000_000 << 16),
+            &ack(CLIENT_MSG_ID, 7_340_032_000_001, 1_764_000_000_000 << 16),
         ),
-        vector("send ack maximal", &ack(MAX, MAX, MAX)),
+        vector("send ack maximal", &ack([0xff; 16], MAX, MAX)),
         vector("deliver empty", &deliver(1, b"")),
         vector("deliver typical", &deliver(1, b"hello")),
         vector(
@@ -244,14 +251,15 @@ fn server_vectors() -> Vec<Vector> {
             &page(vec![deliver(3, b"x"); PAGE_MESSAGES_MAX], 1),
         ),
         vector("lagged", &Lagged { skipped: 17 }),
-        vector("outbox page empty", &outbox(vec![], 0, 1)),
+        vector("outbox page empty", &outbox(vec![], 0, 0, 1)),
+        vector("outbox page without a message", &outbox(vec![], 0x3c, 1, 0)),
         vector(
             "outbox page typical",
-            &outbox(vec![elsewhere, deliver(1, b"hello")], 1, 0),
+            &outbox(vec![elsewhere, deliver(1, b"hello")], 0x3c, 1, 0),
         ),
         vector(
             "outbox page maximal",
-            &outbox(vec![deliver(3, b"x"); PAGE_MESSAGES_MAX], 1, 1),
+            &outbox(vec![deliver(3, b"x"); PAGE_MESSAGES_MAX], 0xff, 1, 1),
         ),
         vector("conversation opened", &opened(3, vec![7, 8])),
         vector("conversation opened pushed", &opened(0, vec![7, 8, 9])),
@@ -265,11 +273,15 @@ fn server_vectors() -> Vec<Vector> {
         vector("members maximal", &members(MAX, vec![MAX; MEMBERS_MAX + 1])),
         vector(
             "error without reason",
-            &ErrorCode::Unavailable.message(0, 0, ""),
+            &ErrorCode::Unavailable.message(About::default(), 0, ""),
         ),
         vector(
-            "error typical",
-            &ErrorCode::RateLimited.message(99, 1500, "slow down"),
+            "error of a request",
+            &ErrorCode::RateLimited.message(5, 1500, "slow down"),
+        ),
+        vector(
+            "error of a send",
+            &ErrorCode::Overloaded.message(CLIENT_MSG_ID, 1500, "slow down"),
         ),
         vector(
             "error maximal",
@@ -281,7 +293,7 @@ fn server_vectors() -> Vec<Vector> {
 /// Frames that are refused, and the name of the error.
 pub(crate) fn refused() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let send = encode(&Send {
-        client_msg_id: 99,
+        client_msg_id: CLIENT_MSG_ID,
         conversation_id: 4242,
         payload: b"hello".into(),
     });
@@ -290,8 +302,8 @@ pub(crate) fn refused() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         frame[at..at + bytes.len()].copy_from_slice(bytes);
         frame
     };
-    // In the Send: payload at 2, root at 7, its list's pointer at 23, its length at 27.
-    let (pointer, len) = (23, 27);
+    // In the Send: payload at 2, root at 7, its list's pointer at 31, its length at 35.
+    let (pointer, len) = (31, 35);
     let login = encode(&Login {
         token: b"abcd".into(),
         resume_token: b"efgh".into(),
@@ -318,7 +330,7 @@ pub(crate) fn refused() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         has_more: 0,
     });
     let too_long = encode(&Send {
-        client_msg_id: 1,
+        client_msg_id: CLIENT_MSG_ID,
         conversation_id: 1,
         payload: vec![0; PAYLOAD_BYTES_MAX + 1],
     });
@@ -356,7 +368,7 @@ pub(crate) fn refused() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ),
         (
             "offset before the archive",
-            patched(&send, pointer, &(-22i32).to_le_bytes()),
+            patched(&send, pointer, &(-30i32).to_le_bytes()),
             "Invalid",
         ),
         (

@@ -9,6 +9,7 @@ use super::Clients;
 use super::conn::Phase;
 use super::input::Next;
 use super::nats;
+use crate::flock::schedule::Due;
 
 impl Clients {
     /// The WebSocket is open.
@@ -54,11 +55,11 @@ impl Clients {
         };
         match frame {
             ServerFrame::Welcome(_) if state.phase == Phase::Login => self.established(shard, conn),
-            ServerFrame::SendAck(ack) => self.acked(ack.client_msg_id.to_native()),
+            ServerFrame::SendAck(ack) => self.acked(Due::at_ns_of(&ack.client_msg_id)),
             ServerFrame::Deliver(message) => {
                 let own = self.plan.user_id(self.share.global(state.local));
                 if message.sender_user_id.to_native() != own {
-                    self.delivered(message.client_msg_id.to_native());
+                    self.delivered(Due::at_ns_of(&message.client_msg_id));
                 }
             }
             ServerFrame::ConversationOpened(it) => {

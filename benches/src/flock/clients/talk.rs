@@ -206,7 +206,7 @@ impl Clients {
             }
         } else {
             proto::encode(&proto::Send {
-                client_msg_id: due.at_ns,
+                client_msg_id: due.client_msg_id(),
                 conversation_id,
                 payload,
             })
