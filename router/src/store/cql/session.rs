@@ -114,7 +114,7 @@ impl Link {
 async fn connect(options: &Options) -> Result<Live, StoreError> {
     // Wrong credentials too are answered as "away": an operator may set them right meanwhile.
     let session = open(options).await.map_err(fault::away)?;
-    let statements = Statements::prepare(&session, &options.keyspace).await?;
+    let statements = Statements::prepare(&session, &options.quoted_keyspace()).await?;
     Ok(Live {
         session,
         statements,
