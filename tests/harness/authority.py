@@ -57,13 +57,13 @@ class Authority:
                 .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
                 .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False))
 
-    def issue(self, label: str) -> Issued:
-        """A certificate for localhost and 127.0.0.1, and its key."""
+    def issue(self, label: str, days: int = 85) -> Issued:
+        """A certificate for localhost and 127.0.0.1 that is good for so many days, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         lists = [x509.DistributionPoint([x509.UniformResourceIdentifier(REVOCATION_LIST)], None, None, None)]
         server = x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH])
-        certificate = (self._builder("localhost", key.public_key(), days=85)
+        certificate = (self._builder("localhost", key.public_key(), days=days)
                        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
                        .add_extension(_usage("digital_signature"), critical=True)
                        .add_extension(server, critical=False)

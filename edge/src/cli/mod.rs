@@ -6,6 +6,7 @@
 mod check_config;
 mod failure;
 mod migrate;
+mod preflight;
 pub mod serve;
 pub mod token;
 
@@ -14,6 +15,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use failure::Failure;
+
+use crate::config::Environment;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,21 +67,29 @@ pub enum Verb {
 
 /// Parses the command line, does what it says, and tells a failure on stderr.
 pub fn run() -> ExitCode {
-    match dispatch(Cli::parse().verb) {
+    match dispatch(Cli::parse().verb, &Environment::of(std::env::vars_os())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
 }
 
-fn dispatch(verb: Verb) -> Result<(), Failure> {
+fn dispatch(verb: Verb, env: &Environment) -> Result<(), Failure> {
+    // `serve` tells it in its log.
+    if let Some(note) = env.note().filter(|_| !matches!(verb, Verb::Serve(_))) {
+        eprintln!("note: {note}");
+    }
     match verb {
-        Verb::Serve(args) => serve::run(&args),
-        Verb::Chat(args) => crate::chat::run(&args),
-        Verb::Flock(args) => Ok(rookery_benches::flock::run(&args)?),
+        Verb::Serve(args) => serve::run(&args, env),
+        Verb::Chat(args) => crate::chat::run(&args, env),
+        Verb::Flock(mut args) => {
+            env.check()?;
+            args.data = Some(env.data(args.data.as_deref()));
+            Ok(rookery_benches::flock::run(&args)?)
+        }
         Verb::Handshakes(args) => Ok(rookery_benches::handshakes::run(&args)?),
-        Verb::Token(args) => token::run(&args),
-        Verb::CheckConfig(args) => check_config::run(&args),
-        Verb::Migrate(args) => migrate::run(&args),
+        Verb::Token(args) => token::run(&args, env),
+        Verb::CheckConfig(args) => check_config::run(&args, env),
+        Verb::Migrate(args) => migrate::run(&args, env),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "rookery", &mut script);
@@ -92,12 +103,6 @@ fn dispatch(verb: Verb) -> Result<(), Failure> {
             print(&page)
         }
     }
-}
-
-/// The environment, without what is no UTF-8: none of our variables can be.
-pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// Writes an answer to stdout. A reader that has seen enough (`| head`) is no failure.
@@ -134,6 +139,12 @@ mod tests {
                 assert!(
                     option.get_help().is_some(),
                     "{} {} has no help",
+                    verb.get_name(),
+                    option.get_id()
+                );
+                assert!(
+                    option.get_env().is_none(),
+                    "{}: {} asks the environment itself; `Environment` is what judges it",
                     verb.get_name(),
                     option.get_id()
                 );

@@ -8,9 +8,12 @@
 mod check;
 mod check_services;
 mod empty_is_none;
+mod environment;
 mod error;
 mod fields;
+mod identifiers;
 mod load;
+mod nearest;
 mod secret;
 mod sections;
 mod services;
@@ -18,17 +21,23 @@ mod show;
 mod source;
 mod unused;
 
+pub use environment::Environment;
 pub use error::{ConfigError, Mistake};
 pub use load::Overrides;
 pub use secret::{Secret, SecretError, ServiceUrl};
 pub use sections::{
     Algorithm, Auth, AuthKey, Config, Engine, Limits, Listen, Log, LogFormat, LogKind, LogWriter,
-    Router, Tls,
+    Router, Tls, TlsVersion,
 };
 pub use services::{Cql, Kafka, Postgres, Redis, ReplicationClass};
 pub use source::Origin;
 
+/// Where the data directory is when nobody says anything.
+pub(crate) const DATA_DEFAULT: &str = "rookery-data";
+
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_environment;
 #[cfg(test)]
 mod tests_services;

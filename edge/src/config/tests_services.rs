@@ -27,10 +27,8 @@ password = "pw-redis"
 fn load(text: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(text.as_bytes()).unwrap();
-    let env = env
-        .iter()
-        .map(|(name, value)| (name.to_string(), value.to_string()));
-    Config::load(Some(file.path()), env, &Overrides::default())
+    let env = Environment::of(env.iter().map(|(name, value)| (name.into(), value.into())));
+    Config::load(Some(file.path()), &env, &Overrides::default())
 }
 
 /// The mistakes of [`CLUSTER`] with one line changed.
