@@ -2,6 +2,7 @@
 //! is shown.
 
 use std::io::Write;
+use std::os::unix::ffi::OsStringExt as _;
 
 use super::*;
 
@@ -217,6 +218,10 @@ fn what_the_other_kind_would_use_is_told() {
             "{key} is not in {unused:?}"
         );
     }
+    // Nor does a directory whose name is no text hide them.
+    let mut elsewhere = load(&embedded, &[]).unwrap();
+    elsewhere.data = std::ffi::OsString::from_vec(vec![0xff]).into();
+    assert_eq!(elsewhere.unused(), unused);
     assert_eq!(
         load("[engine]\nshards = 1\n", &[]).unwrap().unused(),
         Vec::<String>::new()
