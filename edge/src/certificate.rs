@@ -83,10 +83,15 @@ impl Certificate {
     /// What the operator should know and do about its dates.
     pub fn warning(&self, now: SystemTime) -> Option<String> {
         let now_s = unix_s(now);
-        let (seconds, what) = match self.tls.warnings(now_s)? {
-            tls::Warning::Expired { seconds } => (-seconds, "expired on"),
-            tls::Warning::ExpiresSoon { seconds } => (seconds, "expires on"),
-            tls::Warning::NotYetValid { seconds } => (seconds, "is not valid before"),
+        let replace = "put a valid one in its place and send SIGHUP";
+        let (seconds, what, advice) = match self.tls.warnings(now_s)? {
+            tls::Warning::Expired { seconds } => (-seconds, "expired on", replace),
+            tls::Warning::ExpiresSoon { seconds } => (seconds, "expires on", replace),
+            tls::Warning::NotYetValid { seconds } => (
+                seconds,
+                "is not valid before",
+                "is this host's clock right?",
+            ),
         };
         let at = UNIX_EPOCH + Duration::from_secs((now_s + seconds).try_into().unwrap_or(0));
         let days = match seconds / 86_400 {
@@ -98,7 +103,7 @@ impl Certificate {
             ahead => format!("in {ahead} days"),
         };
         Some(format!(
-            "the certificate in {} {what} {}, {days}: put a valid one in its place and send SIGHUP",
+            "the certificate in {} {what} {}, {days}: {advice}",
             self.path.display(),
             humantime::format_rfc3339_seconds(at)
         ))
