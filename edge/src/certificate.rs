@@ -1,25 +1,21 @@
-//! The server's certificate: from PEM files, or a self-signed one made at the first start.
+//! The server's certificate: from PEM files, or a self-signed one that is made at the first start and
+//! made anew before it ends.
 //!
 //! [`load`] reads everything anew each time, so that a signal can have it read again; a failure
-//! leaves the caller with what it had. Errors name the file and say what it lacks.
+//! leaves the caller with what it had. Errors name the file and say what it lacks. The time is an argument.
 
-use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+mod self_signed;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
-use rcgen::{
-    CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType,
-};
 use rookery_wire::tls;
 
-use crate::auth::write_private;
 use crate::config;
 
-/// A self-signed certificate lasts this long: what browsers accept at most is 398 days.
-const DAYS_VALID: u64 = 397;
+pub use self_signed::{Made, path as self_signed_path};
 
 /// A chain and its key, known to belong together.
 #[derive(Clone, Debug)]
@@ -37,13 +33,10 @@ pub struct Certificate {
 /// Where a certificate came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The configured files.
-    Files,
+    /// The operator, who also renews it.
+    Given,
     /// Self-signed, in the data directory.
-    SelfSigned {
-        /// Made just now, rather than at an earlier start.
-        made_now: bool,
-    },
+    SelfSigned(Made),
 }
 
 /// A certificate that cannot be used.
@@ -81,37 +74,67 @@ impl Certificate {
             .collect::<Vec<_>>()
             .join(":")
     }
-}
 
-/// Where the self-signed certificate lies in a data directory; a client that is to trust it reads it.
-pub fn self_signed_path(data: &Path) -> PathBuf {
-    data.join("tls").join("certificate.pem")
-}
-
-/// Reads the configured files, or else the self-signed certificate in `data`, made where there is none.
-pub fn load(tls: &config::Tls, data: &Path) -> Result<Certificate, CertificateError> {
-    if let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) {
-        return read(certificate, key, Source::Files);
+    /// Whether it is ours to renew, and time to.
+    pub fn is_due(&self, now: SystemTime) -> bool {
+        matches!(self.source, Source::SelfSigned(_)) && self_signed::is_due(&self.tls, now)
     }
-    let (certificate, key) = (self_signed_path(data), data.join("tls").join("key.pem"));
-    let made_now = match std::fs::metadata(&certificate) {
-        Ok(_) => false,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            make(&certificate, &key)?;
-            true
-        }
-        Err(error) => {
-            return Err(CertificateError::Io {
-                action: "read",
-                path: certificate,
-                error,
-            });
-        }
-    };
-    read(&certificate, &key, Source::SelfSigned { made_now })
+
+    /// What the operator should know and do about its dates.
+    pub fn warning(&self, now: SystemTime) -> Option<String> {
+        let now_s = unix_s(now);
+        let replace = "put a valid one in its place and send SIGHUP";
+        let (seconds, what, advice) = match self.tls.warnings(now_s)? {
+            tls::Warning::Expired { seconds } => (-seconds, "expired on", replace),
+            tls::Warning::ExpiresSoon { seconds } => (seconds, "expires on", replace),
+            tls::Warning::NotYetValid { seconds } => (
+                seconds,
+                "is not valid before",
+                "is this host's clock right?",
+            ),
+        };
+        let at = UNIX_EPOCH + Duration::from_secs((now_s + seconds).try_into().unwrap_or(0));
+        let days = match seconds / 86_400 {
+            0 if seconds < 0 => "less than a day ago".to_owned(),
+            0 => "in less than a day".to_owned(),
+            1 => "in 1 day".to_owned(),
+            -1 => "1 day ago".to_owned(),
+            ago @ ..0 => format!("{} days ago", -ago),
+            ahead => format!("in {ahead} days"),
+        };
+        Some(format!(
+            "the certificate in {} {what} {}, {days}: {advice}",
+            self.path.display(),
+            humantime::format_rfc3339_seconds(at)
+        ))
+    }
 }
 
-fn read(certificate: &Path, key: &Path, source: Source) -> Result<Certificate, CertificateError> {
+/// Before 1970 is 1970.
+fn unix_s(now: SystemTime) -> i64 {
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Reads the configured files, or else the self-signed certificate in `data`: made where there is none, and
+/// made anew where it is about to end.
+pub fn load(
+    tls: &config::Tls,
+    data: &Path,
+    now: SystemTime,
+) -> Result<Certificate, CertificateError> {
+    match (&tls.certificate, &tls.key) {
+        (Some(certificate), Some(key)) => read(certificate, key, Source::Given, tls.min_version),
+        _ => self_signed::load(data, tls.min_version, now),
+    }
+}
+
+fn read(
+    certificate: &Path,
+    key: &Path,
+    source: Source,
+    min_version: config::TlsVersion,
+) -> Result<Certificate, CertificateError> {
     let bytes = |path: &Path| {
         std::fs::read(path).map_err(|error| CertificateError::Io {
             action: "read",
@@ -120,7 +143,12 @@ fn read(certificate: &Path, key: &Path, source: Source) -> Result<Certificate, C
         })
     };
     let (chain_pem, key_pem) = (bytes(certificate)?, bytes(key)?);
-    let tls = tls::ServerConfig::from_pem(&chain_pem, &key_pem, tls::Tickets::One)
+    let min_version = match min_version {
+        config::TlsVersion::Tls12 => tls::MinVersion::Tls12,
+        config::TlsVersion::Tls13 => tls::MinVersion::Tls13,
+    };
+    let one = tls::Tickets::One;
+    let tls = tls::ServerConfig::from_pem_since(&chain_pem, &key_pem, one, min_version)
         .map_err(|error| blame(error, certificate, key))?;
     let mut fingerprint = [0; 32];
     fingerprint.copy_from_slice(digest::digest(&digest::SHA256, tls.leaf()).as_ref());
@@ -153,140 +181,5 @@ fn blame(error: tls::ConfigError, certificate: &Path, key: &Path) -> Certificate
     }
 }
 
-fn make(certificate: &Path, key: &Path) -> Result<(), CertificateError> {
-    let pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
-    let mut names = vec!["localhost".to_owned()];
-    names.extend(host_name().filter(|name| name != "localhost"));
-    let mut params = CertificateParams::new(names)?;
-    for address in [
-        IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(Ipv6Addr::LOCALHOST),
-    ] {
-        params.subject_alt_names.push(SanType::IpAddress(address));
-    }
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "Rookery, self-signed");
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    // An hour back, for clients whose clock is behind.
-    let start = SystemTime::now() - Duration::from_secs(3_600);
-    params.not_before = start.into();
-    params.not_after = (start + Duration::from_secs(DAYS_VALID * 86_400)).into();
-    let signed = params.self_signed(&pair)?;
-    // The certificate last: where it is, the key is too.
-    for (path, pem) in [(key, pair.serialize_pem()), (certificate, signed.pem())] {
-        write_private(path, pem.as_bytes()).map_err(|error| CertificateError::Io {
-            action: "write",
-            path: path.to_owned(),
-            error,
-        })?;
-    }
-    Ok(())
-}
-
-/// This host's name, if it can stand in a certificate.
-fn host_name() -> Option<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    let name = name.trim();
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
-    (!name.is_empty() && name.bytes().all(fits)).then(|| name.to_owned())
-}
-
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    fn self_signed() -> (tempfile::TempDir, Certificate) {
-        let data = tempfile::tempdir().unwrap();
-        let certificate = load(&config::Tls::default(), data.path()).unwrap();
-        (data, certificate)
-    }
-
-    fn files(certificate: &Path, key: &Path) -> Result<Certificate, CertificateError> {
-        let tls = config::Tls {
-            certificate: Some(certificate.into()),
-            key: Some(key.into()),
-        };
-        load(&tls, Path::new("/nowhere"))
-    }
-
-    #[test]
-    fn a_self_signed_one_is_made_once_and_its_key_is_private() {
-        let (data, first) = self_signed();
-        assert_eq!(first.source, Source::SelfSigned { made_now: true });
-        let again = load(&config::Tls::default(), data.path()).unwrap();
-        assert_eq!(again.source, Source::SelfSigned { made_now: false });
-        assert_eq!(again.fingerprint, first.fingerprint);
-        assert_eq!(first.fingerprint_text().len(), 95);
-        let key = std::fs::metadata(data.path().join("tls/key.pem")).unwrap();
-        assert_eq!(key.permissions().mode() & 0o777, 0o600);
-    }
-
-    #[test]
-    fn a_client_that_trusts_it_accepts_every_name() {
-        let (_data, certificate) = self_signed();
-        let leaf = rustls::pki_types::CertificateDer::from(certificate.tls.leaf());
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(leaf.clone()).unwrap();
-        let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(
-            Arc::new(roots),
-            Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
-        )
-        .build()
-        .unwrap();
-        use rustls::client::danger::ServerCertVerifier as _;
-        let check = |name: &str, at: rustls::pki_types::UnixTime| {
-            verifier.verify_server_cert(&leaf, &[], &name.to_owned().try_into().unwrap(), &[], at)
-        };
-        let now = rustls::pki_types::UnixTime::now();
-        for name in ["localhost", "127.0.0.1", "::1"] {
-            assert!(check(name, now).is_ok(), "{name}: {:?}", check(name, now));
-        }
-        assert!(check("example.org", now).is_err());
-        let later = Duration::from_secs(now.as_secs() + 397 * 86_400);
-        assert!(
-            check(
-                "localhost",
-                rustls::pki_types::UnixTime::since_unix_epoch(later)
-            )
-            .is_err()
-        );
-    }
-
-    #[test]
-    fn errors_name_the_file() {
-        let (data, _) = self_signed();
-        let (other, _) = self_signed();
-        let certificate = self_signed_path(data.path());
-        let key = data.path().join("tls/key.pem");
-        let junk = data.path().join("junk.pem");
-        std::fs::write(&junk, "junk").unwrap();
-        let broken = data.path().join("broken.pem");
-        std::fs::write(
-            &broken,
-            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-        )
-        .unwrap();
-        let missing = data.path().join("missing.pem");
-        assert!(files(&certificate, &key).is_ok());
-        let cases = [
-            (&missing, &key, "missing.pem"),
-            (&certificate, &missing, "missing.pem"),
-            (&junk, &key, "junk.pem holds no usable certificate"),
-            (&broken, &key, "broken.pem holds no usable certificate"),
-            (&certificate, &junk, "junk.pem holds no usable private key"),
-            (
-                &certificate,
-                &other.path().join("tls/key.pem"),
-                "is not the key of the certificate",
-            ),
-        ];
-        for (certificate, key, expected) in cases {
-            let error = files(certificate, key).unwrap_err().to_string();
-            assert!(error.contains(expected), "{error}");
-        }
-    }
-}
+mod tests;

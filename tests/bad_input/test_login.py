@@ -94,6 +94,11 @@ BAD = {
     "device 0": lambda server: signed(server, device=0),
     "device over 2^32": lambda server: signed(server, device=1 << 32),
     "no expiry": lambda server: signed(server, exp=None),
+    "expiry in milliseconds": lambda server: signed(server, exp=int(time.time() * 1000) + 3_600_000),
+    "expiry at the end of all time": lambda server: signed(server, exp=1e300),
+    "expiry without end": lambda server: signed(server, exp=float("inf")),
+    "for another service": lambda server: signed(server, aud="mail"),
+    "for nobody": lambda server: signed(server, aud=[]),
     "not good yet": lambda server: signed(server, nbf=int(time.time()) + 3600),
 }
 
@@ -102,6 +107,17 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_token(server, name):
     assert login(server, BAD[name](server).encode()) == INVALID
+
+
+def test_the_reason_names_the_claim(server):
+    with Raw(server) as connection:
+        connection.upgraded()
+        token = signed(server, sub=USER).encode()
+        connection.send(frame(BINARY, encode("Login", {"token": token, "resume_token": b""})))
+        opcode, error = connection.read_frame()
+        assert opcode == BINARY
+        reason = b"the token's claim `sub` is a number; it must be a text, the user id from 1 to 2^63-1 in digits"
+        assert reason in error
 
 
 @pytest.mark.produces(*EXPIRED)

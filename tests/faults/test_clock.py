@@ -1,37 +1,14 @@
 """The host's clock jumps by two hours, while the server runs and across restarts: ids and stamps still grow."""
 
 import asyncio
-import struct
-import subprocess
-from pathlib import Path
 
 import pytest
 
+from harness.clock import Clock
 from harness.crowd import Crowd
 
 # More than the hour by which brokers let a producer's clock be ahead, as they ship.
 HOURS = 2 * 3600
-
-SOURCE = Path(__file__).with_name("clock.c")
-
-
-class Clock:
-    """The server's wall clock. Its monotonic clock is the host's."""
-
-    def __init__(self, folder: Path) -> None:
-        library, self.file = folder / "clock.so", folder / "clock-offset"
-        built = subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", library, SOURCE],
-                               capture_output=True, text=True, check=False)
-        assert built.returncode == 0, built.stderr
-        self.set(0)
-        self.environment = {"LD_PRELOAD": str(library), "ROOKERY_CLOCK_OFFSET": str(self.file)}
-
-    def set(self, offset: int) -> None:
-        """So many seconds off from now on."""
-        # In place: the server has the file mapped.
-        with self.file.open("r+b" if self.file.exists() else "wb") as file:
-            file.write(struct.pack("=q", offset))
-
 
 @pytest.fixture
 def clock(folder):

@@ -41,4 +41,5 @@ def key_section(data: Path, key: bytes) -> str:
     data.parent.mkdir(parents=True, exist_ok=True)
     file = data.parent / f"{data.name}-hs256.key"
     file.write_bytes(key)
+    file.chmod(0o600)
     return f'[[auth.keys]]\nalgorithm = "HS256"\nfile = "{file}"\n'

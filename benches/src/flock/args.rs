@@ -117,14 +117,10 @@ pub struct Args {
     /// memory is taken as it is first used [default: 3 seconds at --rate]
     #[arg(long, value_name = "N")]
     pub warm_up_messages: Option<u32>,
-    /// The server's data directory, with the development key that signs logins
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "ROOKERY_DATA",
-        default_value = "rookery-data"
-    )]
-    pub data: PathBuf,
+    /// The server's data directory, with the development key that signs logins [default: rookery-data]
+    /// [env: ROOKERY_DATA]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
     /// Sign logins with this secret instead (HS256, raw bytes)
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,

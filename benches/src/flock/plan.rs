@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Instant, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -49,7 +50,10 @@ impl Plan {
         let target = Target::parse(&args.url)?;
         let tokens = match args.echo {
             true => None,
-            false => Some(Tokens::load(args.key.as_deref(), &args.data)?),
+            false => {
+                let data = args.data.as_deref().unwrap_or(Path::new("rookery-data"));
+                Some(Tokens::load(args.key.as_deref(), data)?)
+            }
         };
         let addresses = target.addresses(args.addresses(host::connections_per_address()))?;
         let tls = match target.tls {

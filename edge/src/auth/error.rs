@@ -6,8 +6,18 @@ use std::path::PathBuf;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// Empty, too long, or not three base64url parts with a JSON header and JSON claims.
-    #[error("the token is not a JWT in compact form")]
-    Malformed,
+    #[error("the token is not a JWT in compact form: {0}")]
+    Malformed(&'static str),
+    /// A parameter of the header is missing or is not what it must be.
+    #[error("the token's header parameter `{parameter}` {found}; it must be {wanted}")]
+    Header {
+        /// Its name.
+        parameter: &'static str,
+        /// What it is.
+        found: &'static str,
+        /// What it must be.
+        wanted: &'static str,
+    },
     /// The header names `none`, an algorithm that is not offered, or not that of the key.
     #[error("the token's algorithm is not accepted")]
     Algorithm,
@@ -24,12 +34,14 @@ pub enum AuthError {
     #[error("the token is not valid yet")]
     NotYetValid,
     /// A claim is missing or is not what it must be.
-    #[error("the token's claim `{claim}` {problem}")]
-    Claims {
+    #[error("the token's claim `{claim}` {found}; it must be {wanted}")]
+    Claim {
         /// Its name.
         claim: &'static str,
-        /// What is wrong with it.
-        problem: &'static str,
+        /// What it is.
+        found: &'static str,
+        /// What it must be.
+        wanted: &'static str,
     },
 }
 

@@ -6,11 +6,8 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use jsonwebtoken::DecodingKey;
 
 use super::verify::{Rules, Verifier, VerifyingKey};
-use super::{KeyError, pem, secret};
+use super::{KeyError, secret};
 use crate::config::{self, Algorithm};
-
-/// An HMAC secret shorter than its hash's output is refused (RFC 7518, 3.2).
-const SECRET_BYTES_MIN: usize = 32;
 
 /// The development key: an HS256 secret in the data directory, made at the first start.
 #[derive(Clone, Debug)]
@@ -72,19 +69,6 @@ pub fn verifier(auth: &config::Auth, data: &Path) -> Result<(Verifier, Option<De
     Ok((Verifier::new(keys, rules), None))
 }
 
-/// Whether a file's bytes can be an HS256 secret, for the one who signs as for the one who verifies.
-pub(super) fn check_secret(bytes: &[u8]) -> Result<(), &'static str> {
-    if pem::is_pem(bytes) {
-        Err(
-            "holds a PEM block, and the algorithm HS256 wants a secret; name the algorithm of the key",
-        )
-    } else if bytes.len() < SECRET_BYTES_MIN {
-        Err("is shorter than the 32 bytes that HS256 asks of a secret")
-    } else {
-        Ok(())
-    }
-}
-
 impl VerifyingKey {
     /// Reads a configured key.
     pub fn load(key: &config::AuthKey) -> Result<Self, KeyError> {
@@ -97,6 +81,21 @@ impl VerifyingKey {
         })
     }
 
+    /// What works with a configured key and should be mended all the same.
+    pub fn warnings(key: &config::AuthKey) -> Vec<String> {
+        if key.algorithm != Algorithm::Hs256 {
+            return Vec::new();
+        }
+        let doubt = secret::read(&key.file)
+            .ok()
+            .and_then(|bytes| secret::doubt_hs256(&bytes));
+        let doubt = doubt.map(|doubt| format!("key file {} {doubt}", key.file.display()));
+        doubt
+            .into_iter()
+            .chain(secret::exposure(&key.file))
+            .collect()
+    }
+
     /// A key of a file's bytes: the raw secret, or a public key in PEM.
     pub fn from_bytes(
         id: Option<String>,
@@ -105,7 +104,7 @@ impl VerifyingKey {
     ) -> Result<Self, &'static str> {
         match algorithm {
             Algorithm::Hs256 => {
-                check_secret(bytes)?;
+                secret::check_hs256(bytes)?;
                 Ok(Self::hs256(id, bytes))
             }
             Algorithm::Es256 => match DecodingKey::from_ec_pem(bytes) {

@@ -5,8 +5,7 @@ use std::path::Path;
 use jsonwebtoken::{EncodingKey, Header};
 use serde::Serialize;
 
-use super::keys::check_secret;
-use super::{DevKey, KeyError, pem, secret};
+use super::{AuthError, DevKey, KeyError, Rules, pem, secret, verify};
 use crate::config::Algorithm;
 
 /// Signs tokens with one key.
@@ -19,6 +18,17 @@ pub struct Minter {
     pub issuer: Option<String>,
     /// The `aud` to name, if any.
     pub audience: Option<String>,
+}
+
+/// Why no token is made.
+#[derive(Debug, thiserror::Error)]
+pub enum MintError {
+    /// Whoever asked is to blame.
+    #[error("no server would take such a token: {0}")]
+    Refused(#[from] AuthError),
+    /// The key cannot sign.
+    #[error("the token cannot be signed: {0}")]
+    Key(#[from] jsonwebtoken::errors::Error),
 }
 
 #[derive(Serialize)]
@@ -66,7 +76,7 @@ impl Minter {
     }
 
     fn of_secret(bytes: &[u8]) -> Result<Self, &'static str> {
-        check_secret(bytes)?;
+        secret::check_hs256(bytes)?;
         Ok(Self::new(Algorithm::Hs256, EncodingKey::from_secret(bytes)))
     }
 
@@ -98,14 +108,15 @@ impl Minter {
         }
     }
 
-    /// A token for a user's device, from now (Unix seconds) on for `ttl_s` seconds.
+    /// A token for a user's device, from now (Unix seconds) on for `ttl_s` seconds. It is judged as a
+    /// server will judge it, so that nothing is made that is of no use.
     pub fn mint(
         &self,
         user_id: u64,
         device_id: u32,
         now_unix_s: u64,
         ttl_s: u64,
-    ) -> Result<String, jsonwebtoken::errors::Error> {
+    ) -> Result<String, MintError> {
         let mut header = Header::new(self.algorithm.jose());
         header.kid.clone_from(&self.key_id);
         let claims = Claims {
@@ -116,7 +127,14 @@ impl Minter {
             iss: self.issuer.as_deref(),
             aud: self.audience.as_deref(),
         };
-        jsonwebtoken::encode(&header, &claims, &self.key)
+        let token = jsonwebtoken::encode(&header, &claims, &self.key)?;
+        let rules = Rules {
+            issuer: self.issuer.clone(),
+            audience: self.audience.clone(),
+            leeway_ms: 0,
+        };
+        verify::judge(token.as_bytes(), &rules, now_unix_s.saturating_mul(1_000))?;
+        Ok(token)
     }
 }
 

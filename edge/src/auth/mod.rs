@@ -4,8 +4,10 @@
 //! algorithm when it is read; the token's header only selects a key and must then name the key's
 //! algorithm, so that neither `none` nor a public key taken for an HMAC secret gets anywhere.
 
+mod claims;
 mod error;
 mod keys;
+mod members;
 mod mint;
 mod pem;
 pub mod resume;
@@ -14,9 +16,11 @@ mod verify;
 
 pub use error::{AuthError, KeyError};
 pub use keys::{DevKey, verifier};
-pub use mint::Minter;
-pub(crate) use secret::write_private;
+pub use mint::{MintError, Minter};
+pub(crate) use secret::{exposure, write_private};
 pub use verify::{Login, Rules, TOKEN_BYTES_MAX, USER_ID_MAX, Verifier, VerifyingKey};
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_claims;

@@ -1,11 +1,15 @@
-//! Key files: read within a bound, made with a mode that lets only their owner read.
+//! Key files: read within a bound, made with a mode that lets only their owner read; and what makes a
+//! secret another one than was meant.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use super::KeyError;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
+use super::{KeyError, pem};
 
 /// No key is larger; a file that is, is something else.
 const FILE_BYTES_MAX: u64 = 64 << 10;
@@ -31,6 +35,12 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
             problem: "is larger than 64 KiB and so no key",
         });
     }
+    if bytes.is_empty() {
+        return Err(KeyError::Content {
+            path: path.to_owned(),
+            problem: "is empty",
+        });
+    }
     Ok(bytes)
 }
 
@@ -43,6 +53,59 @@ pub(super) fn open(path: &Path) -> Result<Vec<u8>, KeyError> {
     Err(KeyError::Content {
         path: path.to_owned(),
         problem: "does not hold 32 bytes, as it was made; remove it to have a new one made",
+    })
+}
+
+/// An HMAC secret shorter than its hash's output is refused (RFC 7518, 3.2).
+const HS256_BYTES_MIN: usize = 32;
+
+/// Whether a file's bytes can be an HS256 secret, for the one who signs as for the one who verifies.
+pub(super) fn check_hs256(bytes: &[u8]) -> Result<(), &'static str> {
+    let text = bytes.trim_ascii_end();
+    let is_text = text.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    let secret = if is_text { text } else { bytes };
+    if pem::is_pem(bytes) {
+        Err(
+            "holds a PEM block, and the algorithm HS256 wants a secret; name the algorithm of the key",
+        )
+    } else if secret.len() < HS256_BYTES_MIN {
+        Err("is shorter than the 32 bytes that HS256 asks of a secret")
+    } else if secret.len() < bytes.len() {
+        // Random bytes may end like this; a text that does was written by an editor or `echo`.
+        Err(
+            "holds a text that ends with a newline or a space, which would be part of the secret; \
+             write it without (`printf %s SECRET > FILE`)",
+        )
+    } else {
+        Ok(())
+    }
+}
+
+/// What may make an HS256 secret another one than the issuer's: it is text that issuers like to decode.
+pub(super) fn doubt_hs256(bytes: &[u8]) -> Option<&'static str> {
+    let is_hex = bytes.iter().all(u8::is_ascii_hexdigit);
+    let is_base64 = || STANDARD.decode(bytes).is_ok() || URL_SAFE_NO_PAD.decode(bytes).is_ok();
+    if is_hex {
+        Some(
+            "looks like hexadecimal digits and is used as it stands; where the issuer decodes it first, \
+             its tokens do not verify: write the bytes themselves (`xxd -r -p`)",
+        )
+    } else if is_base64() {
+        Some(
+            "looks like base64 and is used as it stands; where the issuer decodes it first, its tokens \
+             do not verify: write the bytes themselves (`base64 -d`)",
+        )
+    } else {
+        None
+    }
+}
+
+/// That others than its owner and its group may read or change a file, and what to do.
+pub(crate) fn exposure(path: &Path) -> Option<String> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    (mode & 0o006 != 0).then(|| {
+        let path = path.display();
+        format!("{path} holds a secret that everybody on this host can get at (mode {mode:04o}): chmod 600 {path}")
     })
 }
 

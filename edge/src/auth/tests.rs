@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::config::Algorithm;
 
-const SECRET: &[u8] = b"a secret of exactly 32 bytes, ok";
-const NOW_MS: u64 = 1_800_000_000_000;
-const NOW_S: u64 = NOW_MS / 1_000;
+pub(super) const SECRET: &[u8] = b"a secret of exactly 32 bytes, ok";
+pub(super) const NOW_MS: u64 = 1_800_000_000_000;
+pub(super) const NOW_S: u64 = NOW_MS / 1_000;
 
 fn hs256() -> Verifier {
     Verifier::new(vec![VerifyingKey::hs256(None, SECRET)], Rules::default())
@@ -21,11 +21,12 @@ fn hs256() -> Verifier {
 
 /// A token of this header and these claims, rightly signed with the secret.
 fn signed(header: &Value, claims: &Value, secret: &[u8]) -> String {
-    let message = format!(
-        "{}.{}",
-        BASE64.encode(header.to_string()),
-        BASE64.encode(claims.to_string())
-    );
+    signed_text(&header.to_string(), &claims.to_string(), secret)
+}
+
+/// The same of any text, JSON or not.
+pub(super) fn signed_text(header: &str, claims: &str, secret: &[u8]) -> String {
+    let message = format!("{}.{}", BASE64.encode(header), BASE64.encode(claims));
     let tag = hmac::sign(
         &hmac::Key::new(hmac::HMAC_SHA256, secret),
         message.as_bytes(),
@@ -85,7 +86,6 @@ fn missing_and_malformed_tokens() {
         "a.b",
         "a.b.c",
         "é.é.é",
-        "e30.e30.",
         "e30.e30.e30.e30",
     ]
     .iter()
@@ -94,27 +94,19 @@ fn missing_and_malformed_tokens() {
     cases.push(vec![0xff; 100]);
     cases.push(vec![b'.'; TOKEN_BYTES_MAX]);
     cases.push(format!("{good}.x").into_bytes());
-    // Rightly signed, and yet: a critical extension, no claims, claims that are no object.
+    // Rightly signed, and yet: claims that are no object.
     let header = json!({ "alg": "HS256" });
-    cases.push(
-        signed(
-            &json!({ "alg": "HS256", "crit": ["exp"] }),
-            &good_claims(),
-            SECRET,
-        )
-        .into_bytes(),
-    );
     cases.push(signed(&header, &json!("7"), SECRET).into_bytes());
     cases.push(signed(&header, &json!(null), SECRET).into_bytes());
     // One byte over the bound.
     let long = "x".repeat(TOKEN_BYTES_MAX);
     cases.push(signed(&header, &with("pad", json!(long)), SECRET).into_bytes());
     for case in &cases {
-        assert_eq!(
-            hs256().verify(case, NOW_MS),
-            Err(AuthError::Malformed),
-            "{}",
-            String::from_utf8_lossy(case)
+        let refused = hs256().verify(case, NOW_MS);
+        let shown = String::from_utf8_lossy(case);
+        assert!(
+            matches!(refused, Err(AuthError::Malformed(_))),
+            "{shown}: {refused:?}"
         );
     }
     for length in 0..good.len() {
@@ -283,19 +275,10 @@ fn expiry_and_not_before() {
         Err(AuthError::NotYetValid)
     );
     assert_eq!(
-        verify(&with("nbf", json!(u64::MAX))),
+        verify(&with("nbf", json!(u32::MAX))),
         Err(AuthError::NotYetValid)
     );
-    assert!(verify(&with("exp", json!(u64::MAX))).is_ok());
-    for claim in ["exp", "nbf"] {
-        for value in [json!("soon"), json!(-1), json!([NOW_S]), json!(true)] {
-            let answer = verify(&with(claim, value.clone()));
-            assert!(
-                matches!(answer, Err(AuthError::Claims { claim: named, .. }) if named == claim),
-                "{value}"
-            );
-        }
-    }
+    assert!(verify(&with("exp", json!(u32::MAX))).is_ok());
 
     let leeway = Rules {
         leeway_ms: 5_000,
@@ -316,81 +299,6 @@ fn expiry_and_not_before() {
 }
 
 #[test]
-fn claims_that_are_missing_or_wrong() {
-    let wrong = [
-        ("sub", json!("0")),
-        ("sub", json!("00")),
-        ("sub", json!("07")),
-        ("sub", json!("-7")),
-        ("sub", json!("+7")),
-        ("sub", json!(" 7")),
-        ("sub", json!("7.0")),
-        ("sub", json!("")),
-        ("sub", json!("seven")),
-        ("sub", json!("٧")),
-        ("sub", json!(7)),
-        ("sub", json!("9223372036854775808")),
-        ("sub", json!("99999999999999999999999999")),
-        ("device", json!(0)),
-        ("device", json!(-1)),
-        ("device", json!(1.5)),
-        ("device", json!("1")),
-        ("device", json!(4_294_967_296_u64)),
-    ];
-    for (claim, value) in &wrong {
-        let answer = verify(&with(claim, value.clone()));
-        assert!(
-            matches!(answer, Err(AuthError::Claims { claim: named, .. }) if named == *claim),
-            "{claim} {value}: {answer:?}"
-        );
-    }
-    for claim in ["sub", "device", "exp"] {
-        let mut claims = good_claims();
-        claims.as_object_mut().unwrap().remove(claim);
-        assert_eq!(
-            verify(&claims),
-            Err(AuthError::Claims {
-                claim,
-                problem: "is missing"
-            })
-        );
-    }
-}
-
-#[test]
-fn issuer_and_audience() {
-    let rules = Rules {
-        issuer: Some("us".into()),
-        audience: Some("chat".into()),
-        leeway_ms: 0,
-    };
-    let verifier = Verifier::new(vec![VerifyingKey::hs256(None, SECRET)], rules);
-    let verify = |iss: Value, aud: Value| {
-        let mut claims = good_claims();
-        claims["iss"] = iss;
-        claims["aud"] = aud;
-        verifier.verify(
-            signed(&json!({ "alg": "HS256" }), &claims, SECRET).as_bytes(),
-            NOW_MS,
-        )
-    };
-    assert!(verify(json!("us"), json!("chat")).is_ok());
-    assert!(verify(json!("us"), json!(["mail", "chat"])).is_ok());
-    for (iss, aud, claim) in [
-        (json!("them"), json!("chat"), "iss"),
-        (json!(null), json!("chat"), "iss"),
-        (json!(["us"]), json!("chat"), "iss"),
-        (json!("us"), json!("mail"), "aud"),
-        (json!("us"), json!([]), "aud"),
-        (json!("us"), json!(null), "aud"),
-    ] {
-        assert!(
-            matches!(verify(iss, aud), Err(AuthError::Claims { claim: named, .. }) if named == claim)
-        );
-    }
-}
-
-#[test]
 fn the_key_id_selects() {
     let other = b"the other secret, also 32 bytes.";
     let keys = vec![
@@ -406,7 +314,6 @@ fn the_key_id_selects() {
     assert!(verify(json!("b"), other).is_ok());
     assert_eq!(verify(json!("a"), other), Err(AuthError::Signature));
     assert_eq!(verify(json!("c"), SECRET), Err(AuthError::UnknownKey));
-    assert_eq!(verify(json!(null), SECRET), Err(AuthError::UnknownKey));
     let nobody = Verifier::new(Vec::new(), Rules::default());
     let token = signed(&json!({ "alg": "HS256" }), &good_claims(), SECRET);
     assert_eq!(

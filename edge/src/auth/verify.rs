@@ -4,12 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::errors::ErrorKind;
-use serde::Deserialize;
-use serde_json::Value;
+use serde_json::error::Category;
 
 pub use rookery_wire::proto::TOKEN_BYTES_MAX;
 
-use super::AuthError;
+use super::members::{Members, Wrong, shape, text};
+use super::{AuthError, claims};
 use crate::config::Algorithm;
 
 /// User ids are 1 to this.
@@ -41,7 +41,7 @@ pub struct VerifyingKey {
 pub struct Rules {
     /// The `iss`.
     pub issuer: Option<String>,
-    /// One of `aud`.
+    /// One of `aud`; none: no `aud` at all.
     pub audience: Option<String>,
     /// Added to `exp`, taken from `nbf`, ms.
     pub leeway_ms: u64,
@@ -53,30 +53,6 @@ pub struct Verifier {
     rules: Rules,
 }
 
-/// The part of the JOSE header that decides anything.
-#[derive(Deserialize)]
-struct Header {
-    alg: String,
-    kid: Option<String>,
-    crit: Option<Value>,
-}
-
-/// The claims as they stand; each is judged on its own, so that the answer can name it.
-#[derive(Deserialize)]
-struct Claims {
-    #[serde(default)]
-    sub: Value,
-    #[serde(default)]
-    device: Value,
-    #[serde(default)]
-    exp: Value,
-    nbf: Option<Value>,
-    #[serde(default)]
-    iss: Value,
-    #[serde(default)]
-    aud: Value,
-}
-
 impl Verifier {
     /// A verifier for these keys.
     pub fn new(keys: Vec<VerifyingKey>, rules: Rules) -> Self {
@@ -85,26 +61,15 @@ impl Verifier {
 
     /// Verifies a token in compact form (RFC 7519) at the given time, Unix ms.
     pub fn verify(&self, token: &[u8], now_unix_ms: u64) -> Result<Login, AuthError> {
-        // Before anything in it is read.
-        if token.len() > TOKEN_BYTES_MAX {
-            return Err(AuthError::Malformed);
-        }
-        let parts = Parts::of(token).ok_or(AuthError::Malformed)?;
-        let header: Header = object(parts.header)?;
-        //= RFC 7515 section 4.1.11: If any of the listed extension Header Parameters are not understood and supported by the recipient, then the JWS is invalid.
-        if header.crit.is_some() {
-            return Err(AuthError::Malformed);
-        }
-        //= RFC 7515 section 4.1.1: This Header Parameter MUST be present and MUST be understood and processed by implementations.
-        let Some(algorithm) = offered(&header.alg) else {
-            return Err(AuthError::Algorithm);
-        };
-        let key = self.select(header.kid.as_deref())?;
+        let parts = Parts::of(token)?;
+        let header = object(parts.header, &HEADER)?;
+        let (algorithm, kid) = judge_header(&header)?;
+        let key = self.select(kid)?;
         if key.algorithm != algorithm {
             return Err(AuthError::Algorithm);
         }
         check_signature(&parts, key)?;
-        self.judge(&object(parts.claims)?, now_unix_ms)
+        claims::judge(&object(parts.claims, &CLAIMS)?, &self.rules, now_unix_ms)
     }
 
     /// A single key without an id takes every token; otherwise the `kid` selects.
@@ -119,68 +84,37 @@ impl Verifier {
             (_, None) => Err(AuthError::UnknownKey),
         }
     }
-
-    fn judge(&self, claims: &Claims, now_ms: u64) -> Result<Login, AuthError> {
-        let expires_at_ms = date_ms(&claims.exp)
-            .ok_or_else(|| wrong("exp", &claims.exp, "is no time in seconds"))?
-            .saturating_add(self.rules.leeway_ms);
-        //= RFC 7519 section 4.1.4: identifies the expiration time on or after which the JWT MUST NOT be accepted for processing.
-        if now_ms >= expires_at_ms {
-            return Err(AuthError::Expired);
-        }
-        if let Some(nbf) = &claims.nbf {
-            let from_ms = date_ms(nbf).ok_or_else(|| wrong("nbf", nbf, "is no time in seconds"))?;
-            //= RFC 7519 section 4.1.5: identifies the time before which the JWT MUST NOT be accepted for processing.
-            if now_ms.saturating_add(self.rules.leeway_ms) < from_ms {
-                return Err(AuthError::NotYetValid);
-            }
-        }
-        let user_id = user_id(&claims.sub)
-            .ok_or_else(|| wrong("sub", &claims.sub, "is no decimal user id from 1 to 2^63-1"))?;
-        let device_id = device_id(&claims.device).ok_or_else(|| {
-            wrong(
-                "device",
-                &claims.device,
-                "is no device number from 1 to 2^32-1",
-            )
-        })?;
-        if self
-            .rules
-            .issuer
-            .as_deref()
-            .is_some_and(|issuer| claims.iss != issuer)
-        {
-            return Err(wrong(
-                "iss",
-                &claims.iss,
-                "is not the issuer that is accepted here",
-            ));
-        }
-        if self
-            .rules
-            .audience
-            .as_deref()
-            .is_some_and(|audience| !holds(&claims.aud, audience))
-        {
-            return Err(wrong("aud", &claims.aud, "does not name this service"));
-        }
-        Ok(Login {
-            user_id,
-            device_id,
-            expires_at_ms,
-        })
-    }
 }
 
-fn wrong(claim: &'static str, value: &Value, problem: &'static str) -> AuthError {
-    AuthError::Claims {
-        claim,
-        problem: if value.is_null() {
-            "is missing"
-        } else {
-            problem
-        },
+/// What these rules say of a token, whoever signed it.
+pub(super) fn judge(token: &[u8], rules: &Rules, now_unix_ms: u64) -> Result<Login, AuthError> {
+    let parts = Parts::of(token)?;
+    judge_header(&object(parts.header, &HEADER)?)?;
+    claims::judge(&object(parts.claims, &CLAIMS)?, rules, now_unix_ms)
+}
+
+/// The part of the JOSE header that decides anything: which algorithm, and which key.
+fn judge_header(header: &Members) -> Result<(Algorithm, Option<&str>), AuthError> {
+    let about = |parameter| {
+        move |Wrong { found, wanted }| AuthError::Header {
+            parameter,
+            found,
+            wanted,
+        }
+    };
+    //= RFC 7515 section 4.1.11: If any of the listed extension Header Parameters are not understood and supported by the recipient, then the JWS is invalid.
+    let none = "absent: no extension is known here";
+    if let Some(extensions) = header.one("crit", none).map_err(about("crit"))? {
+        let (found, wanted) = (shape(extensions), none);
+        return Err(about("crit")(Wrong { found, wanted }));
     }
+    //= RFC 7515 section 4.1.1: This Header Parameter MUST be present and MUST be understood and processed by implementations.
+    let name = header
+        .needed("alg", "a text")
+        .and_then(|alg| text(alg, "a text"));
+    let algorithm = offered(name.map_err(about("alg"))?).ok_or(AuthError::Algorithm)?;
+    let kid = header.text("kid", "a text").map_err(about("kid"))?;
+    Ok((algorithm, kid))
 }
 
 /// The three parts of a compact JWT, still encoded.
@@ -193,11 +127,22 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn of(token: &'a [u8]) -> Option<Self> {
-        let token = std::str::from_utf8(token).ok()?;
-        let (message, signature) = token.rsplit_once('.')?;
-        let (header, claims) = message.split_once('.')?;
-        (!claims.contains('.')).then_some(Self {
+    fn of(token: &'a [u8]) -> Result<Self, AuthError> {
+        // Before anything in it is read.
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(AuthError::Malformed("it is longer than 8,192 bytes"));
+        }
+        if token.is_empty() {
+            return Err(AuthError::Malformed("it is empty"));
+        }
+        let wrong = AuthError::Malformed("it has not three parts with dots between them");
+        let token = std::str::from_utf8(token).map_err(|_| wrong)?;
+        let (message, signature) = token.rsplit_once('.').ok_or(wrong)?;
+        let (header, claims) = message.split_once('.').ok_or(wrong)?;
+        if claims.contains('.') {
+            return Err(wrong);
+        }
+        Ok(Self {
             header,
             claims,
             signature,
@@ -206,15 +151,35 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// How a part is told of.
+struct Part {
+    not_base64: &'static str,
+    not_json: &'static str,
+    not_object: &'static str,
+}
+
+const HEADER: Part = Part {
+    not_base64: "its header is not base64url without padding",
+    not_json: "its header is not JSON that can be read",
+    not_object: "its header is not a JSON object",
+};
+const CLAIMS: Part = Part {
+    not_base64: "its claims are not base64url without padding",
+    not_json: "its claims are not JSON that can be read",
+    not_object: "its claims are not a JSON object",
+};
+
 /// The JSON object in a part.
-fn object<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, AuthError> {
+fn object(text: &str, part: &Part) -> Result<Members, AuthError> {
     let json = URL_SAFE_NO_PAD
-        .decode(part)
-        .map_err(|_| AuthError::Malformed)?;
-    if !json.trim_ascii_start().starts_with(b"{") {
-        return Err(AuthError::Malformed);
-    }
-    serde_json::from_slice(&json).map_err(|_| AuthError::Malformed)
+        .decode(text)
+        .map_err(|_| AuthError::Malformed(part.not_base64))?;
+    serde_json::from_slice(&json).map_err(|error| {
+        AuthError::Malformed(match error.classify() {
+            Category::Data => part.not_object,
+            _ => part.not_json,
+        })
+    })
 }
 
 /// `none`, RSA and the longer variants are not offered.
@@ -236,7 +201,7 @@ fn check_signature(parts: &Parts<'_>, key: &VerifyingKey) -> Result<(), AuthErro
         Ok(false) => Err(AuthError::Signature),
         Err(error) => Err(match error.kind() {
             ErrorKind::InvalidAlgorithm | ErrorKind::InvalidKeyFormat => AuthError::Algorithm,
-            _ => AuthError::Malformed,
+            _ => AuthError::Malformed("its signature is not base64url without padding"),
         }),
     }
 }
@@ -248,40 +213,5 @@ impl Algorithm {
             Self::Es256 => jsonwebtoken::Algorithm::ES256,
             Self::EdDsa => jsonwebtoken::Algorithm::EdDSA,
         }
-    }
-}
-
-/// A NumericDate (RFC 7519, 2): seconds since the epoch, possibly with a fraction.
-fn date_ms(value: &Value) -> Option<u64> {
-    if let Some(seconds) = value.as_u64() {
-        return Some(seconds.saturating_mul(1_000));
-    }
-    let seconds = value.as_f64()?;
-    (seconds >= 0.0).then_some((seconds * 1_000.0) as u64)
-}
-
-/// Digits only, no sign, no leading zero: one user has one spelling.
-fn user_id(sub: &Value) -> Option<u64> {
-    let text = sub.as_str()?;
-    if text.starts_with('0') || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    text.parse()
-        .ok()
-        .filter(|id| (1..=USER_ID_MAX).contains(id))
-}
-
-fn device_id(device: &Value) -> Option<u32> {
-    device
-        .as_u64()
-        .and_then(|id| u32::try_from(id).ok())
-        .filter(|id| *id >= 1)
-}
-
-/// `aud` is a string or a list of them (RFC 7519, 4.1.3).
-fn holds(aud: &Value, audience: &str) -> bool {
-    match aud {
-        Value::Array(list) => list.iter().any(|one| one == audience),
-        one => one == audience,
     }
 }

@@ -20,6 +20,10 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, Uri};
 use super::Args;
 use crate::certificate;
 use crate::cli::{Failure, output};
+use crate::config::Environment;
+
+/// Where `rookery serve` listens when nobody says anything.
+const URL_DEFAULT: &str = "wss://127.0.0.1:8443";
 
 /// From the first SYN to the upgraded connection.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,10 +45,14 @@ pub(super) struct Target {
 
 impl Target {
     /// Understands the URL and reads the trusted certificates.
-    pub(super) fn new(args: &Args) -> Result<Self, Failure> {
-        let wrong = |what: &str| Failure::usage(format!("--url {}: {what}", args.url));
-        let uri: Uri = args
-            .url
+    pub(super) fn new(args: &Args, env: &Environment) -> Result<Self, Failure> {
+        let (url, origin) = match (&args.url, env.url()) {
+            (Some(given), _) => (given.as_str(), "--url"),
+            (None, Some(set)) => (set, "environment variable ROOKERY_URL:"),
+            (None, None) => (URL_DEFAULT, "--url"),
+        };
+        let wrong = |what: &str| Failure::usage(format!("{origin} {url}: {what}"));
+        let uri: Uri = url
             .parse()
             .map_err(|error| wrong(&format!("is no URL: {error}")))?;
         let secure = match uri.scheme_str() {
@@ -63,12 +71,12 @@ impl Target {
             .to_owned();
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let tls = if secure {
-            Some(TlsConnector::from(Arc::new(tls(args)?)))
+            Some(TlsConnector::from(Arc::new(tls(args, url, env)?)))
         } else {
             None
         };
         Ok(Self {
-            url: args.url.clone(),
+            url: url.to_owned(),
             host,
             port,
             tls,
@@ -128,7 +136,7 @@ impl Target {
     }
 }
 
-fn tls(args: &Args) -> Result<ClientConfig, Failure> {
+fn tls(args: &Args, url: &str, env: &Environment) -> Result<ClientConfig, Failure> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let algorithms = provider.signature_verification_algorithms;
     let builder = ClientConfig::builder_with_provider(Arc::new(provider))
@@ -137,8 +145,7 @@ fn tls(args: &Args) -> Result<ClientConfig, Failure> {
     if args.insecure {
         output::note(format_args!(
             "WARNING: --insecure: the server's certificate is NOT verified. Anybody on the way to\n\
-             WARNING: {} can read and change every message, and take your login.",
-            args.url
+             WARNING: {url} can read and change every message, and take your login."
         ));
         return Ok(builder
             .dangerous()
@@ -149,7 +156,7 @@ fn tls(args: &Args) -> Result<ClientConfig, Failure> {
     if let Some(file) = &args.ca {
         trust(&mut roots, file)?;
     } else {
-        let own = certificate::self_signed_path(&args.data);
+        let own = certificate::self_signed_path(&env.data(args.data.as_deref()));
         if own.exists() {
             trust(&mut roots, &own)?;
         }

@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::auth::{TOKEN_BYTES_MAX, USER_ID_MAX};
 use crate::cli::{Failure, token};
+use crate::config::Environment;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -53,22 +54,13 @@ pub struct Args {
     /// Whom to talk to
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u64).range(1..=USER_ID_MAX))]
     pub to: u64,
-    /// The server
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "ROOKERY_URL",
-        default_value = "wss://127.0.0.1:8443"
-    )]
-    pub url: String,
+    /// The server [default: wss://127.0.0.1:8443] [env: ROOKERY_URL]
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
     /// The server's data directory, with its development key and self-signed certificate
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "ROOKERY_DATA",
-        default_value = "rookery-data"
-    )]
-    pub data: PathBuf,
+    /// [default: rookery-data] [env: ROOKERY_DATA]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
     /// A file with the login token [env: ROOKERY_TOKEN, the token itself]
     #[arg(long, value_name = "FILE")]
     pub token: Option<PathBuf>,
@@ -84,9 +76,10 @@ pub struct Args {
 }
 
 /// Talks until the input ends or the server says that it is of no use.
-pub fn run(args: &Args) -> Result<(), Failure> {
-    let login = login(args)?;
-    let target = connect::Target::new(args)?;
+pub fn run(args: &Args, env: &Environment) -> Result<(), Failure> {
+    env.check()?;
+    let login = login(args, env)?;
+    let target = connect::Target::new(args, env)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -121,7 +114,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// The token: a file's, the environment's, or one of the development key.
-fn login(args: &Args) -> Result<String, Failure> {
+fn login(args: &Args, env: &Environment) -> Result<String, Failure> {
     let given = match &args.token {
         Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
             Failure::usage(format!(
@@ -129,7 +122,7 @@ fn login(args: &Args) -> Result<String, Failure> {
                 path.display()
             ))
         })?),
-        None => std::env::var("ROOKERY_TOKEN").ok(),
+        None => env.token().map(str::to_owned),
     };
     if let Some(token) = given {
         let token = token.trim().to_owned();
@@ -149,7 +142,12 @@ fn login(args: &Args) -> Result<String, Failure> {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs();
-    let minted = token::development(&args.data)?.mint(user, args.device, now, TOKEN_TTL.as_secs());
+    let minted = token::development(&env.data(args.data.as_deref()))?.mint(
+        user,
+        args.device,
+        now,
+        TOKEN_TTL.as_secs(),
+    );
     minted.map_err(Failure::running)
 }
 

@@ -3,10 +3,8 @@
 
 use std::path::PathBuf;
 
-use super::Failure;
-use crate::auth::VerifyingKey;
-use crate::certificate;
-use crate::config::{Config, LogKind, Overrides};
+use super::{Failure, preflight};
+use crate::config::{Config, Environment, LogKind, Overrides};
 use crate::services::{self, Checked, Services};
 
 const EXAMPLES: &str = "\
@@ -28,23 +26,23 @@ wrong.";
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The configuration file, TOML
-    #[arg(value_name = "FILE", env = "ROOKERY_CONFIG")]
+    /// The configuration file, TOML [env: ROOKERY_CONFIG]
+    #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// Try the services that the configuration names
     #[arg(long)]
     connect: bool,
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let config = Config::load(
-        args.file.as_deref(),
-        super::environment(),
-        &Overrides::default(),
-    )?;
-    let wrong = files(&config);
+pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Failure> {
+    let config = Config::load(args.file.as_deref(), env, &Overrides::default())?;
+    let wrong = preflight::wrong(&config);
     if !wrong.is_empty() {
         return Err(Failure::usage(wrong.join("\n")));
+    }
+    let certificate = preflight::certificate_warning(&config);
+    for warning in preflight::warnings(&config).iter().chain(&certificate) {
+        super::output::note(format_args!("warning: {warning}"));
     }
     for key in config.unused() {
         super::output::note(format_args!(
@@ -56,26 +54,6 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         return connect(&config);
     }
     super::output::print(config.to_toml().as_bytes())
-}
-
-/// What is wrong with the files that the configuration names.
-fn files(config: &Config) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for key in &config.auth.keys {
-        wrong.extend(VerifyingKey::load(key).err().map(|error| error.to_string()));
-    }
-    // Without files a check would make a certificate, and a check writes nothing.
-    if config.tls.certificate.is_some() {
-        wrong.extend(
-            certificate::load(&config.tls, &config.data)
-                .err()
-                .map(|error| error.to_string()),
-        );
-    }
-    if config.log.kind == LogKind::Kafka {
-        wrong.extend(Services::of(config).err().map(|error| error.to_string()));
-    }
-    wrong
 }
 
 /// For a note on a key that changes nothing.

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::Failure;
-use crate::config::{Config, LogKind, Overrides};
+use crate::config::{Config, Environment, LogKind, Overrides};
 use crate::services::{self, Services, Step};
 
 const EXAMPLES: &str = "\
@@ -23,8 +23,8 @@ them, the others stay where they are, and running servers hear of it by themselv
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The configuration file, TOML
-    #[arg(long, value_name = "FILE", env = "ROOKERY_CONFIG")]
+    /// The configuration file, TOML [env: ROOKERY_CONFIG]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print what would be made, and make nothing
     #[arg(long)]
@@ -34,12 +34,8 @@ pub struct Args {
     partitions: Option<u32>,
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let config = Config::load(
-        args.config.as_deref(),
-        super::environment(),
-        &Overrides::default(),
-    )?;
+pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Failure> {
+    let config = Config::load(args.config.as_deref(), env, &Overrides::default())?;
     if config.log.kind == LogKind::Embedded {
         return Err(Failure::usage(
             "`log.kind` is \"embedded\": the server makes its own files, there is nothing to migrate",

@@ -7,6 +7,7 @@ mod check_config;
 mod failure;
 mod migrate;
 pub(crate) mod output;
+mod preflight;
 pub mod serve;
 pub mod token;
 
@@ -19,6 +20,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 pub use failure::Failure;
 pub(crate) use failure::causes;
 use output::print;
+
+use crate::config::Environment;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,7 +73,7 @@ pub enum Verb {
 /// Parses the command line, does what it says, and tells a failure on stderr.
 pub fn run() -> ExitCode {
     let done = outlive_full_files().and_then(|()| match Cli::try_parse() {
-        Ok(cli) => dispatch(cli.verb).map(|()| ExitCode::SUCCESS),
+        Ok(cli) => dispatch(cli.verb, &Environment::of(std::env::vars_os())).map(|()| ExitCode::SUCCESS),
         Err(answer) => tell(&answer),
     });
     done.unwrap_or_else(|failure| failure.report())
@@ -95,18 +98,26 @@ fn tell(answer: &clap::Error) -> Result<ExitCode, Failure> {
     output::written(written).map(|()| ExitCode::SUCCESS)
 }
 
-fn dispatch(verb: Verb) -> Result<(), Failure> {
+fn dispatch(verb: Verb, env: &Environment) -> Result<(), Failure> {
+    // `serve` tells it in its log.
+    if let Some(note) = env.note().filter(|_| !matches!(verb, Verb::Serve(_))) {
+        output::note(format_args!("note: {note}"));
+    }
     match verb {
-        Verb::Serve(args) => serve::run(&args),
-        Verb::Chat(args) => crate::chat::run(&args),
-        Verb::Flock(args) => Ok(rookery_benches::flock::run(&args)?),
+        Verb::Serve(args) => serve::run(&args, env),
+        Verb::Chat(args) => crate::chat::run(&args, env),
+        Verb::Flock(mut args) => {
+            env.check()?;
+            args.data = Some(env.data(args.data.as_deref()));
+            Ok(rookery_benches::flock::run(&args)?)
+        }
         Verb::Handshakes(args) => {
             let report = rookery_benches::handshakes::run(&args)?;
             print(format!("{report}\n").as_bytes())
         }
-        Verb::Token(args) => token::run(&args),
-        Verb::CheckConfig(args) => check_config::run(&args),
-        Verb::Migrate(args) => migrate::run(&args),
+        Verb::Token(args) => token::run(&args, env),
+        Verb::CheckConfig(args) => check_config::run(&args, env),
+        Verb::Migrate(args) => migrate::run(&args, env),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "rookery", &mut script);
@@ -122,10 +133,6 @@ fn dispatch(verb: Verb) -> Result<(), Failure> {
     }
 }
 
-/// The environment, without what is no UTF-8: none of our variables can be.
-pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 #[cfg(test)]
@@ -150,6 +157,12 @@ mod tests {
                 assert!(
                     option.get_help().is_some(),
                     "{} {} has no help",
+                    verb.get_name(),
+                    option.get_id()
+                );
+                assert!(
+                    option.get_env().is_none(),
+                    "{}: {} asks the environment itself; `Environment` is what judges it",
                     verb.get_name(),
                     option.get_id()
                 );

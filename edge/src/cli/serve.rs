@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Failure;
 use crate::auth::KeyError;
 use crate::certificate::CertificateError;
-use crate::config::{Config, ConfigError, Overrides, listen_address};
+use crate::config::{Config, ConfigError, Environment, Overrides, listen_address};
 use crate::services::FileError;
 use crate::session::Mode;
 
@@ -25,8 +25,8 @@ development key for tokens. SIGHUP reads the certificate again, SIGINT and SIGTE
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The configuration file, TOML
-    #[arg(long, value_name = "FILE", env = "ROOKERY_CONFIG")]
+    /// The configuration file, TOML [env: ROOKERY_CONFIG]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The directory that holds everything the server writes [default: rookery-data] [env: ROOKERY_DATA]
     #[arg(long, value_name = "DIR")]
@@ -47,21 +47,27 @@ pub struct Args {
 
 impl Args {
     /// The effective configuration: file, environment and these options.
-    pub fn configuration(&self) -> Result<Config, ConfigError> {
+    pub fn configuration(&self, env: &Environment) -> Result<Config, ConfigError> {
         let overrides = Overrides {
             data: self.data.clone(),
             listen_tls: self.listen.clone(),
             listen_plain: self.listen_plain.clone(),
             shards: self.shards,
         };
-        Config::load(self.config.as_deref(), super::environment(), &overrides)
+        Config::load(self.config.as_deref(), env, &overrides)
     }
 }
 
 /// Reads the configuration, sets up logging, and serves.
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let config = args.configuration()?;
+pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Failure> {
+    let config = args.configuration(env)?;
     crate::logging::init(&config.log)?;
+    if let Some(note) = env.note() {
+        tracing::warn!("{note}");
+    }
+    for warning in super::preflight::warnings(&config) {
+        tracing::warn!("{warning}");
+    }
     for key in config.unused() {
         tracing::info!(
             "`{key}` is set and not used: {}",

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Failure;
 use crate::auth::{DevKey, KeyError, Minter, USER_ID_MAX};
-use crate::config::Algorithm;
+use crate::config::{Algorithm, Environment};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,14 +30,9 @@ pub struct Args {
     /// How long it is good for: 90s, 15m, 12h, 30d
     #[arg(long, value_name = "TIME", default_value = "1d", value_parser = ttl)]
     pub ttl: Duration,
-    /// The server's data directory, with its development key
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "ROOKERY_DATA",
-        default_value = "rookery-data"
-    )]
-    pub data: PathBuf,
+    /// The server's data directory, with its development key [default: rookery-data] [env: ROOKERY_DATA]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
     /// Sign with this key instead: raw bytes for HS256, else a private key in PEM (PKCS #8)
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
@@ -56,20 +51,23 @@ pub struct Args {
 }
 
 /// Mints the token.
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
+pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Failure> {
+    env.check()?;
     let mut minter = match &args.key {
         Some(path) => Minter::load(args.alg, path)?,
-        None => development(&args.data)?,
+        None => development(&env.data(args.data.as_deref()))?,
     };
-    minter.key_id.clone_from(&args.kid);
-    minter.issuer.clone_from(&args.issuer);
-    minter.audience.clone_from(&args.audience);
+    // As in the configuration: an empty one is none.
+    let text = |given: &Option<String>| given.clone().filter(|text| !text.is_empty());
+    minter.key_id = text(&args.kid);
+    minter.issuer = text(&args.issuer);
+    minter.audience = text(&args.audience);
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let token = minter
         .mint(args.user, args.device, now.as_secs(), args.ttl.as_secs())
-        .map_err(Failure::running)?;
+        .map_err(Failure::usage)?;
     super::output::print(format!("{token}\n").as_bytes())
 }
 

@@ -8,13 +8,7 @@ use rustls::pki_types::ServerName;
 use super::load::Key;
 use super::secret::{MASK, Secret, ServiceUrl};
 use super::services::Encryption;
-use super::{Config, LogKind};
-
-/// Kafka's bound on a topic's name is 249 (org.apache.kafka.common.internals.Topic); the longest name
-/// after the prefix is `.dead-letters`.
-const TOPIC_PREFIX_MAX: usize = 200;
-/// Cassandra's bound on a keyspace's name.
-const KEYSPACE_MAX: usize = 48;
+use super::{Config, LogKind, identifiers};
 
 type Found = Vec<(Key, String)>;
 
@@ -24,7 +18,7 @@ pub(super) fn check(config: &Config, found: &mut Found) {
     }
     addresses(config, found);
     ranges(config, found);
-    names(config, found);
+    identifiers::check(config, found);
     let (kafka, cql) = (&config.kafka, &config.cql);
     login(
         "kafka",
@@ -179,34 +173,6 @@ fn ranges(config: &Config, found: &mut Found) {
         if value < min || value > max {
             found.push((key, format!("is {value}; it may be {min} to {max}{unit}")));
         }
-    }
-}
-
-fn names(config: &Config, found: &mut Found) {
-    let prefix = &config.kafka.topic_prefix;
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    if prefix.is_empty() || prefix.len() > TOPIC_PREFIX_MAX || !prefix.bytes().all(fits) {
-        let message = format!(
-            "is `{prefix}`; a topic's name has 1 to {TOPIC_PREFIX_MAX} letters, digits, dots, hyphens and underscores"
-        );
-        found.push((("kafka", "topic_prefix"), message));
-    }
-    let keyspace = &config.cql.keyspace;
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    let begins = keyspace
-        .bytes()
-        .next()
-        .is_some_and(|first| first.is_ascii_lowercase());
-    if !begins || keyspace.len() > KEYSPACE_MAX || !keyspace.bytes().all(fits) {
-        let message = format!(
-            "is `{keyspace}`; it may have up to {KEYSPACE_MAX} small letters, digits and underscores, a letter first"
-        );
-        found.push((("cql", "keyspace"), message));
-    }
-    let prefix = &config.redis.key_prefix;
-    if prefix.len() > 64 || !prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let message = "is no prefix: it may have up to 64 ASCII characters without spaces";
-        found.push((("redis", "key_prefix"), message.into()));
     }
 }
 

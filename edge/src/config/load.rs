@@ -12,14 +12,13 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
+use super::environment::{self, Environment};
+use super::nearest::nearest;
 use super::source::File;
 use super::{AuthKey, Config, ConfigError, Mistake, Origin, check, fields, sections, services};
 
 /// A configuration file is read up to this many bytes; a larger one is not a configuration file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-
-/// Where the file's path stands when no verb is given one.
-const PATH_VARIABLE: &str = "ROOKERY_CONFIG";
 
 /// What the command line says, over everything else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,24 +37,25 @@ pub struct Overrides {
 pub(super) type Key = (&'static str, &'static str);
 
 impl Config {
-    /// Reads the file (none: nothing but defaults), then applies the environment and the command
-    /// line, then checks. `env` holds all variables; those that are not ours are passed over.
+    /// Reads the file (none: the one that the environment names, or nothing but defaults), then applies
+    /// the environment and the command line, then checks.
     pub fn load(
-        path: Option<&Path>,
-        env: impl IntoIterator<Item = (String, String)>,
+        given: Option<&Path>,
+        env: &Environment,
         overrides: &Overrides,
     ) -> Result<Self, ConfigError> {
-        let env: Vec<(String, String)> = env.into_iter().collect();
+        let path = given.or_else(|| env.config());
         let text = match path {
             None => String::new(),
-            Some(path) => read(path).map_err(|what| unreadable(path, &env, &what))?,
+            Some(path) => read(path).map_err(|what| unreadable(path, given.is_some(), &what))?,
         };
         let mut loader = Loader::default();
         if let Some(path) = path {
             loader.file(&File { path, text: &text });
         }
-        for (name, value) in &env {
-            loader.environment(name, value);
+        loader.mistakes.extend_from_slice(&env.mistakes);
+        for (key, name, value) in env.keys() {
+            loader.environment_value(key, name, value);
         }
         loader.finish(overrides)
     }
@@ -75,16 +75,13 @@ fn read(path: &Path) -> Result<String, String> {
 
 /// Names the file as it was given, not the option: one verb has it as `--config`, another without. Only
 /// one that nobody typed is told with the variable that it stands in.
-fn unreadable(path: &Path, env: &[(String, String)], what: &str) -> ConfigError {
-    let from_env = env
-        .iter()
-        .any(|(name, value)| name == PATH_VARIABLE && Path::new(value) == path);
-    let (origin, message) = if from_env {
-        let origin = Origin::Environment(PATH_VARIABLE.to_owned());
-        (origin, format!("cannot read {}: {what}", path.display()))
-    } else {
+fn unreadable(path: &Path, is_given: bool, what: &str) -> ConfigError {
+    let (origin, message) = if is_given {
         let origin = Origin::Path(path.to_owned());
         (origin, format!("cannot be read: {what}"))
+    } else {
+        let origin = Origin::Environment(environment::CONFIG.to_owned());
+        (origin, format!("cannot read {}: {what}", path.display()))
     };
     ConfigError {
         mistakes: vec![Mistake { origin, message }],
@@ -92,7 +89,7 @@ fn unreadable(path: &Path, env: &[(String, String)], what: &str) -> ConfigError 
 }
 
 /// The sections and their keys; the keys of the top level stand under "".
-fn schema() -> [(&'static str, &'static [&'static str]); 12] {
+pub(super) fn schema() -> [(&'static str, &'static [&'static str]); 12] {
     [
         ("", &["data"]),
         ("listen", fields::of::<sections::Listen>()),
@@ -230,45 +227,6 @@ impl<'i> Loader<'i> {
         }
     }
 
-    /// `ROOKERY_DATA` and `ROOKERY_SECTION_KEY`. Other variables with our prefix belong to other
-    /// verbs (`ROOKERY_TOKEN`) or to nobody; one that is a slip of a section's name is refused.
-    fn environment(&mut self, name: &'i str, value: &'i str) {
-        let Some(rest) = name.strip_prefix("ROOKERY_") else {
-            return;
-        };
-        let rest = rest.to_ascii_lowercase();
-        if rest == "data" {
-            return self.environment_value(("", "data"), name, value);
-        }
-        let Some((word, key_name)) = rest.split_once('_') else {
-            return;
-        };
-        let origin = || Origin::Environment(name.to_owned());
-        for (section, keys) in schema().into_iter().skip(1) {
-            if word == section {
-                match keys.iter().copied().find(|key| *key == key_name) {
-                    Some(key) => self.environment_value((section, key), name, value),
-                    None => {
-                        let message =
-                            format!("unknown key {} in [{section}]", nearest(key_name, keys));
-                        self.mistake(origin(), message);
-                    }
-                }
-                return;
-            }
-        }
-        let sections = schema().map(|(section, _)| section);
-        if sections
-            .iter()
-            .any(|section| strsim::osa_distance(section, word) == 1)
-        {
-            self.mistake(
-                origin(),
-                format!("unknown section {}", nearest(word, &sections)),
-            );
-        }
-    }
-
     /// A variable holds a TOML value, or a bare word, or a list with commas: whichever first has the
     /// key's type.
     fn environment_value(&mut self, key: Key, name: &str, value: &'i str) {
@@ -378,25 +336,6 @@ fn dotted((section, key): Key) -> String {
         key.to_owned()
     } else {
         format!("{section}.{key}")
-    }
-}
-
-/// `name`, and the known one that was probably meant, or all of them.
-fn nearest(name: &str, known: &[&str]) -> String {
-    let known: Vec<&str> = known
-        .iter()
-        .copied()
-        .filter(|known| !known.is_empty())
-        .collect();
-    let best = known
-        .iter()
-        .copied()
-        .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
-    match best {
-        Some(best) if strsim::jaro_winkler(name, best) > 0.75 => {
-            format!("`{name}` (did you mean `{best}`?)")
-        }
-        _ => format!("`{name}` (known are {})", known.join(", ")),
     }
 }
 

@@ -9,9 +9,12 @@ mod address;
 mod check;
 mod check_services;
 mod empty_is_none;
+mod environment;
 mod error;
 mod fields;
+mod identifiers;
 mod load;
+mod nearest;
 mod secret;
 mod sections;
 mod services;
@@ -20,17 +23,23 @@ mod source;
 mod unused;
 
 pub use address::listen_address;
+pub use environment::Environment;
 pub use error::{ConfigError, Mistake};
 pub use load::Overrides;
 pub use secret::{Secret, SecretError, ServiceUrl};
 pub use sections::{
     Algorithm, Auth, AuthKey, Config, Engine, Limits, Listen, Log, LogFormat, LogKind, LogWriter,
-    Router, Tls,
+    Router, Tls, TlsVersion,
 };
 pub use services::{Cql, Encryption, Kafka, Postgres, Redis, ReplicationClass};
 pub use source::Origin;
 
+/// Where the data directory is when nobody says anything.
+pub(crate) const DATA_DEFAULT: &str = "rookery-data";
+
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_environment;
 #[cfg(test)]
 mod tests_services;

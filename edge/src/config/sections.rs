@@ -51,7 +51,7 @@ pub struct Listen {
     pub plain: Vec<SocketAddr>,
 }
 
-/// `[tls]`: PEM files, or none of both for a self-signed certificate in the data directory.
+/// `[tls]`: PEM files, or none of both for a self-signed certificate in the data directory; versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tls {
@@ -61,6 +61,20 @@ pub struct Tls {
     /// The private key of the first certificate.
     #[serde(with = "empty_is_none")]
     pub key: Option<PathBuf>,
+    /// The oldest version of TLS that is spoken.
+    pub min_version: TlsVersion,
+}
+
+/// The versions of TLS that can be spoken at all (RFC 8996 ended the others).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// RFC 8446.
+    #[serde(rename = "1.3")]
+    Tls13,
 }
 
 /// `[auth]`: how a login token is verified.
@@ -224,7 +238,7 @@ pub enum LogFormat {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            data: PathBuf::from("rookery-data"),
+            data: PathBuf::from(super::DATA_DEFAULT),
             listen: Listen::default(),
             tls: Tls::default(),
             auth: Auth::default(),

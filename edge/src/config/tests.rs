@@ -8,10 +8,8 @@ use super::*;
 fn load(text: &str, env: &[(&str, &str)], overrides: &Overrides) -> Result<Config, ConfigError> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(text.as_bytes()).unwrap();
-    let env = env
-        .iter()
-        .map(|(name, value)| (name.to_string(), value.to_string()));
-    Config::load(Some(file.path()), env, overrides)
+    let env = Environment::of(env.iter().map(|(name, value)| (name.into(), value.into())));
+    Config::load(Some(file.path()), &env, overrides)
 }
 
 /// The mistakes of a file, as "line:column message".
@@ -27,7 +25,7 @@ fn mistakes(text: &str) -> Vec<String> {
 #[test]
 fn nothing_said_is_the_defaults() {
     assert_eq!(
-        Config::load(None, [], &Overrides::default()).unwrap(),
+        Config::load(None, &Environment::default(), &Overrides::default()).unwrap(),
         Config::default()
     );
     assert_eq!(
@@ -40,7 +38,7 @@ fn nothing_said_is_the_defaults() {
 fn the_annotated_example_is_the_defaults() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/rookery.toml");
     assert_eq!(
-        Config::load(Some(&path), [], &Overrides::default()).unwrap(),
+        Config::load(Some(&path), &Environment::default(), &Overrides::default()).unwrap(),
         Config::default()
     );
     let text = std::fs::read_to_string(&path).unwrap();
@@ -225,16 +223,16 @@ fn senseless_values_are_refused_with_the_reason() {
 #[test]
 fn a_file_that_cannot_be_read_is_named() {
     let path = "/nowhere/rookery.toml";
-    let told = |variable: &str| {
-        let env = [("ROOKERY_CONFIG".to_owned(), variable.to_owned())];
-        Config::load(Some(Path::new(path)), env, &Overrides::default())
+    let env = Environment::of([("ROOKERY_CONFIG".into(), path.into())]);
+    let told = |given: Option<&str>| {
+        Config::load(given.map(Path::new), &env, &Overrides::default())
             .expect_err("there is no such file")
             .to_string()
     };
-    let typed = told("/another.toml");
-    let expected = format!("{path}: cannot be read: No such file");
-    assert!(typed.starts_with(&expected), "{typed}");
-    let from_env = told(path);
+    let typed = told(Some("/nowhere/typed.toml"));
+    let expected = "/nowhere/typed.toml: cannot be read: No such file";
+    assert!(typed.starts_with(expected), "{typed}");
+    let from_env = told(None);
     let expected = format!("environment variable ROOKERY_CONFIG: cannot read {path}: No such");
     assert!(from_env.starts_with(&expected), "{from_env}");
 }

@@ -2,6 +2,7 @@
 //! is shown.
 
 use std::io::Write;
+use std::os::unix::ffi::OsStringExt as _;
 
 use super::*;
 
@@ -27,10 +28,8 @@ password = "pw-redis"
 fn load(text: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(text.as_bytes()).unwrap();
-    let env = env
-        .iter()
-        .map(|(name, value)| (name.to_string(), value.to_string()));
-    Config::load(Some(file.path()), env, &Overrides::default())
+    let env = Environment::of(env.iter().map(|(name, value)| (name.into(), value.into())));
+    Config::load(Some(file.path()), &env, &Overrides::default())
 }
 
 /// The mistakes of [`CLUSTER`] with one line changed.
@@ -282,6 +281,10 @@ fn what_the_other_kind_would_use_is_told() {
             "{key} is not in {unused:?}"
         );
     }
+    // Nor does a directory whose name is no text hide them.
+    let mut elsewhere = load(&embedded, &[]).unwrap();
+    elsewhere.data = std::ffi::OsString::from_vec(vec![0xff]).into();
+    assert_eq!(elsewhere.unused(), unused);
     assert_eq!(
         load("[engine]\nshards = 1\n", &[]).unwrap().unused(),
         Vec::<String>::new()

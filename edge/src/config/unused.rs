@@ -33,8 +33,12 @@ impl Config {
 
 /// Sections and keys that are not at their defaults. Secrets are compared by whether they are set.
 fn changed(config: &Config) -> Vec<(String, String)> {
-    let table = |config: &Config| toml::Table::try_from(config).unwrap_or_default();
-    let (now, default) = (table(config), table(&Config::default()));
+    // `--data` may be no text, which TOML does not take; it is always looked at.
+    let table = |config: Config| {
+        let data = super::DATA_DEFAULT.into();
+        toml::Table::try_from(Config { data, ..config }).unwrap_or_default()
+    };
+    let (now, default) = (table(config.clone()), table(Config::default()));
     let mut changed = Vec::new();
     for (section, values) in &now {
         for (key, value) in values.as_table().into_iter().flatten() {

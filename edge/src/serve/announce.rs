@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use crate::auth::DevKey;
-use crate::certificate::{Certificate, Source};
+use crate::certificate::{Certificate, Made, Source};
 use crate::cli::output::announce;
 use crate::config::Config;
 use crate::services::Services;
@@ -34,21 +34,16 @@ pub(super) fn started(config: &Config, mode: Mode, addrs: &[SocketAddr], listene
 /// Which certificate and which development key are in use.
 pub(super) fn credentials(config: &Config, certificate: &Certificate, dev_key: Option<&DevKey>) {
     let kind = match certificate.source {
-        Source::Files => "certificate",
-        Source::SelfSigned { made_now: true } => "self-signed certificate (made now)",
-        Source::SelfSigned { made_now: false } => "self-signed certificate",
+        Source::Given => "certificate",
+        Source::SelfSigned(Made::Earlier) => "self-signed certificate",
+        Source::SelfSigned(Made::Now) => "self-signed certificate (made now)",
+        Source::SelfSigned(Made::Renewed) => "self-signed certificate (renewed now)",
     };
     announce(format_args!(
         "{kind} {}, SHA-256 {}",
         certificate.path.display(),
         certificate.fingerprint_text()
     ));
-    let now_s = std::time::UNIX_EPOCH
-        .elapsed()
-        .map_or(0, |since| since.as_secs() as i64);
-    if let Some(warning) = certificate.tls.warnings(now_s) {
-        tracing::warn!("{}: {warning}", certificate.path.display());
-    }
     if let Some(key) = dev_key {
         announce(format_args!(
             "development key {}: whoever reads it can log in as anybody",

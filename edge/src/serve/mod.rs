@@ -2,6 +2,7 @@
 //! the order in which nothing is lost: first the connections, then the router.
 
 mod announce;
+mod certificates;
 mod cluster;
 mod compose;
 mod directory;
@@ -13,15 +14,17 @@ mod signals;
 mod watch;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use rookery_shard::{Running, mailbox};
 
 use crate::admission::Gate;
-use crate::certificate::{self, Certificate};
+use crate::certificate;
 use crate::config::{Config, LogKind};
 use crate::services::Services;
-use crate::session::{Mail, Mode, Parcel, Sessions};
+use crate::session::{Mode, Parcel, Sessions};
+use certificates::CertificateKeeper;
 use doorman::Doorman;
 use keeper::RouterKeeper;
 use signals::{Signal, Signals};
@@ -38,7 +41,8 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
     rookery_shard::preflight(&compose::engine(config, mode))?;
     std::fs::create_dir_all(&config.data)
         .with_context(|| format!("cannot make the data directory {}", config.data.display()))?;
-    let certificate = certificate::load(&config.tls, &config.data)?;
+    let now = SystemTime::now();
+    let certificate = certificate::load(&config.tls, &config.data, now)?;
     let (verifier, dev_key) = crate::auth::verifier(&config.auth, &config.data)?;
     let services = match config.log.kind {
         LogKind::Embedded => None,
@@ -71,7 +75,8 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
         })?
     };
     announce::started(config, mode, engine.local_addrs(), &settings.listeners);
-    announce::credentials(config, &certificate, dev_key.as_ref());
+    let mut certificates = CertificateKeeper::new(config, postboxes, certificate, now);
+    announce::credentials(config, certificates.certificate(), dev_key.as_ref());
     announce::services(services.as_ref());
     announce::ready();
 
@@ -79,7 +84,7 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
     let mut looked = Ok(());
     while !engine.has_ended() {
         match signals.wait() {
-            Some(Signal::Reload) => reload(config, &postboxes),
+            Some(Signal::Reload) => certificates.reload(SystemTime::now()),
             Some(Signal::Stop) => {
                 tracing::info!(
                     live = live(&engine),
@@ -95,6 +100,7 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
                     break;
                 }
                 doorman.look();
+                certificates.look(SystemTime::now());
             }
         }
     }
@@ -106,24 +112,6 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
     looked?;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Reads the certificate again; new connections use it. A bad file changes nothing.
-fn reload(config: &Config, postboxes: &mailbox::Postboxes<Mail>) {
-    let certificate: Certificate = match certificate::load(&config.tls, &config.data) {
-        Ok(certificate) => certificate,
-        Err(error) => {
-            tracing::error!(%error, "the certificate was not reloaded; the old one stays in use");
-            return;
-        }
-    };
-    keeper::tell(postboxes, || {
-        Mail::Certificate(Arc::clone(&certificate.tls))
-    });
-    tracing::info!(
-        fingerprint = certificate.fingerprint_text(),
-        "the certificate was reloaded"
-    );
 }
 
 fn live(engine: &Running<Parcel>) -> u64 {

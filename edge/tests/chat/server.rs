@@ -39,7 +39,12 @@ pub(crate) struct Peer {
 impl Server {
     pub(crate) async fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
-        certificate::load(&config::Tls::default(), data.path()).unwrap();
+        certificate::load(
+            &config::Tls::default(),
+            data.path(),
+            std::time::SystemTime::now(),
+        )
+        .unwrap();
         let pem = data.path().join("tls");
         let chain = CertificateDer::from_pem_file(pem.join("certificate.pem")).unwrap();
         let key = PrivateKeyDer::from_pem_file(pem.join("key.pem")).unwrap();

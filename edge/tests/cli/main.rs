@@ -6,6 +6,7 @@
 
 mod outputs;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
 use rookery_edge::auth;
@@ -191,6 +192,110 @@ fn wrong_command_lines_are_told_with_exit_code_2() {
         );
         assert!(!stderr(&output).contains("panicked"), "{args:?}");
         assert_told_once(&stderr(&output));
+    }
+}
+
+#[test]
+fn a_token_that_no_server_takes_is_not_minted() {
+    let data = tempfile::tempdir().unwrap();
+    let long = "x".repeat(9_000);
+    let cases: [(&[&str], &str); 4] = [
+        (&["--ttl", "0s"], "the token has expired"),
+        (&["--ttl", "999ms"], "the token has expired"),
+        (&["--ttl", "100y"], "`exp` is too large"),
+        (&["--issuer", &long], "it is longer than 8,192 bytes"),
+    ];
+    for (options, expected) in cases {
+        let path = data.path().to_str().unwrap();
+        let output = rookery(&[&["token", "--user", "7", "--data", path], options].concat());
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{options:?}: {told}");
+        let refused = "error: no server would take such a token: ";
+        assert!(told.contains(refused) && told.contains(expected), "{told}");
+        assert_eq!(stdout(&output), "");
+    }
+}
+
+#[test]
+fn files_of_secrets_are_judged_before_anything_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let (key, path) = (
+        directory.path().join("secret"),
+        directory.path().join("rookery.toml"),
+    );
+    let file = path.to_str().unwrap();
+    let data = directory.path().join("data");
+    let data = data.to_str().unwrap();
+    let text = format!("[[auth.keys]]\nalgorithm = \"HS256\"\nfile = {key:?}\n");
+    std::fs::write(&path, text).unwrap();
+    let hex = "0123456789abcdef".repeat(4);
+    let base64 = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA==";
+    let words = "correct horse battery staple, and more";
+    let mut random: Vec<u8> = (0x80..0xa0).collect();
+    random[31] = b'\n';
+    let refused: [(&[u8], &str); 7] = [
+        (b"", "is empty"),
+        (b"\n", "is shorter than the 32 bytes"),
+        (b"short", "is shorter than the 32 bytes"),
+        // 32 bytes with the newline.
+        (
+            b"0123456789012345678901234567890\n",
+            "is shorter than the 32 bytes",
+        ),
+        (
+            &[words.as_bytes(), b"\n"].concat(),
+            "holds a text that ends with a newline or a space",
+        ),
+        (
+            &[words.as_bytes(), b"\r\n"].concat(),
+            "holds a text that ends with a newline or a space",
+        ),
+        (
+            &[hex.as_bytes(), b"\n"].concat(),
+            "holds a text that ends with a newline or a space",
+        ),
+    ];
+    for (content, expected) in refused {
+        std::fs::write(&key, content).unwrap();
+        for verb in [
+            &["check-config", file][..],
+            &["serve", "--config", file, "--data", data],
+            &["token", "--user", "7", "--key", key.to_str().unwrap()],
+        ] {
+            let output = rookery(verb);
+            let told = stderr(&output);
+            assert_eq!(output.status.code(), Some(2), "{verb:?}: {told}");
+            let expected = format!("error: key file {} {expected}", key.display());
+            assert!(
+                told.contains(&expected),
+                "{verb:?}: {expected} is not in: {told}"
+            );
+        }
+    }
+    let taken: [(&[u8], Option<&str>); 4] = [
+        (&random, None),
+        (words.as_bytes(), None),
+        (hex.as_bytes(), Some("looks like hexadecimal digits")),
+        (base64.as_bytes(), Some("looks like base64")),
+    ];
+    for (content, expected) in taken {
+        for (mode, is_exposed) in [(0o600, false), (0o640, false), (0o644, true)] {
+            std::fs::write(&key, content).unwrap();
+            std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+            let output = rookery(&["check-config", file]);
+            let told = stderr(&output);
+            assert_eq!(output.status.code(), Some(0), "{told}");
+            let doubt =
+                expected.map(|doubt| format!("warning: key file {} {doubt}", key.display()));
+            assert!(doubt.is_none_or(|doubt| told.contains(&doubt)), "{told}");
+            assert_eq!(
+                told.contains("(mode 0644): chmod 600"),
+                is_exposed,
+                "{told}"
+            );
+            let warnings = usize::from(expected.is_some()) + usize::from(is_exposed);
+            assert_eq!(told.matches("warning: ").count(), warnings, "{told}");
+        }
     }
 }
 

@@ -50,7 +50,7 @@ impl Options {
         let failed = |error: &redis::RedisError| StoreError::Failed {
             doing: "read the options of Redis",
             // Of the driver's sentence the kind only: the rest may quote the url.
-            reason: format!("the url is not one of Redis ({:?})", error.kind()),
+            reason: format!("the url is not one of Redis ({})", error.category()),
         };
         let info = self.info().map_err(|error| failed(&error))?;
         let client = Client::open(info).map_err(|error| failed(&error))?;

@@ -5,6 +5,7 @@
 //! synced when a memtable is flushed, so after a power loss some tables may be ahead of others:
 //! nothing here may trust a row to imply another one, but what `persist` covered.
 
+mod fault;
 mod inbox;
 
 use std::collections::HashMap;
@@ -438,6 +439,6 @@ fn damaged(table: &'static str, key: &[u8]) -> StoreError {
 fn failed(doing: &'static str, error: &::fjall::Error) -> StoreError {
     StoreError::Failed {
         doing,
-        reason: error.to_string(),
+        reason: fault::sentence(error),
     }
 }

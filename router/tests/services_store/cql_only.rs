@@ -199,6 +199,22 @@ fn migrations_run_once_though_two_run_them_at_once() {
 }
 
 #[test]
+fn a_keyspace_may_be_called_by_a_reserved_word() {
+    let runtime = runtime();
+    let options = Options {
+        keyspace: "alter".to_owned(),
+        ..options()
+    };
+    runtime.block_on(cql::migrate(&options)).unwrap();
+    let pending = runtime.block_on(cql::pending(&options)).unwrap();
+    assert_eq!(pending, Vec::<String>::new());
+    let talk = Talk::of(3);
+    let store = CqlStore::new(&Arc::new(runtime), &options);
+    store.apply(&talk.whole()).unwrap();
+    assert_eq!(up(&store, &talk, ALL), talk.deliveries());
+}
+
+#[test]
 fn a_wrong_password_and_a_datacenter_that_is_not_there_are_told_apart() {
     let runtime = runtime();
     let wrong = Options {

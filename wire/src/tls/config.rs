@@ -90,6 +90,16 @@ pub enum Tickets {
     None,
 }
 
+/// The oldest version of the protocol that the server speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MinVersion {
+    /// RFC 5246, with the suites named above only.
+    #[default]
+    Tls12,
+    /// RFC 8446.
+    Tls13,
+}
+
 /// The server's side. Clones share the configuration; connections keep the one that they began with.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -103,6 +113,19 @@ impl ServerConfig {
     /// # Errors
     /// What is wrong with which of the two.
     pub fn from_pem(chain: &[u8], key: &[u8], tickets: Tickets) -> Result<Self, ConfigError> {
+        Self::from_pem_since(chain, key, tickets, MinVersion::default())
+    }
+
+    /// The same, with no version before this one.
+    ///
+    /// # Errors
+    /// What is wrong with which of the two.
+    pub fn from_pem_since(
+        chain: &[u8],
+        key: &[u8],
+        tickets: Tickets,
+        min_version: MinVersion,
+    ) -> Result<Self, ConfigError> {
         let chain = certificates(chain)?;
         let leaf = chain.first().cloned().ok_or(ConfigError::NoCertificate)?;
         let key = private_key(key)?;
@@ -122,8 +145,12 @@ impl ServerConfig {
                 });
             }
         }
+        let versions: &[_] = match min_version {
+            MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+            MinVersion::Tls13 => &[&rustls::version::TLS13],
+        };
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .with_protocol_versions(versions)
             .map_err(library)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));

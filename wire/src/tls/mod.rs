@@ -32,7 +32,9 @@ mod trust;
 mod tests;
 
 pub use alert::Alert;
-pub use config::{ClientConfig, ConfigError, Offer, ServerConfig, Tickets, Verify, Warning};
+pub use config::{
+    ClientConfig, ConfigError, MinVersion, Offer, ServerConfig, Tickets, Verify, Warning,
+};
 pub use error::{Blame, Error};
 pub use fuzz::fuzz_open;
 use gather::Gather;

@@ -167,7 +167,12 @@ impl Group {
             Self::BadInput => pytest::run(checkout, screen, self, &["bad_input"]),
             Self::WebSocket => pytest::run(checkout, screen, self, &["test_autobahn.py"]),
             Self::Node => pytest::run(checkout, screen, self, &["test_node.py"]),
-            Self::Tls => pytest::run(checkout, screen, self, &["test_tls.py"]),
+            Self::Tls => pytest::run(
+                checkout,
+                screen,
+                self,
+                &["test_tls.py", "test_certificate.py"],
+            ),
             Self::Kill => pytest::run(checkout, screen, self, &["test_kill.py"]),
             Self::Cluster => services.cluster(checkout, screen),
             Self::Faults => services.faults(checkout, screen),

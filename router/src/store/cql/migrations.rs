@@ -150,7 +150,7 @@ impl<'a> Schema<'a> {
         }
         let text = format!(
             "SELECT version, checksum FROM {}.schema_migrations",
-            self.options.keyspace
+            self.options.quoted_keyspace()
         );
         let rows = self
             .session
@@ -165,12 +165,12 @@ impl<'a> Schema<'a> {
     /// Creates the keyspace and the table of steps. The role may lack the right to create keyspaces, so
     /// one that is there is left alone.
     async fn prepare_keyspace(&self) -> Result<(), StoreError> {
-        let keyspace = &self.options.keyspace;
+        let keyspace = self.options.quoted_keyspace();
         let found = self
             .session
             .query_unpaged(
                 "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?",
-                (keyspace,),
+                (&self.options.keyspace,),
             )
             .await
             .map_err(|error| fault::of_execution("look for the keyspace", &error))?;
@@ -194,13 +194,13 @@ impl<'a> Schema<'a> {
     async fn apply(&self, step: &Migration) -> Result<(), StoreError> {
         for statement in step.statements() {
             let table = "CREATE TABLE IF NOT EXISTS ";
-            let named = format!("{table}{}.", self.options.keyspace);
+            let named = format!("{table}{}.", self.options.quoted_keyspace());
             self.change(statement.replacen(table, &named, 1)).await?;
         }
         let text = format!(
             "INSERT INTO {}.schema_migrations (version, name, checksum, applied_at) \
              VALUES (?, ?, ?, toTimestamp(now()))",
-            self.options.keyspace
+            self.options.quoted_keyspace()
         );
         self.session
             .query_unpaged(text, (step.version, step.name, step.checksum()))

@@ -82,6 +82,12 @@ impl fmt::Debug for Options {
 }
 
 impl Options {
+    /// The keyspace's name as statements have it. Between quotes it may be a reserved word of CQL; each version
+    /// of the servers reserves more of them.
+    pub(super) fn quoted_keyspace(&self) -> String {
+        format!("\"{}\"", self.keyspace)
+    }
+
     /// Refuses what cannot work. The names become parts of statements, so this is also what keeps those
     /// whole.
     pub fn check(&self) -> Result<(), StoreError> {

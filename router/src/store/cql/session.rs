@@ -120,7 +120,7 @@ async fn connect(options: &Options) -> Result<Live, StoreError> {
     if let Some(reason) = check::undecided(&session, options).await? {
         return Err(fault::failed("choose a datacenter", reason));
     }
-    let statements = Statements::prepare(&session, &options.keyspace).await?;
+    let statements = Statements::prepare(&session, &options.quoted_keyspace()).await?;
     Ok(Live {
         session,
         statements,

@@ -21,7 +21,7 @@ pub(super) struct Query {
     pub(super) doing: &'static str,
 }
 
-/// A statement before it is prepared. `{ks}` is the keyspace's name.
+/// A statement before it is prepared. `{ks}` is the keyspace's name, in quotes.
 struct Text {
     table: &'static str,
     doing: &'static str,
@@ -119,7 +119,7 @@ async fn prepare(session: &Session, keyspace: &str, text: &Text) -> Result<Query
     let mut prepared = session.prepare(statement).await.map_err(|error| {
         // Most often a table that is not there yet: nothing is lost by asking again after `migrate`.
         fault::away(format_args!(
-            "prepare `{}` (is keyspace `{keyspace}` migrated?): {error}",
+            "prepare `{}` (is keyspace {keyspace} migrated?): {error}",
             text.doing
         ))
     })?;
