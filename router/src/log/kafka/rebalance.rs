@@ -53,8 +53,14 @@ impl Group {
     /// What came is paused until it is told where it begins.
     fn assign(&self, consumer: &BaseConsumer<Self>, came: &TopicPartitionList) -> KafkaResult<()> {
         let partitions = partitions_of(came);
-        // Nothing is read by this: whatever is put in at the end comes after the pause.
-        let paused: Vec<_> = partitions.iter().map(|it| (it.0, Offset::End)).collect();
+        // A number, since librdkafka would look a word (the end, the beginning) up in its own time, and go
+        // there half a second after it was told another place. Nothing is read at it.
+        let paused: Vec<_> = partitions
+            .iter()
+            .map(|it| (it.0, Offset::Offset(0)))
+            .collect();
+        // Before it can fetch, and again should the assignment have let go of that.
+        consumer.pause(&self.list(&paused)?)?;
         let paused = self.list(&paused)?;
         consumer.incremental_assign(&paused)?;
         if partitions.is_empty() {

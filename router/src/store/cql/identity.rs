@@ -40,26 +40,26 @@ pub async fn write_identity(options: &Options, identity: &Identity) -> Result<()
     let session = session::open(options).await.map_err(fault::away)?;
     let keyspace = &options.keyspace;
     let text = format!(
-        "INSERT INTO {keyspace}.epochs (log_id, epoch, partitions) VALUES (?, ?, ?) USING TIMESTAMP ?"
+        "INSERT INTO \"{keyspace}\".epochs (log_id, epoch, partitions) VALUES (?, ?, ?) USING TIMESTAMP ?"
     );
     for (epoch, partitions) in (0_i8..).zip(identity.placement.counts()) {
         let values = (bits(identity.log_id), epoch, partitions.cast_signed(), ONCE);
         write(&session, &text, values).await?;
     }
     let text = format!(
-        "INSERT INTO {keyspace}.meta (one, log_id, store_id) VALUES (?, ?, ?) USING TIMESTAMP ?"
+        "INSERT INTO \"{keyspace}\".meta (one, log_id, store_id) VALUES (?, ?, ?) USING TIMESTAMP ?"
     );
     let values = (ONE, bits(identity.log_id), bits(identity.store_id), ONCE);
     write(&session, &text, values).await
 }
 
 async fn read(session: &Session, keyspace: &str) -> Result<Option<Identity>, StoreError> {
-    let text = format!("SELECT log_id, store_id FROM {keyspace}.meta WHERE one = ?");
+    let text = format!("SELECT log_id, store_id FROM \"{keyspace}\".meta WHERE one = ?");
     let found: Vec<(i64, i64)> = rows(session, &text, (ONE,)).await?;
     let Some((log_id, store_id)) = found.into_iter().next() else {
         return Ok(None);
     };
-    let text = format!("SELECT epoch, partitions FROM {keyspace}.epochs WHERE log_id = ?");
+    let text = format!("SELECT epoch, partitions FROM \"{keyspace}\".epochs WHERE log_id = ?");
     let epochs: Vec<(i8, i32)> = rows(session, &text, (log_id,)).await?;
     let damaged = || fault::damaged("epochs", &[from_bits(log_id)]);
     let counts = (0_i8..).zip(epochs).map(|(expected, (epoch, partitions))| {
