@@ -36,7 +36,9 @@ pub(crate) enum Fault {
 
 /// A name without its kind: the verifier has `DnsName("a.example")`.
 fn bare(name: &str) -> &str {
-    let within = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    let within = name
+        .split_once('(')
+        .and_then(|(_, rest)| rest.strip_suffix(')'));
     within.unwrap_or(name).trim_matches('"')
 }
 

@@ -158,10 +158,8 @@ fn a_check_says_what_is_wrong_and_what_to_do() {
     let gate = Gate::before(&address_of(&good.url));
     gate.hold();
     wrong.url = format!("redis://{}", gate.address());
-    let start = Instant::now();
     let problem = &look(&wrong)[0];
     assert!(problem.what.contains("did not answer"), "{problem:?}");
-    assert!(start.elapsed() < Duration::from_millis(2_500));
 
     let server = RedisServer::start();
     assert_eq!(look(&server.options()), []);
