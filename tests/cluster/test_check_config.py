@@ -10,6 +10,7 @@ from harness.server import Port
 from harness.services import Addresses
 from harness.trial import SERVICES, WRONG, Trial, shows_password
 
+
 @pytest.fixture(scope="module")
 def trial(folder):
     """A migrated deployment. The sentences before its migration were looked at on the way."""

@@ -180,18 +180,31 @@ def test_a_server_with_tls_only(trial, authority, front, service):
     only(trial, config, service, "the server speaks TLS only", f"Set `tls = true` in [{service}]")
 
 
-def test_a_database_with_tls_only(trial, real):
-    rules = Services.from_environment().folder("postgres") / "data" / "pg_hba.conf"
-    before = rules.read_text(encoding="utf-8")
-    rules.write_text(f"hostnossl {trial.deployment.name} all all reject\n{before}", encoding="utf-8")
-    try:
-        trial.deployment.query("SELECT pg_reload_conf()")
-        only(trial, trial.config, "postgres", "the server speaks TLS only", "Set `tls = true` in [postgres]")
-        config = through(trial, "postgres", tls_address(trial, "postgres"), keys(real))
-        assert trial.problems(config) == {}
-    finally:
-        rules.write_text(before, encoding="utf-8")
-        trial.deployment.query("SELECT pg_reload_conf()")
+@pytest.fixture
+def rule(trial):
+    """Puts a rule for the deployment's database before the others in pg_hba.conf."""
+    file = Services.from_environment().folder("postgres") / "data" / "pg_hba.conf"
+    before = file.read_text(encoding="utf-8")
+
+    def put(line: str) -> None:
+        file.write_text(f"{line.format(trial.deployment.name)}\n{before}", encoding="utf-8")
+        trial.deployment.query_in("postgres", "SELECT pg_reload_conf()")
+
+    yield put
+    file.write_text(before, encoding="utf-8")
+    trial.deployment.query_in("postgres", "SELECT pg_reload_conf()")
+
+
+def test_a_database_with_tls_only(trial, real, rule):
+    rule("hostnossl {} all all reject")
+    only(trial, trial.config, "postgres", "the server speaks TLS only", "Set `tls = true` in [postgres]")
+    assert trial.problems(through(trial, "postgres", tls_address(trial, "postgres"), keys(real))) == {}
+
+
+def test_a_database_that_wants_our_certificate(trial, real, rule):
+    rule("hostssl {} all all scram-sha-256 clientcert=verify-ca")
+    config = through(trial, "postgres", tls_address(trial, "postgres"), keys(real))
+    only(trial, config, "postgres", "wants a certificate from its clients", "Set `certificate_file` and `key_file`")
 
 
 @pytest.mark.parametrize("service", SERVICES)

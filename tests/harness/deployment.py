@@ -112,7 +112,11 @@ key_prefix = "{self.name}:"
 
     def query(self, statement: str) -> str:
         """Rows of the deployment's database, one a line, columns with bars between."""
-        return self._sql(statement, self.name)
+        return self.query_in(self.name, statement)
+
+    def query_in(self, database: str, statement: str) -> str:
+        """The same of another database."""
+        return self._sql(statement, database)
 
     def _sql(self, statement: str, database: str = "postgres") -> str:
         url = re.sub(r"/[^/]*$", f"/{database}", self.addresses.postgres)

@@ -7,7 +7,7 @@ import ssl
 import threading
 
 # First byte of a TLS handshake record (RFC 8446, 5.1).
-HANDSHAKE = 0x16
+HANDSHAKE = b"\x16"
 
 # PostgreSQL asks whether there is TLS in a message of so many bytes, and is answered with one.
 SSL_REQUEST_BYTES = 8
@@ -45,7 +45,7 @@ class Front:
                 client.sendall(b"S" if self.context else b"N")
             if self.context:
                 client = self.context.wrap_socket(client, server_side=True)
-            elif client.recv(1, socket.MSG_PEEK)[0] == HANDSHAKE:
+            elif client.recv(1, socket.MSG_PEEK) == HANDSHAKE:
                 return
             with client, socket.create_connection(self.target) as service:
                 back = threading.Thread(target=_pump, args=(service, client), daemon=True)

@@ -1,6 +1,7 @@
 //! What is wrong with the configured PostgreSQL, as an operator is told it.
 
 use tokio_postgres::Client;
+use tokio_postgres::error::DbError;
 
 use super::{Options, SERVICE, connect, error, migrations};
 use crate::problem::Problem;
@@ -140,11 +141,7 @@ async fn tls_fault(
     error: &tokio_postgres::Error,
 ) -> Option<Fault> {
     if let Some(said) = error.as_db_error() {
-        // pg_hba.conf has lines for others only, as `hostssl` has. The server says so in words alone.
-        let insists = options.tls.is_none()
-            && said.code().code() == "28000"
-            && said.message().ends_with("no encryption");
-        return insists.then_some(Fault::InsistsOnTls);
+        return refused_by_rule(said, options.tls.is_some());
     }
     let target = Target {
         address: address(config),
@@ -152,6 +149,16 @@ async fn tls_fault(
         by_address: false,
     };
     tls::ask(target, options.tls.clone()).await
+}
+
+/// What a rule of pg_hba.conf wants, `hostssl` or `clientcert`. The server says it in words alone.
+fn refused_by_rule(said: &DbError, encrypted: bool) -> Option<Fault> {
+    let message = said.message();
+    match said.code().code() {
+        "28000" if !encrypted && message.ends_with("no encryption") => Some(Fault::InsistsOnTls),
+        "28000" if message.contains("valid client certificate") => Some(Fault::CertificateDemanded),
+        _ => None,
+    }
 }
 
 /// `host:port` of the first host.

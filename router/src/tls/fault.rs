@@ -34,6 +34,14 @@ pub(crate) enum Fault {
     Handshake(String),
 }
 
+/// A name without its kind: the verifier has `DnsName("a.example")`.
+fn bare(name: &str) -> &str {
+    let within = name
+        .split_once('(')
+        .and_then(|(_, rest)| rest.strip_suffix(')'));
+    within.unwrap_or(name).trim_matches('"')
+}
+
 impl Fault {
     pub(super) fn of(error: &rustls::Error) -> Option<Fault> {
         match error {
@@ -60,7 +68,7 @@ impl Fault {
                 presented,
             } => Fault::WrongName {
                 expected: expected.to_str().into_owned(),
-                presented: presented.clone(),
+                presented: presented.iter().map(|name| bare(name).to_owned()).collect(),
             },
             other => Fault::BadCertificate(other.to_string()),
         }

@@ -55,8 +55,11 @@ pub(crate) fn probe(target: &Target, tls: Option<&Tls>) -> Option<Fault> {
 
 /// Whether the server begins with TLS and answers nothing else.
 fn speaks_tls(target: &Target) -> io::Result<bool> {
-    // One that takes both has another reason not to answer.
-    if matches!(target.opening, Opening::Postgres) || speaks_plain(target)? {
+    // PostgreSQL says by itself that it wants TLS. One that answers takes both, and one that is silent hangs.
+    let Opening::Direct(hello) = target.opening else {
+        return Ok(false);
+    };
+    if plain(target, hello)? != Plain::End {
         return Ok(false);
     }
     // Without authorities no certificate will do; to see one is enough.
@@ -77,17 +80,25 @@ fn speaks_tls(target: &Target) -> io::Result<bool> {
     })
 }
 
-/// Whether the server answers in plain text.
-fn speaks_plain(target: &Target) -> io::Result<bool> {
-    let Opening::Direct(hello) = target.opening else {
-        return Ok(true);
-    };
+/// What comes of plain text.
+#[derive(PartialEq, Eq)]
+enum Plain {
+    Answer,
+    Silence,
+    /// The connection ended, perhaps with an alert of TLS.
+    End,
+}
+
+fn plain(target: &Target, hello: &[u8]) -> io::Result<Plain> {
+    const TLS_ALERT: u8 = 21;
     let mut socket = connect(target)?;
     socket.write_all(hello)?;
     let mut first = [0];
-    // An alert of TLS is no answer in plain text.
-    const TLS_ALERT: u8 = 21;
-    Ok(matches!(socket.read(&mut first), Ok(1)) && first[0] != TLS_ALERT)
+    Ok(match socket.read(&mut first) {
+        Ok(1) if first[0] != TLS_ALERT => Plain::Answer,
+        Err(error) if is_timeout(&error) => Plain::Silence,
+        _ => Plain::End,
+    })
 }
 
 fn handshake(target: &Target, tls: &Tls) -> io::Result<Option<Fault>> {
@@ -124,9 +135,14 @@ fn handshake(target: &Target, tls: &Tls) -> io::Result<Option<Fault>> {
         return Ok(match rustls_error(&error) {
             Some(error @ rustls::Error::AlertReceived(_)) => refused().or(Fault::of(error)),
             Some(error) if Fault::of(error).is_some() => Fault::of(error),
-            // Not a word of TLS.
-            _ => (asked.load(Ordering::Relaxed) || speaks_plain(target)?)
-                .then(|| refused().unwrap_or(Fault::NoTls)),
+            // Not a word of TLS, or it ended after it asked.
+            _ => match (refused(), target.opening) {
+                (Some(refused), _) => Some(refused),
+                (None, Opening::Postgres) => None,
+                (None, Opening::Direct(hello)) => {
+                    (plain(target, hello)? == Plain::Answer).then_some(Fault::NoTls)
+                }
+            },
         });
     }
     let mut stream = Stream::new(&mut connection, &mut socket);

@@ -8,7 +8,7 @@ use rookery_router::store::StoreError;
 use super::claims::{address_of, own_options};
 use super::support::gate::Gate;
 use super::support::redis_server::RedisServer;
-use super::support::{HANG, eventually, runtime};
+use super::support::{eventually, runtime};
 
 #[test]
 fn users_are_found_wherever_they_have_a_device() {
@@ -66,7 +66,7 @@ fn the_directory_waits_for_a_hung_redis_once_a_second_at_most_and_comes_back() {
     let start = Instant::now();
     let error = runtime.block_on(directory.refresh(&[1])).unwrap_err();
     assert!(matches!(error, StoreError::Away { .. }), "{error}");
-    assert!(start.elapsed() < HANG);
+    assert!(start.elapsed() < Duration::from_millis(1_800));
     server.go_on();
     eventually("the directory is back", || {
         runtime.block_on(directory.refresh(&[1])).is_ok()
@@ -97,7 +97,7 @@ fn a_node_is_one_instance() {
     runtime.block_on(again.release()).unwrap();
     let start = Instant::now();
     drop(take(3, &two).unwrap());
-    assert!(start.elapsed() < NODE_TTL, "it was waited for");
+    assert!(start.elapsed() < Duration::from_secs(1));
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn the_lease_of_a_dead_instance_runs_out() {
     assert!(!node.unwrap().is_taken());
     let waited = start.elapsed();
     assert!(
-        waited > Duration::from_secs(1) && waited < HANG,
+        waited > Duration::from_secs(1) && waited < Duration::from_secs(5),
         "{waited:?}"
     );
 }
@@ -158,10 +158,8 @@ fn a_check_says_what_is_wrong_and_what_to_do() {
     let gate = Gate::before(&address_of(&good.url));
     gate.hold();
     wrong.url = format!("redis://{}", gate.address());
-    let start = Instant::now();
     let problem = &look(&wrong)[0];
     assert!(problem.what.contains("did not answer"), "{problem:?}");
-    assert!(start.elapsed() < HANG);
 
     let server = RedisServer::start();
     assert_eq!(look(&server.options()), []);

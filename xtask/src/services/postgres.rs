@@ -50,6 +50,7 @@ pub(super) fn prepare(place: &Place, step: &Step) -> Result<()> {
             "certificate",
             &place.certificates.certificate.to_string_lossy(),
         ),
+        ("authority", &place.certificates.authority.to_string_lossy()),
         ("key", &place.certificates.key.to_string_lossy()),
     ];
     place.write("postgresql.conf", &values)?;

@@ -36,7 +36,7 @@ pub fn check(options: &Options) -> Vec<Problem> {
     let topic = options.messages();
     match metadata(options, &topic) {
         Err((Trouble::Unreachable, what)) => {
-            let faults = tls_faults(options);
+            let faults = tls_faults(options, &options.brokers);
             if faults.is_empty() {
                 problems.push(fatal(what, Trouble::Unreachable.advice()));
             }
@@ -90,8 +90,8 @@ fn connect(broker: &str) -> Result<(), String> {
 const API_VERSIONS: &[u8] = &[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
 
 /// The brokers of the list whose TLS and ours do not fit.
-fn tls_faults(options: &Options) -> Vec<Problem> {
-    let faults = options.brokers.iter().filter_map(|broker| {
+fn tls_faults(options: &Options, brokers: &[String]) -> Vec<Problem> {
+    let faults = brokers.iter().filter_map(|broker| {
         let target = Target {
             address: broker.clone(),
             opening: Opening::Direct(API_VERSIONS),
@@ -119,6 +119,10 @@ fn advertised(options: &Options, found: &Metadata) -> Vec<Problem> {
     for problem in &mut problems {
         problem.advice =
             "The others name it so: start it, or correct its advertised.listeners.".into();
+    }
+    // The name that they advertise is the one that certificates are held to.
+    if options.tls.is_some() {
+        problems.extend(tls_faults(options, &others));
     }
     problems
 }

@@ -102,8 +102,7 @@ async fn look(session: &Session, options: &Options) -> Result<Vec<Problem>, Stor
         Some(found) => problems.extend(found),
     }
     if let Some(what) = undecided(session, options).await? {
-        let advice = "Set `datacenter` in [cql], on every host of the cluster to the same.";
-        problems.push(fatal(what, advice));
+        problems.push(fatal(what, CHOOSE));
     }
     let pending = migrations::pending(options).await?;
     if !pending.is_empty() {
@@ -175,6 +174,9 @@ fn listed(names: &BTreeSet<String>) -> String {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     names.join(", ")
 }
+
+/// What to do where [`undecided`] says something.
+pub(super) const CHOOSE: &str = "Set `datacenter` in [cql], on every host to the same.";
 
 /// Why it has to be said which datacenter is asked: with copies of the keyspace in several, a read with a
 /// local quorum in one does not meet what was written with one in another.

@@ -118,6 +118,7 @@ async fn connect(options: &Options) -> Result<Live, StoreError> {
     // Wrong credentials too are answered as "away": an operator may set them right meanwhile.
     let session = open(options).await.map_err(fault::away)?;
     if let Some(reason) = check::undecided(&session, options).await? {
+        let reason = format!("{reason}. {}", check::CHOOSE);
         return Err(fault::failed("choose a datacenter", reason));
     }
     let statements = Statements::prepare(&session, &options.quoted_keyspace()).await?;
