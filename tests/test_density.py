@@ -18,11 +18,18 @@ REPORTED = {"established", "failed", "connect_seconds", "rate_asked", "rate_done
 PARTS = {"user_bytes_per_connection_after_traffic", "kernel_bytes_per_pair_after_traffic",
          "client_user_bytes_per_connection", "kernel_slab_pages_bytes_per_pair"}
 
-# Everything else, heartbeats too, is as it ships.
+# The store's block cache fills with what is read of messages, whatever the number of connections: it is as
+# small as it may be. Everything else, heartbeats too, is as it ships.
 CONFIG = f"""
 [limits]
 connections_max = {CONNECTIONS + 5_000}
+[router]
+store_cache_bytes = {1 << 20}
 """
+
+# Write buffers that the store keeps while it rests, since less is not worth a file: after the messages and
+# not before them, whatever the number of connections.
+STORE_KEEPS = 2 << 20
 
 # Messages per second, and for how long. How fast they were is told, not judged: the host has other work.
 RATE, SECONDS = 1_000, 20
@@ -49,12 +56,14 @@ def show(cases, label: str, told: dict) -> None:
 
 def judge(cases, told: dict, user_bytes: int) -> None:
     """One case for each gate."""
+    with_store = user_bytes + STORE_KEEPS / CONNECTIONS
     gates = {
         f"{CONNECTIONS} established": told["established"] == CONNECTIONS,
         "none failed": told["failed"] == 0,
         "all messages arrived": told["delivered"] == SECONDS * RATE,
         f"user space at most {user_bytes} B": told["server_user_bytes_per_connection"] <= user_bytes,
-        f"user space at most {user_bytes} B after traffic": told["user_bytes_per_connection_after_traffic"] <= user_bytes,
+        f"user space at most {with_store:.0f} B after traffic, the store's write buffers included":
+            told["user_bytes_per_connection_after_traffic"] <= with_store,
         f"kernel at most {KERNEL_PAIR} B for the pair": told["kernel_bytes_per_pair"] <= KERNEL_PAIR,
         f"kernel at most {KERNEL_PAIR} B after traffic": told["kernel_bytes_per_pair_after_traffic"] <= KERNEL_PAIR,
     }

@@ -218,7 +218,10 @@ fn the_committed_inputs_hold() {
         ("link", &link),
     ];
     for (target, check) in targets {
-        let folder = format!("{}/../fuzz/corpus-seed/{target}", env!("CARGO_MANIFEST_DIR"));
+        let folder = format!(
+            "{}/../fuzz/corpus-seed/{target}",
+            env!("CARGO_MANIFEST_DIR")
+        );
         let mut inputs = 0;
         for entry in std::fs::read_dir(&folder).unwrap() {
             check(&std::fs::read(entry.unwrap().path()).unwrap());
