@@ -13,8 +13,6 @@ const SIZES: [u32; 4] = [10_000, 100_000, 500_000, 1_000_000];
 const QUICK_MAX: u32 = 50_000;
 /// From here on the goals' own times and rates.
 const FULL_MIN: u32 = 500_000;
-/// Of the server's store: the least that the configuration takes.
-const STORE_CACHE_BYTES: u32 = 1 << 20;
 /// Both ends of a TLS connection, kernel and user space.
 const PAIR_BYTES: u64 = 9_000;
 
@@ -104,12 +102,7 @@ impl Form {
     pub(super) fn server_config(&self) -> String {
         // Room for connections of the storm that come while dead ones are still being closed.
         let room = (self.connections / 20).max(5_000);
-        // The block cache fills with what is read of messages, whatever the number of connections, and a run
-        // on a slow host has more of them: so it is as small as it may be.
-        format!(
-            "[limits]\nconnections_max = {}\n[router]\nstore_cache_bytes = {STORE_CACHE_BYTES}\n",
-            self.connections + room
-        )
+        format!("[limits]\nconnections_max = {}\n", self.connections + room)
     }
 
     /// The load generator's options, without the URL and the files.
