@@ -143,10 +143,10 @@ fn all_brokers_may_go_and_come_back() {
     (1..=3).for_each(|broker| cluster.broker_down(broker).unwrap());
     let begun = Instant::now();
     // None blocks: each would for the time limit of a delivery, all of them for longer than we wait.
-    const APPENDS: u64 = 100;
-    (0..APPENDS).for_each(|n| log.append(partition_of(1), 1, vec![1], n).unwrap());
+    let appends = 100;
+    (0..appends).for_each(|n| log.append(partition_of(1), 1, vec![1], n).unwrap());
     assert!(begun.elapsed() < PATIENCE, "an append blocked");
-    for _ in 0..APPENDS {
+    for _ in 0..appends {
         let outcome = answers.recv_timeout(PATIENCE).unwrap();
         assert!(
             matches!(outcome, Err(AppendError::TimedOut { .. })),

@@ -8,9 +8,10 @@ from harness.server import rookery
 # As many at once as CI can hold, and far more than a shard does in the time of a login.
 CONNECTIONS = 20_000
 
-# Far below what a storm takes on a busy machine. It is each client's own: the time in which the server
-# lets it wait does not count, and how many are on their way at a time is bounded.
-LOGIN_TIMEOUT_MS = 8_000
+# Each client's own: the time in which the server lets it wait does not count, and how many are on their
+# way at a time is bounded. What counts is how long the load generator, which shakes as many hands on the
+# same cores, lets the server wait: that is for a machine that has much other work.
+LOGIN_TIMEOUT_MS = 30_000
 
 CONFIG = f"[limits]\nconnections_max = {CONNECTIONS + 1_000}\nlogin_timeout_ms = {LOGIN_TIMEOUT_MS}\n"
 

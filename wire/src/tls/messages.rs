@@ -46,7 +46,7 @@ impl Messages {
         role: Role,
     ) -> Result<Option<KeyUpdate>, Error> {
         if content.is_empty() {
-            //= RFC 8446 section 5.1: Implementations MUST NOT send zero-length fragments of Handshake types, even if those fragments contain padding.
+            //= RFC 8446 section 5.4: Implementations MUST NOT send Handshake and Alert records that have a zero-length TLSInnerPlaintext.content; if such a message is received, the receiving implementation MUST terminate the connection with an "unexpected_message" alert.
             return Err(unexpected("an empty handshake fragment"));
         }
         while let [byte, rest @ ..] = content {

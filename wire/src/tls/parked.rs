@@ -170,6 +170,10 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
     //= RFC 8446 section 6: MUST be treated as error alerts when received regardless of the AlertLevel in the message.
     //= RFC 8446 section 6: Unknown Alert types MUST be treated as error alerts.
     fn on_alert(&mut self, content: &[u8], consumed: usize) -> Result<Step, Error> {
+        if content.is_empty() {
+            //= RFC 8446 section 5.4: Implementations MUST NOT send Handshake and Alert records that have a zero-length TLSInnerPlaintext.content; if such a message is received, the receiving implementation MUST terminate the connection with an "unexpected_message" alert.
+            return Err(unexpected("an empty alert"));
+        }
         let &[_level, description] = content else {
             return Err(Error::record(
                 Alert::DECODE_ERROR,

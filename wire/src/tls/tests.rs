@@ -199,7 +199,7 @@ fn a_sequence_number_never_wraps() {
     assert!(out.is_empty());
 }
 
-//= test of RFC 8446 section 5.1: Implementations MUST NOT send zero-length fragments of Handshake types, even if those fragments contain padding.
+//= test of RFC 8446 section 5.4: Implementations MUST NOT send Handshake and Alert records that have a zero-length TLSInnerPlaintext.content; if such a message is received, the receiving implementation MUST terminate the connection with an "unexpected_message" alert.
 //= test of RFC 8446 section 5.1: Implementations MUST verify that all messages immediately preceding a key change align with a record boundary; if not, then they MUST terminate the connection with an "unexpected_message" alert.
 //= test of RFC 8446 section 4.6.3: If an implementation receives any other value, it MUST terminate the connection with an "illegal_parameter" alert.
 //= test of RFC 8446 section 5.4: If a receiving implementation does not find a non-zero octet in the cleartext, it MUST terminate the connection with an "unexpected_message" alert.
@@ -216,7 +216,7 @@ fn what_has_no_place_after_a_handshake_is_refused() {
     refused(22, &[24, 0, 0, 0], 0, Alert::DECODE_ERROR);
     refused(22, &[24, 0, 0, 1, 2], 0, Alert::ILLEGAL_PARAMETER);
     refused(22, &[24, 0, 0, 1, 0, 24], 0, Alert::UNEXPECTED_MESSAGE);
-    refused(21, &[], 0, Alert::DECODE_ERROR);
+    refused(21, &[], 0, Alert::UNEXPECTED_MESSAGE);
     refused(21, &[1, 0, 0], 0, Alert::DECODE_ERROR);
     // Nothing but padding, and content above the limit.
     refused(0, &[0; 10], 10, Alert::UNEXPECTED_MESSAGE);

@@ -1,10 +1,11 @@
 //! A Redis of the test's own, to be killed, stopped and emptied.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 use rookery_router::redis::Options;
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 use super::eventually;
 
@@ -13,18 +14,28 @@ const PASSWORD: &str = "its-own";
 /// See the module. Ends with the value.
 pub(crate) struct RedisServer {
     port: u16,
+    /// Bound and not listened on: nobody is given the port while it is down.
+    _held: TcpSocket,
     dir: TempDir,
     process: Child,
 }
 
 impl RedisServer {
     pub(crate) fn start() -> RedisServer {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = free.local_addr().expect("its address").port();
-        drop(free);
+        let held = TcpSocket::new_v4().expect("a socket");
+        // As the server does, so that it may listen on it all the same.
+        held.set_reuseaddr(true).expect("a socket's option");
+        held.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+            .expect("a port");
+        let port = held.local_addr().expect("its address").port();
         let dir = tempfile::tempdir().expect("a folder");
         let process = spawn(port, &dir, "yes");
-        RedisServer { port, dir, process }
+        RedisServer {
+            port,
+            _held: held,
+            dir,
+            process,
+        }
     }
 
     pub(crate) fn options(&self) -> Options {

@@ -2,9 +2,12 @@
 //! bytes, through TLS, HTTP and frames, however they are cut, whenever the receiver stops, and whether or not
 //! the link is made anew while it is at rest.
 
+mod cuts;
+
 use super::{Config, Error, Flow, Link, Masks, Pongs, Receiver, Stage, Writer};
 use crate::tls::{self, Role, Suite};
 use crate::ws::{self, upgrade};
+use cuts::Cuts;
 
 /// Longest record that may be held because it is not whole.
 const RECORD_MAX: usize = 5 + (1 << 14) + 256;
@@ -447,47 +450,5 @@ impl Seen {
         } else {
             Flow::Continue
         }
-    }
-}
-
-/// How an input is cut, and what happens between two pieces.
-struct Cuts {
-    most: usize,
-    /// An odd number; none where nothing is cut and nothing happens.
-    state: Option<u32>,
-}
-
-impl Cuts {
-    fn whole() -> Self {
-        Self {
-            most: usize::MAX,
-            state: None,
-        }
-    }
-
-    fn of(most: usize, seed: u8) -> Self {
-        Self {
-            most,
-            state: Some(u32::from(seed) << 8 | 1),
-        }
-    }
-
-    fn roll(&mut self, sides: usize) -> usize {
-        self.state.as_mut().map_or(0, |state| {
-            *state = state.wrapping_mul(0x915f_77f5).wrapping_add(12_345);
-            (*state >> 8) as usize % sides
-        })
-    }
-
-    fn size(&mut self) -> usize {
-        match self.state {
-            None => self.most,
-            Some(_) => 1 + self.roll(self.most),
-        }
-    }
-
-    /// Once in so many times.
-    fn happens(&mut self, times: usize) -> bool {
-        self.state.is_some() && self.roll(times) == 0
     }
 }
