@@ -84,8 +84,8 @@ pub struct Args {
 
 /// Talks until the input ends or the server says that it is of no use.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let login = login(args)?;
     let target = connect::Target::new(args)?;
+    let login = login(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
