@@ -5,7 +5,7 @@
 use std::io::{self, BufRead, ErrorKind, IsTerminal, Read, Write};
 
 use nix::sys::termios::{FlushArg, tcflush};
-use rustyline::error::ReadlineError;
+use rustyline::error::{ReadlineError, Signal};
 use rustyline::{DefaultEditor, ExternalPrinter};
 use tokio::sync::mpsc;
 
@@ -91,8 +91,12 @@ fn edited(editor: &mut DefaultEditor, sender: &Sender) {
                 ));
                 continue;
             }
-            Err(ReadlineError::Signal(_)) => continue,
-            Err(ReadlineError::Interrupted | ReadlineError::Eof) => return,
+            Err(ReadlineError::Signal(Signal::Resize)) => continue,
+            Err(
+                ReadlineError::Interrupted
+                | ReadlineError::Signal(Signal::Interrupt)
+                | ReadlineError::Eof,
+            ) => return,
             Err(ReadlineError::Io(error)) => Err(error),
             Err(ReadlineError::Errno(error)) => Err(error.into()),
             Err(error) => Err(io::Error::other(error)),
