@@ -1,10 +1,10 @@
 """Two `rookery chat` talk over TLS: over pipes, and once in a pseudo-terminal as a person would."""
 
+import contextlib
 import os
 import pty
 import queue
 import re
-import select
 import subprocess
 import threading
 import time
@@ -106,7 +106,7 @@ def test_the_server_restarts_under_a_chat(servers):
 
 
 class Terminal:
-    """A chat in a pseudo-terminal."""
+    """A chat in a pseudo-terminal, whose screen is read all the time: a full one would stop the chat."""
 
     def __init__(self, server: Server, user: int, to: int, kind: str) -> None:
         self.pid, self.terminal = pty.fork()
@@ -114,38 +114,33 @@ class Terminal:
             os.environ["TERM"] = kind
             os.execv(BINARY, command(server, user, to))
         self.screen = b""
+        self.changed = threading.Condition()
+        self.reader = threading.Thread(target=self._listen, daemon=True)
+        self.reader.start()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):
+            while more := os.read(self.terminal, 65536):
+                with self.changed:
+                    self.screen += more
+                    self.changed.notify()
 
     def type(self, keys: bytes) -> None:
-        """All of it, while the terminal echoes: neither waits for the other."""
         while keys:
-            readable, writable, _ = select.select([self.terminal], [self.terminal], [], WAIT_SECONDS)
-            if readable:
-                self.screen += os.read(self.terminal, 65536)
-            if writable:
-                keys = keys[os.write(self.terminal, keys[:1024]):]
+            keys = keys[os.write(self.terminal, keys):]
 
     def shows(self, text: str) -> None:
-        deadline = time.monotonic() + WAIT_SECONDS
-        while text.encode() not in ESCAPES.sub(b"", self.screen):
-            assert time.monotonic() < deadline, f"{text!r} is not on the screen: {self.screen[-2000:]!r}"
-            if select.select([self.terminal], [], [], 0.2)[0]:
-                self.screen += os.read(self.terminal, 65536)
+        seen = lambda: text.encode() in ESCAPES.sub(b"", self.screen)
+        with self.changed:
+            assert self.changed.wait_for(seen, WAIT_SECONDS), f"{text!r} is not on the screen: {self.screen[-2000:]!r}"
 
     def leave(self) -> int:
         """Its exit code."""
         self.type(b"/quit\r")
-        deadline = time.monotonic() + WAIT_SECONDS
-        ended = status = 0
-        while not ended:
-            assert time.monotonic() < deadline, f"the chat does not end: {self.screen[-2000:]!r}"
-            if select.select([self.terminal], [], [], 0.1)[0]:
-                try:
-                    self.screen += os.read(self.terminal, 65536)
-                except OSError:
-                    pass
-            ended, status = os.waitpid(self.pid, os.WNOHANG)
+        self.reader.join(WAIT_SECONDS)
+        assert not self.reader.is_alive(), f"the chat does not end: {self.screen[-2000:]!r}"
         os.close(self.terminal)
-        return os.waitstatus_to_exitcode(status)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 @pytest.mark.parametrize("kind", ["xterm-256color", "dumb", "emacs"])

@@ -53,7 +53,8 @@ class Client:
         self._requests = {}
         self._delivered = asyncio.Queue()
         self._timelines = {it: Timeline(seq) for it, seq in have_seq.items()}
-        # Conversations of which something may be missing, and whose Sync is under which request_id.
+        # Conversations to look at, those of which something is missing, and whose Sync is under which request_id.
+        self._touched = set()
         self._behind = set()
         self._syncs = {}
         # By conversation: who waits for it to be complete, and the last SyncEnd.
@@ -136,7 +137,7 @@ class Client:
         self._raise_ended()
         complete = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(conversation_id, []).append(complete)
-        self._behind.add(conversation_id)
+        self._touched.add(conversation_id)
         await self._catch_up()
         return await complete
 
@@ -258,12 +259,15 @@ class Client:
             try:
                 await asyncio.wait_for(self._refused.wait(), due and max(0, due - _now()))
             except TimeoutError:
+                self._touched |= self._behind
                 await self._catch_up()
 
     async def _catch_up(self):
         """Asks for what is missing, where it is time to; tells those who waited for it that nothing is."""
-        for conversation_id in list(self._behind):
+        touched, self._touched = self._touched, set()
+        for conversation_id in touched:
             timeline = self._timelines[conversation_id]
+            self._behind.add(conversation_id)
             if timeline.is_complete():
                 self._behind.discard(conversation_id)
                 end = self._ends.pop(conversation_id, None)
@@ -304,18 +308,19 @@ class Client:
             conversation_id = fields["conversation_id"]
             for message in self._timeline(conversation_id).on_deliver(fields):
                 self._delivered.put_nowait(message)
-            self._behind.add(conversation_id)
+            self._touched.add(conversation_id)
         elif kind == "Ping":
             await self._write("Pong", nonce=fields["nonce"])
         elif kind == "Lagged":
             self.lagged += fields["skipped"]
             for timeline in self._timelines.values():
                 timeline.on_lagged()
-            self._behind.update(self._timelines)
+            self._touched.update(self._timelines)
         elif kind == "SyncEnd":
             conversation_id = self._syncs.pop(fields["request_id"], None)
             if conversation_id is not None:
                 self._timelines[conversation_id].on_sync_end(fields, _now())
+                self._touched.add(conversation_id)
                 self._ends[conversation_id] = fields
         elif kind == "Error" and fields["request_id"] in self._syncs:
             self._on_refused(self._syncs.pop(fields["request_id"]), fields)
@@ -354,7 +359,7 @@ class Client:
         """How far a conversation goes: of interest where it is followed."""
         if conversation_id in self._timelines:
             self._timelines[conversation_id].on_head(head_seq)
-            self._behind.add(conversation_id)
+            self._touched.add(conversation_id)
 
     def _timeline(self, conversation_id):
         return self._timelines.setdefault(conversation_id, Timeline(0))

@@ -78,8 +78,8 @@ pub struct Args {
 /// Talks until the input ends or the server says that it is of no use.
 pub fn run(args: &Args, env: &Environment) -> Result<(), Failure> {
     env.check()?;
-    let login = login(args, env)?;
     let target = connect::Target::new(args, env)?;
+    let login = login(args, env)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

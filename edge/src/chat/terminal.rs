@@ -5,7 +5,7 @@
 use std::io::{self, BufRead, ErrorKind, IsTerminal, Read, Write};
 
 use nix::sys::termios::{FlushArg, tcflush};
-use rustyline::error::ReadlineError;
+use rustyline::error::{ReadlineError, Signal};
 use rustyline::{DefaultEditor, ExternalPrinter};
 use tokio::sync::mpsc;
 
@@ -91,8 +91,12 @@ fn edited(editor: &mut DefaultEditor, sender: &Sender) {
                 ));
                 continue;
             }
-            Err(ReadlineError::Signal(_)) => continue,
-            Err(ReadlineError::Interrupted | ReadlineError::Eof) => return,
+            Err(ReadlineError::Signal(Signal::Resize)) => continue,
+            Err(
+                ReadlineError::Interrupted
+                | ReadlineError::Signal(Signal::Interrupt)
+                | ReadlineError::Eof,
+            ) => return,
             Err(ReadlineError::Io(error)) => Err(error),
             Err(ReadlineError::Errno(error)) => Err(error.into()),
             Err(error) => Err(io::Error::other(error)),
@@ -114,10 +118,15 @@ fn read(from: &mut impl BufRead, sender: &Sender) {
 
 /// Whether more is wanted.
 fn hand_on(line: io::Result<Line>, sender: &Sender) -> bool {
-    let goes_on = line
-        .as_ref()
-        .is_ok_and(|line| line.command() != Some("/quit"));
-    (goes_on || line.is_err()) && sender.blocking_send(line).is_ok() && goes_on
+    match line {
+        Ok(line) if line.command() == Some("/quit") => false,
+        Ok(line) => sender.blocking_send(Ok(line)).is_ok(),
+        Err(error) => {
+            // Where nobody takes it, the link has ended before the input.
+            let _ = sender.blocking_send(Err(error));
+            false
+        }
+    }
 }
 
 /// Lines of a stream, a long one in parts that begin and end with whole characters.

@@ -33,7 +33,8 @@ Examples:
   rookery check-config rookery.toml        what a configuration comes to, or what is wrong with it
   rookery migrate --config cluster.toml    topics and tables, for a server on Kafka and ScyllaDB
 
-Exit codes: 0 done, 1 failed while running, 2 wrong command line or configuration.";
+Exit codes: 0 done, 1 failed while running, 2 wrong command line or configuration. A reader of the output
+that goes away (`| head`) is no failure; output that cannot be written is one, but for what `serve` says.";
 
 /// A connection edge for chat: millions of TLS connections, and no acked message lost.
 #[derive(Parser, Debug)]

@@ -11,7 +11,8 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rookery_wire::proto::{self, About, ClientFrame, ErrorCode, Limits};
+use rookery_edge::{auth, config};
+use rookery_wire::proto::{self, About, ClientFrame, Limits};
 use server::{CONVERSATION, Server};
 
 fn deliver(seq: u64, payload: &[u8]) -> proto::Deliver {
@@ -140,6 +141,7 @@ async fn a_close_that_asks_to_act_ends_it_with_the_reason() {
 async fn a_certificate_that_is_not_trusted_is_refused_and_insecure_is_loud() {
     let server = Server::start().await;
     let elsewhere = tempfile::tempdir().unwrap();
+    auth::verifier(&config::Auth::default(), elsewhere.path()).unwrap();
     let elsewhere = elsewhere.path().to_str().unwrap();
     let client = server.chat("hi\n", &["--data", elsewhere]);
     let (tcp, _) = server.listener.accept().await.unwrap();

@@ -194,6 +194,8 @@ fn a_server_goes_on_where_nobody_listens_to_it() {
             assert_eq!(status.code(), Some(0), "{verb} > {sink:?} 2>&1");
         }
         // What it cannot do without is told.
+        let data = tempfile::tempdir().unwrap();
+        let (_, args) = call(verb, data.path().to_str().unwrap(), "");
         let output = Sink::NoRoom.rookery(&args).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
         assert!(
