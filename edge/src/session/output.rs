@@ -42,7 +42,7 @@ impl Sessions {
         let headers: Vec<_> = frames.iter().map(header).collect();
         let both = headers.iter().zip(frames);
         let parts: Vec<&[u8]> = both
-            .flat_map(|(header, frame)| [header.as_bytes(), frame])
+            .flat_map(|(header, frame)| [header.as_bytes(), &frame[..]])
             .collect();
         self.write(shard, conn, &state, |writer| writer.raw(&parts));
     }
