@@ -70,6 +70,7 @@ async def test_replays_a_gap(server, cases):
 async def test_pages_history(server, cases):
     anna = await connect(server, 5)
     conversation = (await anna.create_conversation([6, 7]))["conversation_id"]
+    assert await anna.members(conversation) == [5, 6, 7]
     acks = [await anna.send(conversation, b"%d" % number) for number in range(120)]
     ids, before, more = [], 0, 1
     while more:

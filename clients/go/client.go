@@ -16,8 +16,8 @@ import (
 	"github.com/coder/websocket"
 )
 
-// A page of messages at their largest, and more.
-const frameBytesMax = 8 << 20
+// The largest frame of a server by default is a quarter of it.
+const frameBytesMax = 1 << 20
 
 // Options are what a connection may be given.
 type Options struct {
@@ -305,13 +305,14 @@ func (c *Client) take(ctx context.Context, frame []byte) error {
 		c.socket.Close(websocket.StatusProtocolError, "")
 		return err
 	}
+	if ping, asks := message.(*Ping); asks {
+		return c.write(ctx, &Pong{ping.Nonce})
+	}
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	switch it := message.(type) {
 	case *Deliver:
 		c.deliver(ctx, it)
-	case *Ping:
-		return c.write(ctx, &Pong{it.Nonce})
 	case *Lagged:
 		go c.catchUp(ctx)
 	case *ConversationOpened:

@@ -51,7 +51,10 @@ fn a_chat(writer: WriterKind) {
     assert_eq!((page.has_more, &page.messages[..]), (1, &messages[1..]));
     assert_eq!(bob.direct(9, 7).head_seq, 2, "either finds the same one");
     assert_eq!(bob.list(0, 10).conversations[0].head_seq, 2);
-    assert_eq!(bob.members(id), [7, 8]);
+    let Frame::Members(members) = bob.ask(list_members(id)) else {
+        panic!()
+    };
+    assert_eq!(members.member_user_ids, [7, 8]);
     router.close();
 
     assert_eq!(

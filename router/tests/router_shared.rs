@@ -112,7 +112,10 @@ fn two_people_chat() {
     let (ann, bob) = (edge.client(1), edge.client(2));
     let id = ann.direct(1, 2).conversation_id;
     assert_eq!(bob.direct(1, 1).conversation_id, id);
-    assert_eq!(bob.members(id), [1, 2]);
+    let Frame::Members(members) = bob.ask(list_members(id)) else {
+        panic!()
+    };
+    assert_eq!(members.member_user_ids, [1, 2]);
     for n in 1..=300 {
         let (client, text) = if n % 3 == 0 {
             (&bob, b"b")

@@ -36,11 +36,15 @@ impl Sessions {
         if shard.queue_bytes(conn) + wanted > self.settings.answer_bytes_max() {
             return self.close(shard, conn, CloseCode::SLOW_READER);
         }
-        self.write(shard, conn, &state, |writer| {
-            for frame in frames {
-                writer.message(ws::Opcode::Binary, frame);
-            }
-        });
+        // As one run of bytes: the acks of a batch share their records.
+        let header =
+            |frame: &Vec<u8>| ws::encode_header(ws::Opcode::Binary, true, frame.len(), None);
+        let headers: Vec<_> = frames.iter().map(header).collect();
+        let both = headers.iter().zip(frames);
+        let parts: Vec<&[u8]> = both
+            .flat_map(|(header, frame)| [header.as_bytes(), &frame[..]])
+            .collect();
+        self.write(shard, conn, &state, |writer| writer.raw(&parts));
     }
 
     /// One frame for every live device of these users, but for one that has an answer of its own.
@@ -105,7 +109,7 @@ impl Sessions {
     ) {
         let mut out = shard.spare_buffer();
         let tls = state.tls.index().and_then(|at| self.tls.find_mut(at));
-        message(&mut Writer::gathering(tls, None, &mut out));
+        message(&mut Writer::new(tls, None, &mut out));
         if let Err(error) = shard.send(conn, out) {
             tracing::debug!(conn = conn.as_u64(), %error, "what was sealed cannot be sent");
             self.end(shard, conn, rookery_shard::Close::Now);

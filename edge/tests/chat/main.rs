@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rookery_edge::{auth, config};
-use rookery_wire::proto::{self, About, ClientFrame, Limits};
+use rookery_wire::proto::{self, About, ClientFrame, ErrorCode, Limits};
 use server::{CONVERSATION, Server};
 
 fn deliver(seq: u64, payload: &[u8]) -> proto::Deliver {

@@ -451,13 +451,6 @@ impl Client {
         }
     }
 
-    pub fn members(&self, conversation_id: u64) -> Vec<u64> {
-        match self.ask(list_members(conversation_id)) {
-            Frame::Members(members) => members.member_user_ids,
-            other => panic!("{other:?}"),
-        }
-    }
-
     pub fn list(&self, after_conversation_id: u64, limit: u32) -> proto::Conversations {
         let list = proto::ListConversations {
             request_id: 79,

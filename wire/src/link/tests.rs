@@ -100,7 +100,7 @@ impl End {
         self.say_all(&[(ws::Opcode::Binary, payload)]);
     }
 
-    /// Several messages, in one record where there is TLS.
+    /// Several messages at once.
     fn say_all(&mut self, messages: &[(ws::Opcode, &[u8])]) {
         let masks = self.masks.as_mut();
         let mut writer = Writer::gathering(self.session.as_mut(), masks, &mut self.out);
@@ -271,17 +271,16 @@ fn records(bytes: &[u8]) -> usize {
 #[test]
 fn the_latest_ping_of_a_record_stands_for_all_of_them() {
     use ws::Opcode::{Binary, Ping};
-    for (pongs, expected) in [(Pongs::Latest, 1), (Pongs::Each, 1_300)] {
+    for (pongs, expected, records_max) in [(Pongs::Latest, 1, 1), (Pongs::Each, 1_300, 16)] {
         let (mut client, mut server) = pair(true);
         server.config.pongs = pongs;
         talk(&mut client, &mut server, 100_000);
         let numbers: Vec<[u8; 4]> = (0..1_300_u32).map(u32::to_be_bytes).collect();
         let pings: Vec<_> = numbers.iter().map(|number| (Ping, &number[..])).collect();
         client.say_all(&pings);
-        assert_eq!(records(&client.out), 1);
         let asked = std::mem::take(&mut client.out);
         server.feed(&asked).expect("server");
-        assert_eq!(records(&server.out), 1, "one record is answered by one");
+        assert!(records(&server.out) <= records_max, "{pongs:?}");
         talk(&mut client, &mut server, 100_000);
         assert_eq!(client.seen.pongs.len(), expected);
         assert_eq!(

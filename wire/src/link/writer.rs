@@ -1,6 +1,6 @@
 //! The way out: messages framed, masked where a client speaks, sealed where there is TLS, appended to
 //! one buffer, so that all answers to one read leave in one send, and, where the writer gathers them, in
-//! one record.
+//! few records.
 
 use crate::proto::CloseCode;
 use crate::tls;
@@ -28,16 +28,22 @@ impl Masks {
     }
 }
 
-/// What is longer is not copied to stand in a record with others: its own are nearly full.
-const GATHERED_MAX: usize = 4 * 1024;
+/// Bytes of frames that share a record: some forty pongs. What is longer has records of its own.
+const GATHERED_MAX: usize = 512;
+
+/// Frames that are to be sealed together.
+struct Gathered {
+    bytes: [u8; GATHERED_MAX],
+    len: usize,
+}
 
 /// See the module.
 pub struct Writer<'a> {
     session: Option<&'a mut tls::Session>,
     masks: Option<&'a mut Masks>,
     out: &'a mut Vec<u8>,
-    /// Frames that are to be sealed together; none where each is sealed at once.
-    gathered: Option<Vec<u8>>,
+    /// None where each frame is sealed at once.
+    gathered: Option<Gathered>,
     /// A close frame was written: nothing may follow it (RFC 6455 section 5.5.1).
     closed: bool,
 }
@@ -67,7 +73,10 @@ impl<'a> Writer<'a> {
         out: &'a mut Vec<u8>,
     ) -> Self {
         let mut writer = Self::new(session, masks, out);
-        writer.gathered = Some(Vec::new());
+        writer.gathered = Some(Gathered {
+            bytes: [0; GATHERED_MAX],
+            len: 0,
+        });
         writer
     }
 
@@ -121,13 +130,19 @@ impl<'a> Writer<'a> {
 
     /// Bytes of the stream as they are (whole frames that were encoded before), given in parts.
     pub fn raw(&mut self, parts: &[&[u8]]) {
-        if let (Some(gathered), Some(_)) = (&mut self.gathered, &self.session) {
-            if parts.iter().map(|part| part.len()).sum::<usize>() <= GATHERED_MAX {
-                return parts
-                    .iter()
-                    .for_each(|part| gathered.extend_from_slice(part));
-            }
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let is_full = |gathered: &Gathered| len > GATHERED_MAX - gathered.len;
+        if self.gathered.as_ref().is_some_and(is_full) {
             self.flush();
+        }
+        if let (Some(gathered), Some(_)) = (&mut self.gathered, &self.session)
+            && len <= GATHERED_MAX
+        {
+            for part in parts {
+                gathered.bytes[gathered.len..][..part.len()].copy_from_slice(part);
+                gathered.len += part.len();
+            }
+            return;
         }
         match &mut self.session {
             // An ended session has said its last words; there is nobody left to tell.
@@ -141,10 +156,10 @@ impl<'a> Writer<'a> {
     /// Seals what was gathered.
     fn flush(&mut self) {
         if let (Some(gathered), Some(session)) = (&mut self.gathered, &mut self.session)
-            && !gathered.is_empty()
+            && gathered.len > 0
         {
-            drop(session.seal_parts(&[gathered], self.out));
-            gathered.clear();
+            drop(session.seal_parts(&[&gathered.bytes[..gathered.len]], self.out));
+            gathered.len = 0;
         }
     }
 
