@@ -76,7 +76,8 @@ pub trait Handler: Sized {
     /// The send queue, once not empty, is empty again.
     fn on_drained(&mut self, shard: &mut Shard<Self>, conn: ConnId);
 
-    /// The connection's deadline (see [`Shard::set_deadline`]) has passed. Fires once.
+    /// The connection's deadline (see [`Shard::set_deadline`]) has passed, and what had come before was handed
+    /// over. Fires once.
     fn on_deadline(&mut self, shard: &mut Shard<Self>, conn: ConnId);
 
     /// A message came.

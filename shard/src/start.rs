@@ -10,8 +10,8 @@ use std::thread::{self, JoinHandle};
 use crate::engine::{Engine, Progress};
 use crate::limits::{OTHER_FILES, RECV_BUFFERS_MAX, ring_slots_max};
 use crate::probe::{self, Report};
-use crate::sys::{listen, rlimit};
 use crate::sys::uring::{RingFds, Uring};
+use crate::sys::{listen, rlimit};
 use crate::{Config, Counters, Fabric, Handler, Inbox, Stopper};
 
 /// Why the engine did not start.

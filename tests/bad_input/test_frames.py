@@ -69,7 +69,7 @@ def test_also_when_it_comes_byte_by_byte(server, name):
 # What is wrong, and the code that says so.
 FIRST = {
     "text": (UNSUPPORTED, lambda session: session.send(frame(TEXT, b"hello"))),
-    "no frame of the protocol": (4404, lambda session: session.send(frame(BINARY, b"hello"))),
+    "no frame of the protocol": (4404, lambda session: session.send(frame(BINARY, encode("Ping", {"nonce": 5})[:-1]))),
     "a token that is none": (4401, lambda session: session.ask("Login", token=b"none", resume_token=b"")),
 }
 

@@ -45,8 +45,9 @@ def test_too_few_open_files_are_told_with_what_to_raise(folder):
 
 
 def test_the_load_generator_says_the_same(folder):
-    ran = rookery("flock", "ws://127.0.0.1:9", "--connections", "1000000", "--shards", "2",
-                  preexec_fn=limited(512, 512), cwd=folder)
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        ran = rookery("flock", f"ws://127.0.0.1:{server.getsockname()[1]}", "--echo", "--connections", "1000000",
+                      "--shards", "2", preexec_fn=limited(512, 512), cwd=folder)
     assert ran.returncode == 1, ran
     assert "ulimit -n" in ran.stderr and "LimitNOFILE" in ran.stderr, ran.stderr
 

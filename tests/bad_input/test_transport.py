@@ -94,7 +94,7 @@ def test_a_plain_client_on_the_tls_port(server):
 
 
 @pytest.mark.parametrize("line", [b"GET http://localhost/ HTTP/1.1", b"GET ws://localhost/v1 HTTP/1.1",
-                                  b"PROPFIND / HTTP/1.1", b"CONNECT localhost:443 HTTP/1.1", b"GET"])
+                                  b"OPTIONS * HTTP/1.1", b"CONNECT localhost:443 HTTP/1.1", b"GET"])
 def test_plain_http_of_any_form_on_the_tls_port(server, line):
     with Raw(server, tls=False, port=server.tls_port) as connection:
         connection.send(line + b"\r\nHost: localhost\r\n\r\n" if b" " in line else line + b" / HTTP/1.1\r\n\r\n")
@@ -113,7 +113,7 @@ def test_a_target_in_absolute_form(server, tls, target):
         assert connection.request(path=target).status == 101
 
 
-@pytest.mark.parametrize("target", ["ftp://localhost/", "http:///v1", "http://localhost/elsewhere", "localhost/v1", "*"])
+@pytest.mark.parametrize("target", ["ftp://localhost/", "http:///v1", "http://localhost/other", "a.example/v1", "*"])
 def test_a_target_that_is_not_here(server, target):
     with Raw(server) as connection:
         assert connection.request(path=target).status in (400, 404)

@@ -25,9 +25,18 @@ fn fails(config: &ServerConfig, bytes: &[u8], piece: usize) -> (Error, Vec<u8>) 
 fn plain_http_is_told_apart() {
     let config = pki().server(Tickets::None);
     for method in [
-        "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE",
+        "GET /chat",
+        "GET http://localhost/chat",
+        "HEAD /chat",
+        "POST /chat",
+        "PUT *",
+        "DELETE /chat",
+        "OPTIONS *",
+        "PATCH /chat",
+        "CONNECT localhost:443",
+        "TRACE /chat",
     ] {
-        let request = format!("{method} /chat HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let request = format!("{method} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         for piece in [1, 2, 3, 1000] {
             let (error, out) = fails(&config, request.as_bytes(), piece);
             assert_eq!(error, Error::PlainHttp, "{method} in pieces of {piece}");

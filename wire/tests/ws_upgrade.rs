@@ -38,6 +38,30 @@ fn a_good_request_is_accepted_and_declines_compression() {
 }
 
 #[test]
+fn a_target_in_absolute_form_is_taken() {
+    let of = |target: &str| parse(&GOOD.replace("/v1?x=1", target));
+    for target in [
+        "http://a.example/v1?x=1",
+        "https://other.example:8443/",
+        "WSS://a.example",
+        "ws://a.example?x=/elsewhere",
+    ] {
+        assert!(matches!(of(target), Ok(Some(_))), "{target}");
+    }
+    for target in [
+        "http://a.example/elsewhere",
+        "http:///v1",
+        "ftp://a.example/v1",
+        "a.example/v1",
+        "*",
+        "//a.example/v1",
+        "/elsewhere?x=http://a.example/v1",
+    ] {
+        assert_eq!(of(target), Err(HttpError::NotFound), "{target}");
+    }
+}
+
+#[test]
 fn every_prefix_of_a_good_request_waits_for_more() {
     for len in 0..GOOD.len() {
         assert_eq!(parse(&GOOD[..len]), Ok(None), "{len} bytes");

@@ -36,7 +36,8 @@ impl Shards {
     ) -> anyhow::Result<Self> {
         let (post, inboxes) =
             mailbox::channel(shards, MAILBOX).context("cannot make the shards' mailboxes")?;
-        rookery_shard::limits::raise_open_files().context("cannot raise the limit of open files")?;
+        rookery_shard::limits::raise_open_files()
+            .context("cannot raise the limit of open files")?;
         let config = rookery_shard::Config {
             stop_grace_ms: 2_000,
             ..rookery_shard::Config::for_connections(u64::from(connections), shards)

@@ -6,8 +6,7 @@
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 
 /// Reads the address of a listener.
 ///
@@ -24,12 +23,16 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
     match why {
         Some((host, port)) if !is_bare_v6 && port.parse::<u16>().is_ok() => {
             let meant = match host {
-                "" | "*" => format!("0.0.0.0:{port} (every IPv4 address) or [::]:{port} (every address)"),
+                "" | "*" => {
+                    format!("0.0.0.0:{port} (every IPv4 address) or [::]:{port} (every address)")
+                }
                 "localhost" => format!("127.0.0.1:{port} or [::1]:{port}"),
                 host if host.parse::<Ipv6Addr>().is_ok() => format!("[{host}]:{port}"),
                 _ => format!("its IP address, as 192.0.2.1:{port} or [2001:db8::1]:{port}"),
             };
-            Err(format!("`{text}` names no IP address to listen on: write {meant}"))
+            Err(format!(
+                "`{text}` names no IP address to listen on: write {meant}"
+            ))
         }
         _ if is_bare_v6 => Err(format!("`{text}` has no port: write [{text}]:8443")),
         _ => Err(format!(
@@ -40,42 +43,51 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
 
 /// A list of them, or one alone.
 pub(super) fn list<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<SocketAddr>, D::Error> {
-    /// A type of its own, so that a mistake is told with its place.
-    #[derive(Deserialize)]
-    #[serde(try_from = "String")]
-    struct Listed(SocketAddr);
-
-    impl TryFrom<String> for Listed {
-        type Error = String;
-
-        fn try_from(text: String) -> Result<Self, String> {
-            listen_address(&text).map(Self)
-        }
-    }
-
-    struct List;
-
-    impl<'de> Visitor<'de> for List {
-        type Value = Vec<SocketAddr>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list of addresses, [\"127.0.0.1:8443\", \"…\"]")
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-            listen_address(text).map(|address| vec![address]).map_err(E::custom)
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-            let mut addresses = Vec::new();
-            while let Some(Listed(address)) = list.next_element()? {
-                addresses.push(address);
-            }
-            Ok(addresses)
-        }
-    }
-
     from.deserialize_any(List)
+}
+
+struct One;
+
+impl<'de> Visitor<'de> for One {
+    type Value = SocketAddr;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an address, \"127.0.0.1:8443\"")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<SocketAddr, E> {
+        listen_address(text).map_err(E::custom)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for One {
+    type Value = SocketAddr;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<SocketAddr, D::Error> {
+        from.deserialize_str(self)
+    }
+}
+
+struct List;
+
+impl<'de> Visitor<'de> for List {
+    type Value = Vec<SocketAddr>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of addresses, [\"127.0.0.1:8443\", \"…\"]")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        One.visit_str(text).map(|address| vec![address])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut addresses = Vec::new();
+        while let Some(address) = list.next_element_seed(One)? {
+            addresses.push(address);
+        }
+        Ok(addresses)
+    }
 }
 
 /// Why two listeners cannot both be: the kernel gives a port once, and a wildcard has all of its family's

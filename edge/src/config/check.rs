@@ -35,7 +35,10 @@ fn listeners(config: &Config, found: &mut Vec<(Key, String)>) {
     let mut seen: Vec<SocketAddr> = Vec::new();
     for (key, addresses) in [("tls", &listen.tls), ("plain", &listen.plain)] {
         for address in addresses {
-            if let Some(other) = seen.iter().find(|other| address::overlap(**other, *address)) {
+            if let Some(other) = seen
+                .iter()
+                .find(|other| address::overlap(**other, *address))
+            {
                 let message = if other == address {
                     format!("has {address}, which is listed twice")
                 } else {

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{address, empty_is_none};
 use super::services::{Cql, Kafka, Postgres, Redis};
+use super::{address, empty_is_none};
 
 /// Everything that `rookery serve` can be told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -51,7 +51,11 @@ impl<H: Handler> Shard<H> {
 
     /// Reading ends: a deadline that waits for it comes up again, and is told without.
     pub(super) fn stop_waiting_for_bytes(&mut self, conn: ConnId) {
-        if self.slots.find(conn).is_some_and(|slot| slot.has(slot::OVERDUE)) {
+        if self
+            .slots
+            .find(conn)
+            .is_some_and(|slot| slot.has(slot::OVERDUE))
+        {
             self.set_wheel(conn, Some(self.running_ns()));
         }
     }

@@ -204,7 +204,10 @@ impl Echo {
         let due_ns = at + port.stood_still_ns - client.stood_still_ns;
         let late_ns = port.away_ns - client.away_ns + (2 << TICK_SHIFT) + READING_NS;
         let last_ns = at.max(client.deadline_set_ns) + late_ns;
-        let mut links = kernel.links.iter().filter(|link| Some(link.peer) == client.peer);
+        let mut links = kernel
+            .links
+            .iter()
+            .filter(|link| Some(link.peer) == client.peer);
         // After a second call of the same client it is not known which of the two this was.
         let link = links.next().filter(|_| links.next().is_none());
         let neglected = link.is_some_and(|link| link.neglects(at));

@@ -263,7 +263,10 @@ impl<D: Floor> World<D> {
             for station in self.stations.iter_mut().flatten() {
                 station.stalled_until_ns = until_ns;
             }
-            kernel.ports.iter_mut().for_each(|port| port.away_ns += away);
+            kernel
+                .ports
+                .iter_mut()
+                .for_each(|port| port.away_ns += away);
             return true;
         }
         let rates = kernel.plan.rates;
@@ -281,7 +284,10 @@ impl<D: Floor> World<D> {
                 _ => {
                     kernel.checks.count(Count::MonoJump);
                     kernel.advance_to(now_ns + 10 * away);
-                    kernel.ports.iter_mut().for_each(|port| port.away_ns += 10 * away);
+                    kernel
+                        .ports
+                        .iter_mut()
+                        .for_each(|port| port.away_ns += 10 * away);
                 }
             }
         }

@@ -26,7 +26,10 @@ fn an_error_says_what_it_came_from_once() {
     for error in &errors {
         let mut cause = std::error::Error::source(error);
         while let Some(told) = cause {
-            assert!(!error.to_string().contains(&told.to_string()), "{error}: {told}");
+            assert!(
+                !error.to_string().contains(&told.to_string()),
+                "{error}: {told}"
+            );
             cause = told.source();
         }
     }

@@ -283,9 +283,11 @@ fn established(facts: Facts) -> Established {
 
 /// Whether the first bytes of a connection (at most five of them) can begin an HTTP request.
 fn resembles_http(bytes: &[u8]) -> bool {
-    let word = bytes.iter().take_while(|byte| byte.is_ascii_uppercase());
-    match word.count() {
-        0 => false,
-        word => bytes.get(word).is_none_or(|&next| next == b' '),
-    }
+    // With the space behind them, as far as five bytes reach: what follows may be a path or a whole URL.
+    const METHODS: [&[u8]; 10] = [
+        b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELET", b"OPTIO", b"PATCH", b"CONNE", b"TRACE",
+        b"PRI *",
+    ];
+    let begins = |method: &[u8]| method.starts_with(bytes) || bytes.starts_with(method);
+    !bytes.is_empty() && METHODS.into_iter().any(begins)
 }

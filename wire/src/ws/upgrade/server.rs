@@ -149,7 +149,9 @@ fn path_of(target: &str) -> Option<&str> {
         target
     } else {
         let (scheme, rest) = target.split_once("://")?;
-        SCHEMES.iter().find(|known| known.eq_ignore_ascii_case(scheme))?;
+        SCHEMES
+            .iter()
+            .find(|known| known.eq_ignore_ascii_case(scheme))?;
         let authority_bytes = rest.find(['/', '?']).unwrap_or(rest.len());
         (authority_bytes > 0).then(|| &rest[authority_bytes..])?
     };
