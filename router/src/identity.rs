@@ -121,7 +121,14 @@ pub fn compare(
             format!("the keyspace {keyspace} does not know its log: it is new, or was made anew");
         return Err(wrong(what, NOT_MIGRATED));
     };
-    match log_id(topic, firsts)? {
+    let found = log_id(topic, firsts).map_err(|mismatch| {
+        let what = format!(
+            "the keyspace {keyspace} was filled from the log {:016x}, and {}: it was made anew",
+            stored.log_id, mismatch.what
+        );
+        wrong(what, OTHER_LOG)
+    })?;
+    match found {
         Some(id) if id != stored.log_id => {
             let what = format!(
                 "the keyspace {keyspace} was filled from the log {:016x}, and {topic} is the log {id:016x}: \
@@ -210,6 +217,13 @@ mod tests {
         let anew = said(&[First::Nothing; 6], Some(&stored));
         assert!(anew.contains("t is empty"), "{anew}");
         assert!(said(&of(7, &[6]), None).contains("rookery migrate"));
+        let mut written = [First::Nothing; 6];
+        written[5] = First::Foreign;
+        let anew = said(&written, Some(&stored));
+        assert!(
+            anew.contains("was filled from the log") && anew.contains("made anew"),
+            "{anew}"
+        );
         let fewer = said(&of(7, &[3]), Some(&stored));
         assert!(fewer.contains("has 3 partitions"), "{fewer}");
         // A beginning that retention took says nothing; one that is back at nothing does.
