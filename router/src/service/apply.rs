@@ -38,6 +38,14 @@ pub(crate) enum ApplyError {
         /// Why.
         source: DecodeError,
     },
+    /// It lies under another key than its conversation's: no record of ours, or under a foreign order.
+    #[error("record at offset {offset}: its key {key} is not its conversation")]
+    Key {
+        /// Where.
+        offset: Offset,
+        /// The key.
+        key: u64,
+    },
     /// A message to a conversation whose opening the log had before, and the store lacks.
     #[error("record at offset {offset}: conversation {conversation_id} is not in the store")]
     NoConversation {
@@ -60,6 +68,15 @@ impl<'a> Decoded<'a> {
             offset: record.offset,
             source,
         })?;
+        let conversation_id = match &what {
+            record::Record::Message(message) => message.conversation_id,
+            record::Record::Opened(opened) => opened.conversation_id,
+            record::Record::Genesis(_) => record.key,
+        };
+        if conversation_id != record.key {
+            let (offset, key) = (record.offset, record.key);
+            return Err(ApplyError::Key { offset, key });
+        }
         Ok(Decoded { record, what })
     }
 

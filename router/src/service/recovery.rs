@@ -78,7 +78,9 @@ fn replay_all(
         }
         applier.replay(&batch, now_ms).map_err(|error| match error {
             ApplyError::Store(error) => store_error(store_dir, &error),
-            ApplyError::Record { .. } => StartError::Log(error.to_string()),
+            ApplyError::Record { .. } | ApplyError::Key { .. } => {
+                StartError::Log(error.to_string())
+            }
             ApplyError::NoConversation { .. } => store_damaged(store_dir, error.to_string()),
         })?;
         if inboxes.is_full() {
