@@ -223,7 +223,8 @@ fn the_committed_inputs_hold() {
         Some((0xff, data)) => link::fuzz::check_handshake(data, &ends.0, &ends.1),
         _ => link::fuzz::check(data),
     };
-    let targets: [(&str, &dyn Fn(&[u8])); 4] = [
+    type Check<'a> = &'a dyn Fn(&[u8]);
+    let targets: [(&str, Check<'_>); 4] = [
         ("ws_decoder", &ws::fuzz::check),
         ("proto_frames", &proto::fuzz::check),
         ("tls_records", &tls::fuzz_open),
