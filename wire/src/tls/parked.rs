@@ -141,7 +141,7 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
             ));
         }
         if typ == APPLICATION_DATA && len > 0 {
-            if self.rx_seq % DATA_PER_IDLE == 0 {
+            if self.rx_seq.is_multiple_of(DATA_PER_IDLE) {
                 self.idle_records = self.idle_records.saturating_sub(1);
             }
             return Ok(Step::Data {
