@@ -38,7 +38,7 @@ fn id(number: u128) -> ClientMsgId {
 }
 
 /// A dialog with user 8, whose first message is called 100.
-fn dialog() -> Dialog {
+fn unopened() -> Dialog {
     Dialog::new(8, Uuid::from_u128(100))
 }
 
@@ -104,7 +104,7 @@ fn deliver(seq: u64, sender_user_id: u64, number: u128) -> proto::Deliver {
 
 /// A dialog with user 8 that has seen everything up to `head_seq`.
 fn open(head_seq: u64) -> Dialog {
-    let mut dialog = dialog();
+    let mut dialog = unopened();
     assert_eq!(told(feed(&mut dialog, &welcome())), ["OpenDirect"]);
     let mut expected = vec![format!("Sync {head_seq}")];
     if head_seq > 0 {
@@ -285,7 +285,7 @@ fn a_message_that_is_taken_gives_the_others_all_their_attempts() {
 
 #[test]
 fn a_refused_request_is_sent_again_and_given_up_in_the_end() {
-    let mut dialog = dialog();
+    let mut dialog = unopened();
     feed(&mut dialog, &welcome());
     let busy = ["-- the server says: busy; trying again in 0.5 s"];
     assert_eq!(told(feed(&mut dialog, &refusal(1, 500))), busy);
@@ -300,7 +300,7 @@ fn a_refused_request_is_sent_again_and_given_up_in_the_end() {
     assert_eq!(told(feed(&mut dialog, &refusal(3, 500))), busy);
     assert_eq!(retried(&mut dialog).1, ["Sync 1"]);
 
-    let mut dialog = dialog();
+    let mut dialog = unopened();
     feed(&mut dialog, &welcome());
     for _ in 0..REFUSALS_MAX {
         feed(&mut dialog, &refusal(1, 500));
@@ -349,7 +349,7 @@ fn what_is_too_long_for_a_message_goes_as_several_and_is_told() {
 fn what_was_said_before_the_server_told_how_much_it_takes_is_cut_anew() {
     let mut small = welcome();
     small.payload_bytes_max = 4;
-    let mut dialog = dialog();
+    let mut dialog = unopened();
     dialog.say("one", &mut Vec::new());
     dialog.say("twothree", &mut Vec::new());
     let cut = "-- a line of 8 bytes goes as 2 messages: at most 4 fit into one";
