@@ -63,8 +63,7 @@ impl Arrival {
         let lately = self.at_ms < sent.at_ms.saturating_add(DEDUP_TTL_MS);
         sent.known.conversation_id == self.conversation_id
             && sent.log_offset < self.offset.0
-            && (self.is_near(sent.log_offset, sent.at_ms)
-                || (self.looks_back_for_days() && lately))
+            && (self.is_near(sent.log_offset, sent.at_ms) || (self.looks_back_for_days() && lately))
     }
 }
 
@@ -127,9 +126,7 @@ impl Repetitions {
     /// its name, where it was to be asked.
     pub(crate) fn judge(&mut self, arrival: &Arrival, sent: &[Sent]) -> bool {
         let names = self.partitions.entry(arrival.partition).or_default();
-        names
-            .since
-            .get_or_insert((arrival.offset.0, arrival.at_ms));
+        names.since.get_or_insert((arrival.offset.0, arrival.at_ms));
         names.next = arrival.offset.plus(1);
         let near = names.known.get(&arrival.name());
         let repeats = near.is_some_and(|&(offset, at_ms)| arrival.is_near(offset, at_ms))
@@ -202,7 +199,11 @@ mod tests {
     #[test]
     fn a_record_that_lands_after_its_retry_is_a_repetition_whoever_consumes_by_then() {
         // Marked and counted; then the original, unmarked, 20 s after its id.
-        let made = [(0, 0, 0, true), (2, 1_000, 0, false), (0, 4_000, 20_000, false)];
+        let made = [
+            (0, 0, 0, true),
+            (2, 1_000, 0, false),
+            (0, 4_000, 20_000, false),
+        ];
         let arrivals = arrivals(&made);
         let named: Vec<SendKey> = arrivals.iter().map(|it| it.sent_as).collect();
         let stored: Vec<Sent> = arrivals.iter().map(sent).collect();

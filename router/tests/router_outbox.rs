@@ -79,7 +79,11 @@ fn pages_go_through_all_conversations() {
     assert_eq!((first.request_id, first.has_more), (80, 1));
     assert_eq!(first.messages.len(), 100);
     let of_page = first.messages.windows(2);
-    assert!(of_page.into_iter().all(|it| it[0].message_id > it[1].message_id));
+    assert!(
+        of_page
+            .into_iter()
+            .all(|it| it[0].message_id > it[1].message_id)
+    );
     assert_eq!(first.needs_full_sync, 1, "it never acked anything");
     let (all, needs_full_sync) = ann.whole_outbox(100);
     assert_walk(&all, (0..250).collect());
@@ -97,7 +101,11 @@ fn pages_go_through_all_conversations() {
     walk.extend(third.messages);
     let wanted = (0..250).filter(|it| it % 5 != 0 || handed.contains(it));
     assert_walk(&walk, wanted.collect());
-    assert_eq!(ann.outbox(FIRST_PAGE, 0).messages.len(), 1, "0 is taken as 1");
+    assert_eq!(
+        ann.outbox(FIRST_PAGE, 0).messages.len(),
+        1,
+        "0 is taken as 1"
+    );
     assert_eq!(ann.outbox(FIRST_PAGE, u32::MAX).messages.len(), 100);
     // A cursor that a client made up hands out nothing that is not its own.
     for byte in [1, 0x7f, 0xff] {

@@ -283,7 +283,10 @@ fn a_record_of_a_newer_program_is_waited_for_and_not_put_aside() {
     assert!(brokers.dead_letters.lock().unwrap().is_empty());
     edge.router.close();
     let reached = services.reached(Brokers::partition_of(id));
-    assert!(reached.next.0 <= 2, "nothing is said to be stored behind it");
+    assert!(
+        reached.next.0 <= 2,
+        "nothing is said to be stored behind it"
+    );
 }
 
 /// A kind that this program does not know, of one that knows groups.

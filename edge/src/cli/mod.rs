@@ -74,7 +74,9 @@ pub enum Verb {
 /// Parses the command line, does what it says, and tells a failure on stderr.
 pub fn run() -> ExitCode {
     let done = outlive_full_files().and_then(|()| match Cli::try_parse() {
-        Ok(cli) => dispatch(cli.verb, &Environment::of(std::env::vars_os())).map(|()| ExitCode::SUCCESS),
+        Ok(cli) => {
+            dispatch(cli.verb, &Environment::of(std::env::vars_os())).map(|()| ExitCode::SUCCESS)
+        }
         Err(answer) => tell(&answer),
     });
     done.unwrap_or_else(|failure| failure.report())
@@ -132,8 +134,6 @@ fn dispatch(verb: Verb, env: &Environment) -> Result<(), Failure> {
             print(&page)
         }
     }
-}
-
 }
 
 #[cfg(test)]

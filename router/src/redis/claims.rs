@@ -165,10 +165,7 @@ impl Claims {
         }
         let mut pipeline = pipe();
         for claim in claims {
-            let key = self
-                .shared
-                .keys
-                .claim(claim.name());
+            let key = self.shared.keys.claim(claim.name());
             let value = claim_value(claim);
             let set = pipeline.cmd("SET").arg(key).arg(&value[..]).arg("XX");
             set.arg("PX").arg(DEDUP_TTL_MS).ignore();

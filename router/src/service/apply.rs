@@ -165,11 +165,7 @@ impl Applied {
 }
 
 impl Applier {
-    pub(crate) fn new(
-        store: Arc<dyn Store>,
-        inboxes: Arc<Inboxes>,
-        position: Position,
-    ) -> Applier {
+    pub(crate) fn new(store: Arc<dyn Store>, inboxes: Arc<Inboxes>, position: Position) -> Applier {
         let audiences = Audiences::new(Arc::clone(&store));
         Applier {
             store,

@@ -67,7 +67,9 @@ impl Audiences {
 
     /// The audience of a conversation, where it is in memory.
     pub(crate) fn find(&mut self, conversation_id: u64) -> Option<Arc<Audience>> {
-        self.cached.hit(conversation_id).map(|found| Arc::clone(found))
+        self.cached
+            .hit(conversation_id)
+            .map(|found| Arc::clone(found))
     }
 
     /// Looks up the audiences of conversations, as far as those exist.

@@ -124,7 +124,9 @@ impl Commits {
             .iter()
             .filter_map(|(&partition, place)| {
                 let next = place.applied;
-                let inbox = firsts.get(&partition).map_or(next, |&first| first.min(next));
+                let inbox = firsts
+                    .get(&partition)
+                    .map_or(next, |&first| first.min(next));
                 let reached = Reached { next, inbox };
                 (reached != place.committed).then_some((partition, reached))
             })

@@ -158,10 +158,11 @@ impl Consumer {
     }
 
     fn count(&mut self, records: Vec<Record>) -> Result<(), GiveUp> {
-        self.retry.until(u32::MAX, || match self.inboxes.is_full() {
-            true => Err("too much waits to be entered into inboxes"),
-            false => Ok(()),
-        })?;
+        self.retry
+            .until(u32::MAX, || match self.inboxes.is_full() {
+                true => Err("too much waits to be entered into inboxes"),
+                false => Ok(()),
+            })?;
         let mut decoded = Vec::with_capacity(records.len());
         let mut reached = BTreeMap::new();
         let mut rows = 0;
@@ -211,8 +212,7 @@ impl Consumer {
         }
         let (retry, dispatch) = (self.retry.clone(), Arc::clone(&self.dispatch));
         let now_ms = self.clock.now_ms();
-        let mut taking =
-            retry.gives(|| self.applier.prepare(decoded, Some(&dispatch), now_ms))?;
+        let mut taking = retry.gives(|| self.applier.prepare(decoded, Some(&dispatch), now_ms))?;
         for it in decoded {
             if let Err(poison) = self.applier.take_one(it, &mut taking) {
                 self.bury(it.record, &poison.to_string())?;

@@ -90,17 +90,20 @@ impl Inboxes {
     pub(super) fn enter(&self, entered: &Entered, members: &Arc<[u64]>, now_ms: u64) {
         let mut state = self.state();
         let state = &mut *state;
-        let gathered = state.of.entry(entered.conversation_id).or_insert_with(|| Gathered {
-            partition: entered.partition,
-            members: Arc::clone(members),
-            slot: None,
-            from_seq: entered.seq,
-            last_seq: entered.seq - 1,
-            entered_seq: entered.seq - 1,
-            first: None,
-            next: entered.offset,
-            entering: (entered.offset, now_ms),
-        });
+        let gathered = state
+            .of
+            .entry(entered.conversation_id)
+            .or_insert_with(|| Gathered {
+                partition: entered.partition,
+                members: Arc::clone(members),
+                slot: None,
+                from_seq: entered.seq,
+                last_seq: entered.seq - 1,
+                entered_seq: entered.seq - 1,
+                first: None,
+                next: entered.offset,
+                entering: (entered.offset, now_ms),
+            });
         if gathered.first.is_none() {
             gathered.turn_to(Slot::of(now_ms));
             gathered.first = Some((entered.offset, now_ms));
@@ -216,8 +219,7 @@ impl Inboxes {
             (place < below).then_some(SegmentRow { place, last_seq })
         };
         let of_user = state.by_user.range((user_id, 0)..=(user_id, last));
-        let mut rows: Vec<SegmentRow> =
-            of_user.rev().filter_map(row).take(rows_max + 1).collect();
+        let mut rows: Vec<SegmentRow> = of_user.rev().filter_map(row).take(rows_max + 1).collect();
         let more = rows.len() > rows_max;
         rows.truncate(rows_max);
         (rows, more)
@@ -226,7 +228,9 @@ impl Inboxes {
     /// Partitions went to another process, which reads what was not entered from the log.
     pub(super) fn drop_partitions(&self, partitions: &[Partition]) {
         let mut state = self.state();
-        state.of.retain(|_, gathered| !partitions.contains(&gathered.partition));
+        state
+            .of
+            .retain(|_, gathered| !partitions.contains(&gathered.partition));
         state.rows = 0;
         state.by_user.clear();
         let State { of, by_user, rows } = &mut *state;
@@ -243,9 +247,8 @@ fn early(state: &State) -> HashSet<u64> {
     if excess == 0 {
         return HashSet::new();
     }
-    let since = |(&id, gathered): (&u64, &Gathered)| {
-        Some((gathered.first?.1, id, gathered.members.len()))
-    };
+    let since =
+        |(&id, gathered): (&u64, &Gathered)| Some((gathered.first?.1, id, gathered.members.len()));
     let mut waiting: Vec<(u64, u64, usize)> = state.of.iter().filter_map(since).collect();
     waiting.sort_unstable();
     let oldest = waiting.into_iter().take_while(|&(_, _, rows)| {
@@ -307,7 +310,10 @@ mod tests {
         let due = inboxes.due(START_MS + 30_000, false);
         assert_eq!(runs(&due), [(1_000, 5, 7)]);
         inboxes.entered(&due);
-        assert_eq!((inboxes.firsts().len(), rows(&inboxes, 1, START_MS)), (0, vec![]));
+        assert_eq!(
+            (inboxes.firsts().len(), rows(&inboxes, 1, START_MS)),
+            (0, vec![])
+        );
         // In the next slot it is another one.
         inboxes.enter(&message(7, 8), &members, START_MS + 40_000);
         let later_ms = START_MS + SLOT_MS;

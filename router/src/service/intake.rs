@@ -166,8 +166,7 @@ impl Intake {
                 Ok(Decision::Answer(frame)) => self.dispatch.answer(caller, vec![frame]),
                 Err(refusal) => {
                     self.counters.refused.add(1);
-                    self.dispatch
-                        .answer(caller, vec![refusal.frame(about)]);
+                    self.dispatch.answer(caller, vec![refusal.frame(about)]);
                 }
             }
         }

@@ -13,9 +13,9 @@ use rookery_wire::proto;
 use super::config::Config;
 use super::counters::Counters;
 use super::dispatch::Dispatch;
+use super::inbox::Inboxes;
 use crate::admission::Refusal;
 use crate::api::Caller;
-use super::inbox::Inboxes;
 use crate::receipts::{Buffered, Device, Entry};
 use crate::store::{Receipt, Slot, Store, StoreError};
 
@@ -206,7 +206,8 @@ mod tests {
 
     #[test]
     fn an_ack_is_in_the_queue_or_in_the_buffer() {
-        let (sender, receipts) = Receipts::new(&Config::new("unused"), Arc::default(), Arc::default());
+        let (sender, receipts) =
+            Receipts::new(&Config::new("unused"), Arc::default(), Arc::default());
         let ack = proto::DeliverAck {
             conversation_id: 3,
             seq: 5,

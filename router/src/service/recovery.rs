@@ -44,7 +44,15 @@ pub(crate) fn recover(
     // The ids of the position count even where its offset does not: they only grow.
     let inboxes = Arc::new(Inboxes::default());
     let mut applier = Applier::new(Arc::clone(store), Arc::clone(&inboxes), stored);
-    replay_all(log, from, &mut applier, &**store, &inboxes, store_dir, now_ms)?;
+    replay_all(
+        log,
+        from,
+        &mut applier,
+        &**store,
+        &inboxes,
+        store_dir,
+        now_ms,
+    )?;
     applier.position.next_offset = end.0;
     let all = Reached {
         next: end,
@@ -76,16 +84,17 @@ fn replay_all(
         if batch.is_empty() {
             return Ok(());
         }
-        applier.replay(&batch, now_ms).map_err(|error| match error {
-            ApplyError::Store(error) => store_error(store_dir, &error),
-            ApplyError::Record { .. } | ApplyError::Key { .. } => {
-                StartError::Log(error.to_string())
-            }
-            ApplyError::NoConversation { .. } => store_damaged(store_dir, error.to_string()),
-        })?;
+        applier
+            .replay(&batch, now_ms)
+            .map_err(|error| match error {
+                ApplyError::Store(error) => store_error(store_dir, &error),
+                ApplyError::Record { .. } | ApplyError::Key { .. } => {
+                    StartError::Log(error.to_string())
+                }
+                ApplyError::NoConversation { .. } => store_damaged(store_dir, error.to_string()),
+            })?;
         if inboxes.is_full() {
-            commits::enter(store, inboxes, now_ms, true)
-                .map_err(|e| store_error(store_dir, &e))?;
+            commits::enter(store, inboxes, now_ms, true).map_err(|e| store_error(store_dir, &e))?;
         }
     }
 }

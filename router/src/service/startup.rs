@@ -314,11 +314,7 @@ impl Parts {
 
     fn applier(&self, position: Position, work: Receiver<Work>) -> ApplierThread {
         ApplierThread {
-            applier: Applier::new(
-                Arc::clone(&self.store),
-                Arc::clone(&self.inboxes),
-                position,
-            ),
+            applier: Applier::new(Arc::clone(&self.store), Arc::clone(&self.inboxes), position),
             store: Arc::clone(&self.store),
             inboxes: Arc::clone(&self.inboxes),
             log: Arc::clone(&self.log),

@@ -222,12 +222,18 @@ impl Store for FjallStore {
 
     fn head(&self, conversation_id: u64) -> Result<Head, StoreError> {
         let key = rows::head_key(conversation_id);
-        let value = self.messages.get(key).map_err(|e| failed("read a head", &e))?;
+        let value = self
+            .messages
+            .get(key)
+            .map_err(|e| failed("read a head", &e))?;
         parse("messages", &key, value, rows::head).map(Option::unwrap_or_default)
     }
 
     fn bases(&self, asked: &[(u64, Offset)]) -> Result<Vec<Head>, StoreError> {
-        asked.iter().map(|&(id, next)| self.base(id, next)).collect()
+        asked
+            .iter()
+            .map(|&(id, next)| self.base(id, next))
+            .collect()
     }
 
     fn members(&self, conversation_id: u64) -> Result<Option<Arc<[u64]>>, StoreError> {
@@ -381,11 +387,7 @@ impl Store for FjallStore {
         writes.commit().map_err(|e| failed("write a batch", &e))
     }
 
-    fn reach(
-        &self,
-        reached: &[(Partition, Reached)],
-        _given: &Position,
-    ) -> Result<(), StoreError> {
+    fn reach(&self, reached: &[(Partition, Reached)], _given: &Position) -> Result<(), StoreError> {
         // The position came with the batches, and with it the ids.
         for (_, reached) in reached {
             self.meta

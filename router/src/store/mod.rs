@@ -340,11 +340,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Makes durable whatever was applied and marked before the call, and then how far that is, and
     /// the ids and stamps that this node has given.
-    fn reach(
-        &self,
-        reached: &[(Partition, Reached)],
-        given: &Position,
-    ) -> Result<(), StoreError>;
+    fn reach(&self, reached: &[(Partition, Reached)], given: &Position) -> Result<(), StoreError>;
 
     /// Writing has paused: the store may write out what it holds in memory for the next writes. What
     /// was applied is durable already.

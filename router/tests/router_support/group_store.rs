@@ -38,7 +38,10 @@ impl Tables {
     }
 
     fn head(&self, id: u64) -> Head {
-        self.of(id).next_back().map(StoredMessage::head).unwrap_or_default()
+        self.of(id)
+            .next_back()
+            .map(StoredMessage::head)
+            .unwrap_or_default()
     }
 }
 
@@ -88,7 +91,11 @@ impl Services {
     /// Segments of a user's inbox.
     pub fn segments(&self, user_id: u64) -> usize {
         let tables = self.tables.lock().unwrap();
-        tables.inbox.keys().filter(|(user, _)| *user == user_id).count()
+        tables
+            .inbox
+            .keys()
+            .filter(|(user, _)| *user == user_id)
+            .count()
     }
 
     fn there(&self, what: &AtomicBool) -> Result<MutexGuard<'_, Tables>, StoreError> {
@@ -299,7 +306,10 @@ impl Store for GroupStore {
             slot: from,
             ..Place::default()
         };
-        let rows = tables.inbox.range((user_id, oldest)..(user_id, below)).rev();
+        let rows = tables
+            .inbox
+            .range((user_id, oldest)..(user_id, below))
+            .rev();
         let row = |(&(_, place), &last_seq)| SegmentRow { place, last_seq };
         let mut rows: Vec<SegmentRow> = rows.map(row).take(rows_max + 1).collect();
         let more = rows.len() > rows_max;
@@ -343,11 +353,7 @@ impl Store for GroupStore {
         Ok(())
     }
 
-    fn reach(
-        &self,
-        reached: &[(Partition, Reached)],
-        given: &Position,
-    ) -> Result<(), StoreError> {
+    fn reach(&self, reached: &[(Partition, Reached)], given: &Position) -> Result<(), StoreError> {
         let mut tables = self.tables()?;
         let deaf = self.services.deaf.load(Ordering::SeqCst);
         for (partition, reached) in reached.iter().filter(|_| !deaf) {

@@ -393,12 +393,7 @@ impl Client {
         }
     }
 
-    pub fn history(
-        &self,
-        conversation_id: u64,
-        before_seq: u64,
-        limit: u32,
-    ) -> proto::HistoryPage {
+    pub fn history(&self, conversation_id: u64, before_seq: u64, limit: u32) -> proto::HistoryPage {
         let request_id = 78;
         match self.ask(Request::History(proto::History {
             request_id,

@@ -86,7 +86,10 @@ fn every_record_under_a_name_is_there() {
     for (sent, seq) in found.iter().zip(70_usize..) {
         let wanted = talk.messages.get(seq - 1).map(|it| it.deliver.message_id);
         let ids: Vec<u64> = sent.iter().map(|it| it.known.message_id).collect();
-        assert_eq!(ids.len(), usize::from(wanted.is_some()) + usize::from(seq == 78));
+        assert_eq!(
+            ids.len(),
+            usize::from(wanted.is_some()) + usize::from(seq == 78)
+        );
         assert!(wanted.is_none_or(|id| ids.contains(&id)));
     }
 }
@@ -116,7 +119,10 @@ fn a_seq_that_is_not_there_yet_ends_a_page_and_is_no_damage() {
             .unwrap();
     });
     let (head, slice) = store.since(talk.id, 0, ALL).unwrap();
-    assert_eq!((head.last_seq, slice.messages.len(), slice.has_more), (29, 29, false));
+    assert_eq!(
+        (head.last_seq, slice.messages.len(), slice.has_more),
+        (29, 29, false)
+    );
     let (head, slice) = store.since(talk.id, 30, ALL).unwrap();
     assert_eq!((head.last_seq, slice.messages.len()), (100, 70));
 }

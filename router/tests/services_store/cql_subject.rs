@@ -161,11 +161,7 @@ impl Store for CqlStore {
         not_here()
     }
 
-    fn reach(
-        &self,
-        reached: &[(Partition, Reached)],
-        given: &Position,
-    ) -> Result<(), StoreError> {
+    fn reach(&self, reached: &[(Partition, Reached)], given: &Position) -> Result<(), StoreError> {
         self.runtime.block_on(self.cql.reach(reached, NODE, given))
     }
 

@@ -132,7 +132,10 @@ impl Talk {
     }
 
     pub(crate) fn head(&self) -> Head {
-        self.messages.last().map(StoredMessage::head).unwrap_or_default()
+        self.messages
+            .last()
+            .map(StoredMessage::head)
+            .unwrap_or_default()
     }
 }
 

@@ -132,7 +132,10 @@ pub(crate) fn pages_go_through_blocks(subject: &mut dyn Subject) {
             store
                 .apply(&talk.batch(first..=(first + 189).min(all)))
                 .unwrap();
-            assert_eq!(store.head(talk.id).unwrap().last_seq, (first as u64 + 189).min(all as u64));
+            assert_eq!(
+                store.head(talk.id).unwrap().last_seq,
+                (first as u64 + 189).min(all as u64)
+            );
         }
         for messages_max in [1, 7, 64, 100, 3_000] {
             let bound = Bound {
@@ -150,7 +153,10 @@ pub(crate) fn pages_go_through_blocks(subject: &mut dyn Subject) {
                     .skip(have_seq as usize)
                     .take(messages_max)
                     .collect();
-                assert_eq!(slice.messages, wanted, "{messages_max} from {have_seq} of {all}");
+                assert_eq!(
+                    slice.messages, wanted,
+                    "{messages_max} from {have_seq} of {all}"
+                );
                 assert_eq!(head.last_seq, all as u64, "{messages_max} from {have_seq}");
                 let mut below = talk.below(have_seq + 1, bound);
                 below.above_seq = have_seq.saturating_sub(10);
@@ -159,7 +165,10 @@ pub(crate) fn pages_go_through_blocks(subject: &mut dyn Subject) {
                 wanted.retain(|it| it.seq <= have_seq && it.seq > below.above_seq);
                 wanted.reverse();
                 wanted.truncate(messages_max);
-                assert_eq!(slice.messages, wanted, "{messages_max} below {have_seq} of {all}");
+                assert_eq!(
+                    slice.messages, wanted,
+                    "{messages_max} below {have_seq} of {all}"
+                );
             }
         }
     }
@@ -221,7 +230,9 @@ pub(crate) fn a_base_is_what_lies_below_an_offset(subject: &mut dyn Subject) {
     let store = subject.store();
     store.apply(&talk.batch(1..=600)).unwrap();
     store.apply(&talk.batch(601..=1_100)).unwrap();
-    let offsets = [0, 3, 4, 300, 1_800, 3_072, 3_073, 3_075, 3_299, 3_300, 3_301, 9_999];
+    let offsets = [
+        0, 3, 4, 300, 1_800, 3_072, 3_073, 3_075, 3_299, 3_300, 3_301, 9_999,
+    ];
     let asked: Vec<(u64, Offset)> = offsets.iter().map(|&at| (talk.id, Offset(at))).collect();
     let bases = store.bases(&asked).unwrap();
     for (base, offset) in bases.iter().zip(offsets) {
@@ -244,7 +255,9 @@ pub(crate) fn records_are_found_by_their_senders_name(subject: &mut dyn Subject)
     let talk = Talk::of(3);
     let store = subject.store();
     store.apply(&talk.whole()).unwrap();
-    let found = store.sent(&[(talk.id, name(2)), (talk.id, name(9))]).unwrap();
+    let found = store
+        .sent(&[(talk.id, name(2)), (talk.id, name(9))])
+        .unwrap();
     assert_eq!(found[1], []);
     // An embedded store is not asked.
     for sent in &found[0] {

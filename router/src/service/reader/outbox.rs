@@ -10,7 +10,9 @@ use crate::admission::page_limit;
 use crate::api::Caller;
 use crate::outbox::{Cursor, MESSAGES_MAX, merge};
 use crate::receipts::Device;
-use crate::store::{Below, Bound, Place, RECEIPT_TTL_MS, Receipt, SegmentRow, Slice, Slot, StoreError};
+use crate::store::{
+    Below, Bound, Place, RECEIPT_TTL_MS, Receipt, SegmentRow, Slice, Slot, StoreError,
+};
 
 /// Segments that are read at once, and that a page looks at: one of a device that has received them all
 /// ends early.
@@ -85,7 +87,10 @@ impl Reader {
         let device = (caller.user_id, caller.device_id);
         let now_ms = self.config.clock.now_ms();
         let oldest = oldest_slot(now_ms);
-        if self.known_from(device, now_ms)?.is_none_or(|slot| slot < oldest) {
+        if self
+            .known_from(device, now_ms)?
+            .is_none_or(|slot| slot < oldest)
+        {
             self.receipts.advance(device, oldest);
         }
         Ok(())
@@ -114,12 +119,10 @@ impl Reader {
             let slot = Slot::of(now_ms);
             // First what waits: what is entered in between is in both.
             let (mut waiting, more_wait) = self.inboxes.of_user(device.0, slot, below, SEGMENTS);
-            let (mut stored, more_stored) =
-                self.store.segments(device.0, from, below, SEGMENTS)?;
+            let (mut stored, more_stored) = self.store.segments(device.0, from, below, SEGMENTS)?;
             // Down to where both are known: the rest is the next round's.
-            let lowest = |rows: &[SegmentRow], more: bool| {
-                rows.last().filter(|_| more).map(|row| row.place)
-            };
+            let lowest =
+                |rows: &[SegmentRow], more: bool| rows.last().filter(|_| more).map(|row| row.place);
             let known = lowest(&waiting, more_wait).max(lowest(&stored, more_stored));
             let more = known.is_some();
             waiting.retain(|row| known.is_none_or(|known| row.place >= known));
@@ -169,7 +172,8 @@ impl Reader {
                 .take(ROUND)
                 .map(|row| {
                     let place = row.place;
-                    let above_seq = (place.from_seq.saturating_sub(1)).max(have_seq(place.conversation_id));
+                    let above_seq =
+                        (place.from_seq.saturating_sub(1)).max(have_seq(place.conversation_id));
                     let below = Below {
                         conversation_id: place.conversation_id,
                         before_seq: row.last_seq.saturating_add(1),

@@ -302,11 +302,7 @@ impl Store for ClusterStore {
         self.drivers.wait(self.cql.apply(batch))
     }
 
-    fn reach(
-        &self,
-        reached: &[(Partition, Reached)],
-        given: &Position,
-    ) -> Result<(), StoreError> {
+    fn reach(&self, reached: &[(Partition, Reached)], given: &Position) -> Result<(), StoreError> {
         self.drivers
             .wait(self.cql.reach(reached, self.node_id, given))
     }

@@ -52,9 +52,12 @@ impl Cql {
     /// Enters segments into the inboxes of their members.
     pub async fn mark(&self, segments: &[Segment]) -> Result<(), StoreError> {
         let live = self.live().await?;
-        let rows = segments
-            .iter()
-            .flat_map(|segment| segment.members.iter().map(move |&user_id| (segment, user_id)));
+        let rows = segments.iter().flat_map(|segment| {
+            segment
+                .members
+                .iter()
+                .map(move |&user_id| (segment, user_id))
+        });
         stream::iter(rows)
             .map(|(segment, user_id)| inbox::write(live, segment, user_id))
             .buffer_unordered(self.options.in_flight_max)

@@ -33,6 +33,9 @@ mod tests {
     fn blocks_follow_one_another() {
         assert_eq!([1, 1_024, 1_025, 2_048].map(of), [0, 0, 1, 1]);
         assert_eq!((end(0), end(1)), (1_024, 2_048));
-        assert_eq!((of(0), of(u64::MAX), of(SEQ_MAX)), (0, i32::MAX, i32::MAX - 1));
+        assert_eq!(
+            (of(0), of(u64::MAX), of(SEQ_MAX)),
+            (0, i32::MAX, i32::MAX - 1)
+        );
     }
 }

@@ -97,8 +97,10 @@ impl Cql {
 
     /// The heads as they were below offsets.
     pub async fn bases(&self, asked: &[(u64, Offset)]) -> Result<Vec<Head>, StoreError> {
-        self.each(asked, async |live, (id, next)| heads::base(live, id, next).await)
-            .await
+        self.each(asked, async |live, (id, next)| {
+            heads::base(live, id, next).await
+        })
+        .await
     }
 
     /// The records that took a seq under names, in their order.
@@ -128,8 +130,10 @@ impl Cql {
 
     /// Messages below seqs, descending, of many conversations in their order.
     pub async fn before_many(&self, asked: &[Below]) -> Result<Vec<Slice>, StoreError> {
-        self.each(asked, async |live, below| messages::before(live, &below).await)
-            .await
+        self.each(asked, async |live, below| {
+            messages::before(live, &below).await
+        })
+        .await
     }
 
     /// Writes receipts.
