@@ -85,7 +85,7 @@ mod tests {
             from in 0_usize..120,
         ) {
             let mut seqs = Vec::new();
-            let mut count = |from: usize| -> Vec<u64> {
+            let count = |from: usize| -> Vec<u64> {
                 let mut sequencer = Sequencer::new(2);
                 let counted = log.iter().enumerate().skip(from).map(|(offset, &id)| {
                     if !sequencer.knows(id) {

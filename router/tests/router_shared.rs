@@ -9,100 +9,19 @@
 
 mod router_support;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use rookery_router::Request;
 use rookery_router::log::Partition;
 use rookery_router::record::{Genesis, Message};
-use rookery_router::store::Store;
-use rookery_router::{Request, RouterHandle, start_shared};
 use rookery_wire::proto;
-use router_support::group_log::{Brokers, GroupLog, PARTITIONS};
-use router_support::group_store::{GroupStore, Services};
+use router_support::group_edge::{Edge, all, assert_seqs_dense, wait_stored};
+use router_support::group_log::{Brokers, PARTITIONS};
+use router_support::group_store::Services;
 use router_support::*;
-use tempfile::TempDir;
-
-/// One edge: a router, its end of the log, its clients' mailbox.
-struct Edge {
-    router: RouterHandle,
-    log: Arc<GroupLog>,
-    mailbox: Arc<Mailbox>,
-    _dir: TempDir,
-}
-
-impl Edge {
-    fn start(node_id: u16, brokers: &Arc<Brokers>, services: &Arc<Services>) -> Edge {
-        Edge::start_at(HandClock::new(), node_id, brokers, services)
-    }
-
-    fn start_at(
-        clock: Arc<HandClock>,
-        node_id: u16,
-        brokers: &Arc<Brokers>,
-        services: &Arc<Services>,
-    ) -> Edge {
-        let dir = tempfile::tempdir().unwrap();
-        let mut config = config(dir.path());
-        config.node_id = node_id;
-        config.clock = clock;
-        config.persist_interval = Duration::from_millis(20);
-        // What is refused while the store is away should be so soon.
-        config.close_grace = Duration::from_secs(5);
-        let mailbox = Mailbox::new();
-        let store: Arc<dyn Store> = GroupStore::new(services, node_id);
-        let mut log = None;
-        let router = start_shared(
-            config,
-            mailbox.clone(),
-            store,
-            Brokers::placement(),
-            |acks, feed| Ok(log.insert(GroupLog::open(brokers, acks, feed)).clone()),
-        )
-        .unwrap();
-        Edge {
-            router,
-            log: log.unwrap(),
-            mailbox,
-            _dir: dir,
-        }
-    }
-
-    fn client(&self, user_id: u64) -> Client {
-        Client::new(&self.router, &self.mailbox, user_id)
-    }
-}
-
-fn all() -> Vec<Partition> {
-    (0..PARTITIONS).map(Partition).collect()
-}
-
-/// Waits until so many messages are stored in all.
-fn wait_stored(services: &Services, conversations: &[u64], messages: usize) {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let stored: usize = conversations
-            .iter()
-            .map(|&id| services.messages(id).len())
-            .sum();
-        if stored >= messages {
-            return;
-        }
-        assert!(Instant::now() < end, "{stored} of {messages} stored");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn assert_seqs_dense(messages: &[proto::Deliver]) {
-    let seqs: Vec<u64> = messages.iter().map(|message| message.seq).collect();
-    assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
-    let keys: HashSet<_> = messages
-        .iter()
-        .map(|message| (message.sender_user_id, message.client_msg_id))
-        .collect();
-    assert_eq!(keys.len(), messages.len(), "a message is there twice");
-}
 
 #[test]
 fn two_people_chat() {
@@ -304,82 +223,6 @@ fn a_record_of_an_unknown_kind_waits_as_well() {
     edge.router.close();
     assert_eq!(services.messages(id).len(), 1);
     assert!(brokers.dead_letters.lock().unwrap().is_empty());
-}
-
-/// A record lands after its repetition, and after its consumer was assigned an unrelated partition, or
-/// another one has taken over.
-#[test]
-fn a_record_that_lands_late_is_no_second_message_whoever_consumes() {
-    for takes_over in [false, true] {
-        let (brokers, services) = (Brokers::new(), Services::new());
-        brokers.now_ms.store(NOW_MS, Ordering::SeqCst);
-        let edge = Edge::start(1, &brokers, &services);
-        let ann = edge.client(1);
-        let id = ann.direct(1, 2).conversation_id;
-        let own = Brokers::partition_of(id);
-        let others: Vec<Partition> = all().into_iter().filter(|it| *it != own).collect();
-        edge.log.assign(&[own]);
-        // Its edge was not sure, so it says that it may be a repetition.
-        services.claims_away.store(true, Ordering::SeqCst);
-        let ack = ann.acked(id, 7, b"once");
-        wait_stored(&services, &[id], 1);
-        if takes_over {
-            let next = Edge::start(2, &brokers, &services);
-            edge.log.revoke(&[own]);
-            next.log.assign(&all());
-            land_late(&brokers, id, ack.message_id, ack.hlc);
-            next.client(1).acked(id, 8, b"after");
-            wait_stored(&services, &[id], 2);
-            next.router.close();
-        } else {
-            edge.log.assign(&others);
-            land_late(&brokers, id, ack.message_id, ack.hlc);
-            ann.acked(id, 8, b"after");
-            wait_stored(&services, &[id], 2);
-        }
-        edge.router.close();
-        let messages = services.messages(id);
-        assert_seqs_dense(&messages);
-        assert_eq!((messages.len(), services.rewritten()), (2, vec![]));
-    }
-}
-
-/// The original of a message, unmarked, 20 s after its retry.
-fn land_late(brokers: &Brokers, id: u64, message_id: u64, hlc: u64) {
-    brokers.now_ms.fetch_add(20_000, Ordering::SeqCst);
-    let original = Message {
-        message_id,
-        hlc,
-        conversation_id: id,
-        sender_user_id: 1,
-        sender_device_id: 1,
-        client_msg_id: name(7),
-        repeated: false,
-        payload: b"once",
-    };
-    brokers.write(id, original.encode());
-}
-
-/// Inboxes cannot be written for a while: what gathers stays bounded, and what is acked is not lost.
-#[test]
-fn messages_that_no_inbox_takes_are_stored_and_read_and_entered_later() {
-    let (brokers, services) = (Brokers::new(), Services::new());
-    let edge = Edge::start(1, &brokers, &services);
-    edge.log.assign(&all());
-    let (ann, bob) = (edge.client(1), edge.client(2));
-    let id = ann.direct(1, 2).conversation_id;
-    services.inbox_away.store(true, Ordering::SeqCst);
-    for n in 0..100 {
-        ann.acked(id, n, b"text");
-    }
-    wait_stored(&services, &[id], 100);
-    assert_eq!(bob.sync_all(id).len(), 100);
-    assert_eq!(services.reached(Brokers::partition_of(id)).inbox.0, 0);
-    services.inbox_away.store(false, Ordering::SeqCst);
-    edge.router.close();
-    assert_eq!(services.segments(2), 1);
-    let reached = services.reached(Brokers::partition_of(id));
-    assert!(reached.inbox == reached.next && reached.next.0 > 100);
 }
 
 #[test]

@@ -7,8 +7,10 @@
     reason = "a module of several test binaries, none of them a library"
 )]
 
+pub mod group_edge;
 pub mod group_log;
 pub mod group_store;
+mod hand;
 pub mod memlog;
 
 use std::collections::HashMap;
@@ -16,11 +18,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use rookery_router::{
-    Caller, Clock, Config, DeviceKey, Event, Outlet, Request, RouterHandle, Space, start,
-};
+use rookery_router::{Caller, Config, DeviceKey, Event, Outlet, Request, RouterHandle, start};
 use rookery_wire::proto::{self, Limits, ServerFrame};
 use tempfile::TempDir;
+
+pub use hand::{DAY_MS, HandClock, HandSpace, NOW_MS};
 
 /// Long enough for a starved machine; what takes longer is stuck.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -224,42 +226,6 @@ impl Outlet for Mailbox {
             }
         }
         Ok(())
-    }
-}
-
-/// A clock that stands until it is set.
-pub struct HandClock(pub AtomicU64);
-
-/// A day in 2026.
-pub const NOW_MS: u64 = 1_790_000_000_000;
-pub const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
-
-impl HandClock {
-    pub fn new() -> Arc<HandClock> {
-        Arc::new(HandClock(AtomicU64::new(NOW_MS)))
-    }
-
-    pub fn forward(&self, ms: u64) {
-        self.0.fetch_add(ms, Ordering::Relaxed);
-    }
-
-    pub fn back(&self, ms: u64) {
-        self.0.fetch_sub(ms, Ordering::Relaxed);
-    }
-}
-
-impl Clock for HandClock {
-    fn now_ms(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// A disk whose free space is what the test says.
-pub struct HandSpace(pub AtomicU64);
-
-impl Space for HandSpace {
-    fn free_bytes(&self, _: &std::path::Path) -> Option<u64> {
-        Some(self.0.load(Ordering::Relaxed))
     }
 }
 
