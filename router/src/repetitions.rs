@@ -86,8 +86,10 @@ impl Names {
 
     fn remember(&mut self, arrival: &Arrival) {
         let (offset, at_ms) = (arrival.offset.0, arrival.at_ms);
+        // By their number alone: a partition that is read after a while may bring hours at once, of which
+        // the store has nothing yet.
         while let Some(&(old, old_ms, name)) = self.order.front()
-            && !arrival.is_near(old, old_ms)
+            && offset.saturating_sub(old) > NEAR_OFFSETS
         {
             self.order.pop_front();
             if self.known.get(&name) == Some(&(old, old_ms)) {
@@ -129,8 +131,8 @@ impl Repetitions {
         names.since.get_or_insert((arrival.offset.0, arrival.at_ms));
         names.next = arrival.offset.plus(1);
         let near = names.known.get(&arrival.name());
-        let repeats = near.is_some_and(|&(offset, at_ms)| arrival.is_near(offset, at_ms))
-            || sent.iter().any(|sent| arrival.repeats(sent));
+        let repeats = near.is_some_and(|&(offset, at_ms)| arrival.repeats(offset, at_ms))
+            || sent.iter().any(|sent| arrival.repeats_sent(sent));
         if !repeats {
             names.remember(arrival);
         }
@@ -213,10 +215,10 @@ mod tests {
         // In another conversation it is another message; after seven days too.
         let mut other = arrivals[2];
         other.conversation_id = 9;
-        assert!(!other.repeats(&stored[0]));
+        assert!(!other.repeats_sent(&stored[0]));
         other = arrivals[2];
         other.at_ms = stored[0].at_ms + DEDUP_TTL_MS;
-        assert!(!other.repeats(&stored[0]));
+        assert!(!other.repeats_sent(&stored[0]));
     }
 
     #[test]
@@ -232,9 +234,14 @@ mod tests {
         assert!(!repetitions.must_ask(&arrivals[35]));
         repetitions.begin(Partition(3), arrivals[37].offset);
         assert!(repetitions.must_ask(&arrivals[37]));
-        // What is near is remembered, and no more.
+        // So many are remembered, and no more.
+        let far = Arrival {
+            offset: Offset(arrivals[34].offset.0 + NEAR_OFFSETS + 1),
+            ..arrivals[39]
+        };
+        assert!(!repetitions.judge(&far, &[]));
         let names = &repetitions.partitions[&Partition(3)];
-        assert_eq!((names.known.len(), names.order.len()), (31, 31));
+        assert_eq!((names.known.len(), names.order.len()), (1, 1));
     }
 
     proptest! {

@@ -144,8 +144,8 @@ fn a_client_msg_id_stands_for_one_message_for_seven_days() {
     for other in [send(first, 5, b"two"), send(second, 5, b"one")] {
         let error = ann.refused(other);
         assert_eq!(
-            (error.code, error.request_id),
-            (ErrorCode::DedupConflict.code(), 5)
+            (error.code, error.request_id, error.client_msg_id),
+            (ErrorCode::DedupConflict.code(), 0, name(5))
         );
         assert_eq!(error.retry_after_ms, 0);
     }

@@ -22,7 +22,7 @@ use rookery_router::{Caller, Config, DeviceKey, Event, Outlet, Request, RouterHa
 use rookery_wire::proto::{self, Limits, ServerFrame};
 use tempfile::TempDir;
 
-pub use hand::{DAY_MS, HandClock, HandSpace, NOW_MS};
+pub use hand::*;
 
 /// Long enough for a starved machine; what takes longer is stuck.
 pub const PATIENCE: Duration = Duration::from_secs(60);
