@@ -21,8 +21,8 @@ pub(crate) struct Cursor {
     pub(crate) before_seq: u64,
     /// Messages that were handed out.
     pub(crate) handed: u32,
-    /// The oldest slot in which something was not received.
-    pub(crate) oldest_unread: Slot,
+    /// The slot below which all was received, as far as the walk has come.
+    pub(crate) received_below: Slot,
 }
 
 impl Cursor {
@@ -31,7 +31,7 @@ impl Cursor {
         place: Place::NEWEST,
         before_seq: 0,
         handed: 0,
-        oldest_unread: Slot(u32::MAX),
+        received_below: Slot(u32::MAX),
     };
 
     /// From a client, who may have made it up; zeros begin a walk.
@@ -49,7 +49,7 @@ impl Cursor {
                 },
                 before_seq: take_u64(rest)?,
                 handed: u32::from_le_bytes(take(rest)?),
-                oldest_unread: Slot(u32::from_le_bytes(take(rest)?)),
+                received_below: Slot(u32::from_le_bytes(take(rest)?)),
             })
         };
         read().unwrap_or(Cursor::START)
@@ -63,7 +63,7 @@ impl Cursor {
             &self.place.from_seq.to_le_bytes(),
             &self.before_seq.to_le_bytes(),
             &self.handed.to_le_bytes(),
-            &self.oldest_unread.0.to_le_bytes(),
+            &self.received_below.0.to_le_bytes(),
         ];
         let mut bytes = [0; size_of::<OutboxCursor>()];
         for (place, byte) in bytes.iter_mut().zip(fields.concat()) {

@@ -58,20 +58,35 @@ impl Arrival {
             && self.at_ms <= at_ms.saturating_add(NEAR_MS)
     }
 
-    /// Whether a record that took a seq makes this one a repetition.
-    fn repeats(&self, sent: &Sent) -> bool {
-        let lately = self.at_ms < sent.at_ms.saturating_add(DEDUP_TTL_MS);
-        sent.known.conversation_id == self.conversation_id
-            && sent.log_offset < self.offset.0
-            && (self.is_near(sent.log_offset, sent.at_ms) || (self.looks_back_for_days() && lately))
+    /// Whether a record of its name that took a seq makes this one a repetition.
+    fn repeats(&self, offset: u64, at_ms: u64) -> bool {
+        let lately = self.at_ms < at_ms.saturating_add(DEDUP_TTL_MS);
+        offset < self.offset.0
+            && (self.is_near(offset, at_ms) || (self.looks_back_for_days() && lately))
     }
+
+    fn repeats_sent(&self, sent: &Sent) -> bool {
+        sent.known.conversation_id == self.conversation_id
+            && self.repeats(sent.log_offset, sent.at_ms)
+    }
+}
+
+/// From which record on every one is remembered while it is near.
+#[derive(Clone, Copy, Debug, Default)]
+enum Since {
+    /// The next one.
+    #[default]
+    Now,
+    /// This offset, which the log took at that time.
+    Record(u64, u64),
+    /// The first one of the partition.
+    Begin,
 }
 
 /// What is remembered of a partition.
 #[derive(Debug, Default)]
 struct Names {
-    /// Every record from this place on is remembered while it is near.
-    since: Option<(u64, u64)>,
+    since: Since,
     /// The record that is consumed next.
     next: Offset,
     known: HashMap<Name, (u64, u64)>,
@@ -80,8 +95,11 @@ struct Names {
 
 impl Names {
     fn reaches_back(&self, arrival: &Arrival) -> bool {
-        self.since
-            .is_some_and(|(offset, at_ms)| !arrival.is_near(offset, at_ms))
+        match self.since {
+            Since::Now => false,
+            Since::Record(offset, at_ms) => !arrival.is_near(offset, at_ms),
+            Since::Begin => true,
+        }
     }
 
     fn remember(&mut self, arrival: &Arrival) {
@@ -113,8 +131,11 @@ impl Repetitions {
         let names = self.partitions.entry(partition).or_default();
         if names.next != at {
             // Records lie between that were not seen.
-            names.since = None;
+            names.since = Since::Now;
             names.next = at;
+        }
+        if at == Offset(0) {
+            names.since = Since::Begin;
         }
     }
 
@@ -128,7 +149,9 @@ impl Repetitions {
     /// its name, where it was to be asked.
     pub(crate) fn judge(&mut self, arrival: &Arrival, sent: &[Sent]) -> bool {
         let names = self.partitions.entry(arrival.partition).or_default();
-        names.since.get_or_insert((arrival.offset.0, arrival.at_ms));
+        if matches!(names.since, Since::Now) {
+            names.since = Since::Record(arrival.offset.0, arrival.at_ms);
+        }
         names.next = arrival.offset.plus(1);
         let near = names.known.get(&arrival.name());
         let repeats = near.is_some_and(|&(offset, at_ms)| arrival.repeats(offset, at_ms))

@@ -188,7 +188,7 @@ fn a_failed_append_is_told_and_its_retry_is_one_message() {
     ] {
         disk.failures.lock().unwrap().push_back(error);
         let told = ann.refused(send(id, 5, b"x"));
-        assert_eq!((told.code, told.request_id), (code.code(), 5));
+        assert_eq!((told.code, told.client_msg_id), (code.code(), name(5)));
         assert!(told.retry_after_ms > 0);
     }
     disk.failures

@@ -85,7 +85,9 @@ fn messages_that_no_inbox_takes_are_stored_and_read_and_entered_later() {
     }
     wait_stored(&services, &[id], 100);
     assert_eq!(bob.sync_all(id).len(), 100);
-    assert_eq!(services.reached(Brokers::partition_of(id)).inbox.0, 0);
+    // Behind the opening at the most.
+    assert!(services.reached(Brokers::partition_of(id)).inbox.0 <= 1);
+    assert_eq!(services.segments(2), 0);
     services.inbox_away.store(false, Ordering::SeqCst);
     edge.router.close();
     assert_eq!(services.segments(2), 1);

@@ -386,7 +386,7 @@ fn what_a_newer_program_wrote_is_waited_for_and_not_put_aside() {
     brokers.write(id, vec![1, 9, 0]);
     ann.acked(id, 3, b"behind a kind that is not known");
     let end = Instant::now() + PATIENCE;
-    while edge.router.counters().store_waits.value() == 0 {
+    while edge.router.counters().held_partitions.value() == 0 {
         assert!(Instant::now() < end, "nothing waits");
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -198,13 +198,19 @@ fn wrong_command_lines_are_told_with_exit_code_2() {
 #[test]
 fn a_token_that_no_server_takes_is_not_minted() {
     let data = tempfile::tempdir().unwrap();
+    let key = data.path().join("auth/dev-key");
+    std::fs::create_dir(key.parent().unwrap()).unwrap();
+    std::fs::write(key, [7; 32]).unwrap();
     let long = "x".repeat(9_000);
     let no_server = "error: no server would take such a token: ";
     let cases: [(&[&str], [&str; 2]); 4] = [
         (&["--ttl", "0s"], ["--ttl", "must be at least 1s"]),
         (&["--ttl", "999ms"], ["--ttl", "must be at least 1s"]),
         (&["--ttl", "100y"], [no_server, "`exp` is too large"]),
-        (&["--issuer", &long], [no_server, "it is longer than 8,192 bytes"]),
+        (
+            &["--issuer", &long],
+            [no_server, "it is longer than 8,192 bytes"],
+        ),
     ];
     for (options, expected) in cases {
         let path = data.path().to_str().unwrap();

@@ -126,7 +126,6 @@ impl Consumer {
         let reached = retry.gives(|| self.store.reached(partitions))?;
         for (&partition, reached) in partitions.iter().zip(&reached) {
             self.applier.begin(partition, reached.inbox, reached.next);
-            self.held.remove(&partition);
         }
         let at = partitions.iter().copied().zip(reached.iter().copied());
         self.commits.assigned(at);
@@ -139,7 +138,9 @@ impl Consumer {
         Ok(())
     }
 
-    fn drop_partitions(&self, partitions: &[Partition]) {
+    fn drop_partitions(&mut self, partitions: &[Partition]) {
+        self.held.retain(|held| !partitions.contains(held));
+        self.counters.held_partitions.set(self.held.len() as u64);
         self.commits.dropped(partitions);
         self.inboxes.drop_partitions(partitions);
         self.progress.consumes(partitions, false);
@@ -199,6 +200,7 @@ impl Consumer {
         let (partition, offset) = (record.partition, record.offset);
         tracing::error!(%partition, %offset, %reason, "the partition waits for a newer program here");
         self.held.insert(partition);
+        self.counters.held_partitions.set(self.held.len() as u64);
     }
 
     /// Counts, tells, and hands over what is to be written.

@@ -67,6 +67,10 @@ pub struct Counters {
     pub store_waits: Counter,
     /// Events dropped because the shards took none while the router closed.
     pub dropped_at_close: Counter,
+    /// Gauge: partitions that wait for a newer program, which wrote a record of theirs.
+    pub held_partitions: Counter,
+    /// Gauge: rows that gather for inboxes.
+    pub inbox_gathering: Counter,
     /// Gauge: requests that wait for admission.
     pub intake_queue: Counter,
     /// Gauge: durable records that wait for the applier.

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::log::{Offset, Partition};
-use crate::store::{Place, Segment, SegmentRow, Slot};
+use crate::store::{Place, SLOT_MS, Segment, SegmentRow, Slot};
 
 /// How long the messages of a conversation gather, by its members.
 const GATHER_MS: [(usize, u64); 3] = [(16, 10_000), (256, 30_000), (usize::MAX, 60_000)];
@@ -50,6 +50,17 @@ struct Gathered {
 }
 
 impl Gathered {
+    /// The slot in which it is entered: that of its first message, so that it stands still in the walks of
+    /// readers while it gathers. What could not be entered for long is, as all that is late, of now.
+    fn slot_at(&self, now_ms: u64) -> Slot {
+        match self.first {
+            Some((_, since_ms)) if now_ms.saturating_sub(since_ms) <= SLOT_MS / 2 => {
+                Slot::of(since_ms)
+            }
+            _ => Slot::of(now_ms),
+        }
+    }
+
     /// The segment goes on in this slot; where another one was begun, behind what that one has.
     fn turn_to(&mut self, slot: Slot) {
         if self.slot.is_some_and(|entered| entered != slot) {
@@ -123,12 +134,11 @@ impl Inboxes {
 
     /// Whether counting is to wait until some of it is entered.
     pub(super) fn is_full(&self) -> bool {
-        self.state().rows > ROWS_FULL
+        self.rows() > ROWS_FULL
     }
 
     /// What is to be entered now; all of it where it is asked for.
     pub(super) fn due(&self, now_ms: u64, all: bool) -> Vec<Segment> {
-        let slot = Slot::of(now_ms);
         let mut state = self.state();
         let early = early(&state);
         let segment = |(&conversation_id, gathered): (&u64, &mut Gathered)| {
@@ -136,6 +146,7 @@ impl Inboxes {
             if !due || gathered.first.is_none() {
                 return None;
             }
+            let slot = gathered.slot_at(now_ms);
             gathered.turn_to(slot);
             gathered.entering = (gathered.next, now_ms);
             Some(Segment {
@@ -192,20 +203,14 @@ impl Inboxes {
     pub(super) fn of_user(
         &self,
         user_id: u64,
-        slot: Slot,
         below: Place,
         rows_max: usize,
+        now_ms: u64,
     ) -> (Vec<SegmentRow>, bool) {
-        if below.slot < slot {
-            return (Vec::new(), false);
-        }
-        let last = match below.slot == slot {
-            true => below.conversation_id,
-            false => u64::MAX,
-        };
         let state = self.state();
         let row = |&(_, conversation_id): &(u64, u64)| {
             let gathered = state.of.get(&conversation_id)?;
+            let slot = gathered.slot_at(now_ms);
             let from_seq = match gathered.slot {
                 Some(entered) if entered != slot => gathered.entered_seq + 1,
                 _ => gathered.from_seq,
@@ -218,11 +223,18 @@ impl Inboxes {
             let last_seq = gathered.last_seq;
             (place < below).then_some(SegmentRow { place, last_seq })
         };
-        let of_user = state.by_user.range((user_id, 0)..=(user_id, last));
-        let mut rows: Vec<SegmentRow> = of_user.rev().filter_map(row).take(rows_max + 1).collect();
+        let of_user = state.by_user.range((user_id, 0)..=(user_id, u64::MAX));
+        let mut rows: Vec<SegmentRow> = of_user.filter_map(row).collect();
+        drop(state);
+        rows.sort_unstable_by_key(|row| std::cmp::Reverse(row.place));
         let more = rows.len() > rows_max;
         rows.truncate(rows_max);
         (rows, more)
+    }
+
+    /// Rows that gather.
+    pub(super) fn rows(&self) -> usize {
+        self.state().rows
     }
 
     /// Partitions went to another process, which reads what was not entered from the log.
@@ -277,7 +289,7 @@ mod tests {
     }
 
     fn rows(inboxes: &Inboxes, user_id: u64, now_ms: u64) -> Vec<(u64, u64, u64)> {
-        let (rows, more) = inboxes.of_user(user_id, Slot::of(now_ms), Place::NEWEST, 1_000);
+        let (rows, more) = inboxes.of_user(user_id, Place::NEWEST, 1_000, now_ms);
         assert!(!more);
         rows.iter()
             .map(|row| (row.place.conversation_id, row.place.from_seq, row.last_seq))
@@ -315,10 +327,25 @@ mod tests {
             (0, vec![])
         );
         // In the next slot it is another one.
-        inboxes.enter(&message(7, 8), &members, START_MS + 40_000);
         let later_ms = START_MS + SLOT_MS;
+        inboxes.enter(&message(7, 8), &members, later_ms);
         assert_eq!(rows(&inboxes, 1, later_ms), [(7, 8, 8)]);
         assert_eq!(runs(&inboxes.due(later_ms, true)), [(1_001, 8, 8)]);
+    }
+
+    #[test]
+    fn what_gathers_stands_still_and_what_is_late_is_of_now() {
+        let inboxes = Inboxes::default();
+        let begun_ms = START_MS + SLOT_MS - 1;
+        inboxes.enter(&message(7, 1), &[1].into(), begun_ms);
+        let slots = |now_ms| {
+            let (rows, _) = inboxes.of_user(1, Place::NEWEST, 10, now_ms);
+            let due = inboxes.due(now_ms, true);
+            (rows[0].place.slot.0, due[0].slot.0)
+        };
+        assert_eq!(slots(begun_ms + SLOT_MS / 2), (1_000, 1_000));
+        assert_eq!(slots(begun_ms + SLOT_MS / 2 + 1), (1_001, 1_001));
+        assert_eq!(slots(begun_ms + 7 * SLOT_MS), (1_007, 1_007));
     }
 
     #[test]
@@ -334,7 +361,7 @@ mod tests {
         assert!(due.iter().all(|segment| segment.conversation_id < 501));
         inboxes.entered(&due);
         assert!(!inboxes.is_full());
-        let page = |below| inboxes.of_user(5, Slot::of(START_MS), below, 300);
+        let page = |below| inboxes.of_user(5, below, 300, START_MS);
         let (first, more) = page(Place::NEWEST);
         assert!(more && first[0].place.conversation_id == 1_000);
         let (second, more) = page(first[299].place);

@@ -48,6 +48,7 @@ use config::Config;
 use counters::{Counters, Health};
 use dispatch::Dispatch;
 use error::StartError;
+use inbox::Inboxes;
 use intake::Write;
 use progress::Progress;
 use queued::QueuedBytes;
@@ -101,6 +102,7 @@ struct Inner {
     ending: Ending,
     dispatch: Arc<Dispatch>,
     progress: Arc<Progress>,
+    inboxes: Arc<Inboxes>,
     counters: Arc<Counters>,
     queued: Arc<QueuedBytes>,
     store_failed: Arc<AtomicBool>,
@@ -173,6 +175,8 @@ impl RouterHandle {
             inner.counters.apply_queue.set(work.len() as u64);
         }
         inner.counters.applier_lag.set(inner.progress.in_flight());
+        let gathering = inner.inboxes.rows() as u64;
+        inner.counters.inbox_gathering.set(gathering);
         &inner.counters
     }
 

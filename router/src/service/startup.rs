@@ -301,6 +301,7 @@ impl Parts {
             ending: applying.ending,
             dispatch: self.dispatch,
             progress: self.progress,
+            inboxes: self.inboxes,
             counters: self.counters,
             queued: self.queued,
             store_failed: self.store_failed,

@@ -2,8 +2,9 @@
 //!
 //! A segment is a run of seqs of one conversation that was entered within one slot of ten minutes. So what
 //! a device lacks is found in proportion to what came since it was last here, not to all that its user is
-//! in. The slot is that of the entering: nothing appears below a slot that is over, so a device that has
-//! everything below one need not look there again.
+//! in. The slot is that of the segment's first message, unless it could not be entered for half a slot:
+//! so nothing appears below the slot before this one, and a device that has everything below it need not
+//! look there again.
 
 use std::sync::Arc;
 

@@ -69,6 +69,10 @@ pub fn all() -> Vec<Partition> {
 }
 
 /// Waits until so many messages are stored in all.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a store tells nobody what it has"
+)]
 pub fn wait_stored(services: &Services, conversations: &[u64], messages: usize) {
     let end = Instant::now() + PATIENCE;
     loop {

@@ -151,7 +151,7 @@ fn headers(message: &OwnedMessage) -> BTreeMap<String, String> {
 fn what_cannot_be_applied_is_kept_as_it_was() {
     let options = options("poison");
     migrate(&options);
-    let (log, applied, answers) = open(&options);
+    let (log, _applied, _answers) = open(&options);
     let record = Record {
         partition: Partition(2),
         offset: Offset(77),

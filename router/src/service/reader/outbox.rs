@@ -40,8 +40,8 @@ impl Reader {
         let now_ms = self.config.clock.now_ms();
         let device = (caller.user_id, caller.device_id);
         // Before the store is asked: an entry that is written in between is there.
-        let acked: HashMap<u64, u64> = self.receipts.of(device).into_iter().collect();
-        let known_from = self.known_from(device, now_ms)?;
+        let acked = self.acked(device);
+        let known_from = self.known_from(device, &acked, now_ms)?;
         let oldest = oldest_slot(now_ms);
         let is_known = match known_from {
             Some(slot) => slot >= oldest,
@@ -55,6 +55,8 @@ impl Reader {
             ..Place::default()
         };
         cursor.place = cursor.place.min(newest);
+        // The slot of now and the one before it may still grow, and so may what came since the walk began.
+        cursor.received_below = cursor.received_below.min(Slot::of(now_ms).previous());
         let limit = page_limit(asked.limit, self.config.page_messages_max);
         let mut page = Page {
             cursor,
@@ -66,9 +68,7 @@ impl Reader {
         let has_more = self.fill(&mut page, device, from, &acked, now_ms)?;
         let handed_all = has_more && page.cursor.handed >= MESSAGES_MAX;
         if !has_more && is_known {
-            // What lies below has all been received; a slot that is not over may still grow.
-            let below = page.cursor.oldest_unread.min(Slot::of(now_ms).previous());
-            self.receipts.advance(device, below);
+            self.receipts.advance(device, page.cursor.received_below);
         }
         page.messages
             .sort_by_key(|message| std::cmp::Reverse(message.message_id));
@@ -87,20 +87,34 @@ impl Reader {
         let device = (caller.user_id, caller.device_id);
         let now_ms = self.config.clock.now_ms();
         let oldest = oldest_slot(now_ms);
-        if self
-            .known_from(device, now_ms)?
-            .is_none_or(|slot| slot < oldest)
-        {
+        let known_from = self.known_from(device, &self.acked(device), now_ms)?;
+        if known_from.is_none_or(|slot| slot < oldest) {
             self.receipts.advance(device, oldest);
         }
         Ok(())
     }
 
+    /// What a device has acked that is not in the store yet: the greatest seq of each conversation.
+    fn acked(&self, device: Device) -> HashMap<u64, u64> {
+        let mut acked: HashMap<u64, u64> = HashMap::new();
+        for (conversation_id, seq) in self.receipts.of(device) {
+            let greatest = acked.entry(conversation_id).or_insert(seq);
+            *greatest = seq.max(*greatest);
+        }
+        acked
+    }
+
     /// The slot below which a device has everything, where that is known.
-    fn known_from(&self, device: Device, now_ms: u64) -> Result<Option<Slot>, StoreError> {
-        let found = self.store.received(device, &[Receipt::CURSOR], now_ms)?;
-        let slot = found.first().map(|kept| u32::try_from(kept.seq));
-        Ok(slot.and_then(Result::ok).map(Slot))
+    fn known_from(
+        &self,
+        device: Device,
+        acked: &HashMap<u64, u64>,
+        now_ms: u64,
+    ) -> Result<Option<Slot>, StoreError> {
+        let stored = self.store.received(device, &[Receipt::CURSOR], now_ms)?;
+        let stored = stored.first().map(|kept| kept.seq);
+        let known = stored.max(acked.get(&Receipt::CURSOR).copied());
+        Ok(known.and_then(|slot| u32::try_from(slot).ok()).map(Slot))
     }
 
     /// Takes what the page has room for; whether there is more.
@@ -116,9 +130,8 @@ impl Reader {
         let mut segments: Vec<SegmentRow> = page.cursor.left().into_iter().collect();
         loop {
             let below = page.cursor.place;
-            let slot = Slot::of(now_ms);
             // First what waits: what is entered in between is in both.
-            let (mut waiting, more_wait) = self.inboxes.of_user(device.0, slot, below, SEGMENTS);
+            let (mut waiting, more_wait) = self.inboxes.of_user(device.0, below, SEGMENTS, now_ms);
             let (mut stored, more_stored) = self.store.segments(device.0, from, below, SEGMENTS)?;
             // Down to where both are known: the rest is the next round's.
             let lowest =
@@ -211,7 +224,7 @@ impl Reader {
             let mut slice = Slice::default();
             if is_unread(below) {
                 slice = slices.next().unwrap_or_default();
-                cursor.oldest_unread = cursor.oldest_unread.min(row.place.slot);
+                cursor.received_below = cursor.received_below.min(row.place.slot);
             }
             let has_more = slice.has_more;
             for message in slice.messages {
