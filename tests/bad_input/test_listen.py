@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from harness.server import free_port, rookery
+from harness.server import Port, rookery
 
 MANY = "[limits]\nconnections_max = 1000000\n"
 
@@ -56,7 +56,8 @@ def test_the_load_generator_says_the_same(folder):
 
 
 def test_both_wildcards_on_one_port(servers):
-    port = free_port("0.0.0.0")
+    held = Port()
+    port = held.number
     server = servers.start(config=f'[listen]\nplain = ["0.0.0.0:{port}", "[::]:{port}"]\n', plain=False)
     assert f"listening plain 0.0.0.0:{port}" in server.said and f"listening plain [::]:{port}" in server.said
     for host in ("127.0.0.1", "::1"):
@@ -66,7 +67,8 @@ def test_both_wildcards_on_one_port(servers):
 
 
 def test_the_ipv6_wildcard_alone_takes_both(servers):
-    port = free_port("0.0.0.0")
+    held = Port()
+    port = held.number
     servers.start(config=f'[listen]\nplain = ["[::]:{port}"]\n', plain=False)
     for host in ("127.0.0.1", "::1"):
         socket.create_connection((host, port), 60).close()

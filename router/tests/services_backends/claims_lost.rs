@@ -114,7 +114,8 @@ fn a_key_that_holds_something_else_tells_nothing() {
     let node = Node::start_complete(&options);
     let client = redis::Client::open(options.url.as_str()).unwrap();
     let mut connection = client.get_connection().unwrap();
-    let key = format!("{}d:7:1", options.key_prefix);
+    let id = u128::from_be_bytes(send(1, 1).client_msg_id);
+    let key = format!("{}d:7:{id:032x}", options.key_prefix);
     let () = redis::cmd("SET")
         .arg(key)
         .arg("x")

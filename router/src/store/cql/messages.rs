@@ -171,9 +171,10 @@ pub(super) async fn since(
         Some(head) => head,
         None => heads::read(live, conversation_id).await?,
     };
-    // What came while this was read is the next page's.
+    // What came while this was read is the next page's; the one who asks may be above all that there is.
+    let met = if next > first { next - 1 } else { 0 };
     let head = Head {
-        last_seq: head.last_seq.max(next - 1),
+        last_seq: head.last_seq.max(met),
         ..head
     };
     Ok((head, gather.slice))
