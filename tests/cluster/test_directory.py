@@ -78,7 +78,7 @@ async def test_who_is_where(deployment):
         # of this one too.
         async with await Peer.login(first, 10):
             await until(deployment, 10, "1")
-        await until(deployment, 10, None)
+        await until(deployment, 10)
         await until(deployment, 9, "2")
 
 
