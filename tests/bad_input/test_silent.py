@@ -33,10 +33,13 @@ async def fill(server, deaf: Deaf, user: int) -> float:
     for the last time."""
     async with await Peer.login(server, user + 1) as sender:
         conversation = await sender.open_direct(user)
+        last_word = 0.0
         for _ in range(0, MESSAGES, BURST):
             await asyncio.gather(*(sender.send(conversation, bytes(BYTES)) for _ in range(BURST)))
-            last_word = time.monotonic()
-            deaf.send(frame(PONG))
+            # Over 60 a second are a flood.
+            if time.monotonic() > last_word + 0.1:
+                last_word = time.monotonic()
+                deaf.send(frame(PONG))
     return last_word
 
 

@@ -140,7 +140,7 @@ def test_too_few_open_files(data, cases):
         said = starts(data, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
         if said is None:
             break
-        assert "Too many open files" in said, said
+        assert "open files" in said, said
         refusals.add(said)
     cases.note(f"too few open files: {len(refusals)} different refusals")
     assert refusals
