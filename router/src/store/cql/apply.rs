@@ -76,9 +76,10 @@ impl Cql {
         if *given != Position::default() {
             nodes::write(live, node_id, given).await?;
         }
+        let store_id = self.store_id().await?;
         let writes = reached
             .iter()
-            .map(|(partition, reached)| positions::write(live, *partition, reached));
+            .map(|(partition, reached)| positions::write(live, store_id, *partition, reached));
         try_join_all(writes).await.map(drop)
     }
 }

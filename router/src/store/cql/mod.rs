@@ -25,6 +25,7 @@ mod session;
 mod statements;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use tokio::sync::OnceCell;
 
 pub use check::check;
 pub use identity::{identity, write_identity};
@@ -45,6 +46,8 @@ use crate::sequencer::Head;
 pub struct Cql {
     options: Options,
     link: Link,
+    /// The keyspace's own number as this process met it.
+    store_id: OnceCell<u64>,
 }
 
 /// An id as a column.
@@ -65,6 +68,7 @@ impl Cql {
         let cql = Cql {
             options: options.clone(),
             link: Link::new(),
+            store_id: OnceCell::new(),
         };
         if let Err(error) = cql.live().await {
             tracing::warn!(%error, nodes = ?options.nodes, "cql is not there yet");
@@ -110,7 +114,20 @@ impl Cql {
 
     /// How far partitions are.
     pub async fn reached(&self, partitions: &[Partition]) -> Result<Vec<Reached>, StoreError> {
-        self.each(partitions, positions::read).await
+        let store_id = self.store_id().await?;
+        self.each(partitions, async |live, partition| {
+            positions::read(live, store_id, partition).await
+        })
+        .await
+    }
+
+    /// That of the keyspace which was there first: one that is made in its place begins with nothing.
+    async fn store_id(&self) -> Result<u64, StoreError> {
+        let number = async || {
+            let identity = self.identity().await?;
+            Ok(identity.map_or(0, |identity| identity.store_id))
+        };
+        self.store_id.get_or_try_init(number).await.copied()
     }
 
     /// The head and the messages with a seq above `have_seq`, ascending.

@@ -9,11 +9,16 @@ fn column(partition: Partition) -> i32 {
     partition.0.cast_signed()
 }
 
-pub(super) async fn read(live: &Live, partition: Partition) -> Result<Reached, StoreError> {
+pub(super) async fn read(
+    live: &Live,
+    store_id: u64,
+    partition: Partition,
+) -> Result<Reached, StoreError> {
     let query = &live.statements.position;
-    let key = [u64::from(partition.0)];
+    let key = [store_id, u64::from(partition.0)];
+    let values = (bits(store_id), column(partition));
     let row = live
-        .row::<(Option<i64>, Option<i64>)>(query, (column(partition),), &key)
+        .row::<(Option<i64>, Option<i64>)>(query, values, &key)
         .await?;
     let offset = |column: Option<i64>| Offset(column.map_or(0, from_bits));
     Ok(row.map_or(Reached::default(), |(next, inbox)| Reached {
@@ -26,10 +31,12 @@ pub(super) async fn read(live: &Live, partition: Partition) -> Result<Reached, S
 /// with one offset servers keep the greater value, which is the later one.
 pub(super) async fn write(
     live: &Live,
+    store_id: u64,
     partition: Partition,
     reached: &Reached,
 ) -> Result<(), StoreError> {
     let values = (
+        bits(store_id),
         column(partition),
         bits(reached.next.0),
         bits(reached.inbox.0),

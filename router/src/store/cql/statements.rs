@@ -76,8 +76,8 @@ statements! {
         "INSERT INTO {ks}.receipts (user_id, device_id, conversation_id, seq) \
          VALUES (?, ?, ?, ?) USING TIMESTAMP ?";
     put_position: "positions", "write how far a partition is", LocalQuorum,
-        "INSERT INTO {ks}.positions (partition, next_offset, inbox_offset) \
-         VALUES (?, ?, ?) USING TIMESTAMP ?";
+        "INSERT INTO {ks}.positions (store_id, partition, next_offset, inbox_offset) \
+         VALUES (?, ?, ?, ?) USING TIMESTAMP ?";
     put_node: "nodes", "write a node's row", LocalQuorum,
         "INSERT INTO {ks}.nodes (node_id, last_id, last_hlc) VALUES (?, ?, ?) USING TIMESTAMP ?";
 
@@ -103,7 +103,7 @@ statements! {
     node: "nodes", "read a node's row", LocalQuorum,
         "SELECT last_id, last_hlc FROM {ks}.nodes WHERE node_id = ?";
     position: "positions", "read how far a partition is", LocalQuorum,
-        "SELECT next_offset, inbox_offset FROM {ks}.positions WHERE partition = ?";
+        "SELECT next_offset, inbox_offset FROM {ks}.positions WHERE store_id = ? AND partition = ?";
     segments: "inbox", "read an inbox", LocalQuorum,
         "SELECT slot, conversation_id, from_seq, last_seq FROM {ks}.inbox \
          WHERE user_id = ? AND day = ? AND (slot, conversation_id, from_seq) < (?, ?, ?)";
