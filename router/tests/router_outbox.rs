@@ -39,12 +39,17 @@ impl Stage {
         ids
     }
 
-    /// What gathers is entered into inboxes.
+    /// All that was acked is counted, and then entered into inboxes.
     fn enter_inboxes(&self) {
+        Self::wait_none("counted", || self.router.counters().applier_lag.value());
         self.clock.forward(61_000);
+        Self::wait_none("entered", || self.router.counters().inbox_gathering.value());
+    }
+
+    fn wait_none(what: &str, left: impl Fn() -> u64) {
         let end = Instant::now() + PATIENCE;
-        while self.router.counters().inbox_gathering.value() > 0 {
-            assert!(Instant::now() < end, "inboxes are not written");
+        while left() > 0 {
+            assert!(Instant::now() < end, "{} are not {what}", left());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
