@@ -155,16 +155,16 @@ mod tests {
     #[test]
     fn pings_are_counted_within_a_second_and_the_seconds_may_wrap() {
         let mut conn = Conn::default();
-        for now_s in [7, 8, SECONDS, SECONDS + 1] {
+        for second in [7, 8, SECONDS, SECONDS + 1] {
             for _ in 0..CONTROLS_MAX {
-                conn.hear(now_s);
+                conn.hear(second);
                 assert!(!conn.is_flooding());
             }
             assert!(conn.is_flooding());
             conn.ask();
-            assert_eq!((conn.silent_s(now_s + 30), conn.was_asked()), (30, true));
+            assert_eq!((conn.silent_s(second + 30), conn.was_asked()), (30, true));
             assert_eq!(
-                conn.silent_s(now_s.wrapping_sub(1)),
+                conn.silent_s(second.wrapping_sub(1)),
                 0,
                 "a clock that is behind"
             );
