@@ -27,10 +27,19 @@ pub(crate) struct Entry {
     pub(crate) is_cut: bool,
 }
 
-/// Entries by device and conversation.
+/// Of what an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Of {
+    /// The device's inbox: the slot below which it has everything.
+    Inbox,
+    /// A conversation, as the device names it.
+    Conversation(u64),
+}
+
+/// Entries by device and what they are of.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
-    by_device: HashMap<Device, HashMap<u64, Entry>>,
+    by_device: HashMap<Device, HashMap<Of, Entry>>,
     len: usize,
 }
 
@@ -42,11 +51,14 @@ impl Entries {
     /// All of them.
     pub(crate) fn receipts(&self) -> impl Iterator<Item = (Receipt, Entry)> {
         self.by_device.iter().flat_map(|(&device, conversations)| {
-            conversations.iter().map(move |(&conversation_id, &entry)| {
+            conversations.iter().map(move |(&of, &entry)| {
                 let receipt = Receipt {
                     user_id: device.0,
                     device_id: device.1,
-                    conversation_id,
+                    conversation_id: match of {
+                        Of::Inbox => Receipt::CURSOR,
+                        Of::Conversation(id) => id,
+                    },
                     seq: entry.seq,
                 };
                 (receipt, entry)
@@ -54,10 +66,10 @@ impl Entries {
         })
     }
 
-    /// Takes an entry; false where there is none of its device and conversation and no room for one.
-    fn put(&mut self, device: Device, conversation_id: u64, entry: Entry, room: bool) -> bool {
+    /// Takes an entry; false where there is none of its kind and no room for one.
+    fn put(&mut self, device: Device, of: Of, entry: Entry, room: bool) -> bool {
         let of_device = self.by_device.get_mut(&device);
-        if let Some(kept) = of_device.and_then(|of| of.get_mut(&conversation_id)) {
+        if let Some(kept) = of_device.and_then(|entries| entries.get_mut(&of)) {
             if entry.seq > kept.seq {
                 *kept = entry;
             }
@@ -66,7 +78,7 @@ impl Entries {
         let share = self.by_device.get(&device).map_or(0, HashMap::len);
         if room && share < DEVICE_MAX {
             let conversations = self.by_device.entry(device).or_default();
-            conversations.insert(conversation_id, entry);
+            conversations.insert(of, entry);
             self.len += 1;
             return true;
         }
@@ -112,7 +124,8 @@ impl Buffered {
         };
         let room = self.has_room(self.entries_max);
         let device = (from.user_id, from.device_id);
-        self.fresh.put(device, conversation_id, entry, room)
+        let of = Of::Conversation(conversation_id);
+        self.fresh.put(device, of, entry, room)
     }
 
     /// A device has everything below a slot of its inbox. Takes only room that acks do not need.
@@ -123,16 +136,21 @@ impl Buffered {
             is_cut: true,
         };
         let room = self.has_room(self.entries_max / 2);
-        self.fresh.put(device, Receipt::CURSOR, entry, room);
+        self.fresh.put(device, Of::Inbox, entry, room);
     }
 
-    /// What a device has acked and the store may lack.
+    /// What a device has acked and the store may lack; of conversation [`Receipt::CURSOR`], which none has for
+    /// an id, what was said of its inbox.
     pub(crate) fn of(&self, device: Device) -> impl Iterator<Item = (u64, u64)> {
         let both = [&self.fresh, &*self.writing];
         both.into_iter()
             .filter_map(move |entries| entries.by_device.get(&device))
             .flatten()
-            .map(|(&conversation_id, entry)| (conversation_id, entry.seq))
+            .filter_map(|(&of, entry)| match of {
+                Of::Inbox => Some((Receipt::CURSOR, entry.seq)),
+                Of::Conversation(Receipt::CURSOR) => None,
+                Of::Conversation(id) => Some((id, entry.seq)),
+            })
     }
 
     /// What is to be written: what failed before, or else all that has gathered since.
@@ -176,6 +194,17 @@ mod tests {
         let mut all: Vec<_> = buffered.of((user_id, 1)).collect();
         all.sort_unstable();
         all
+    }
+
+    #[test]
+    fn no_ack_says_anything_of_an_inbox() {
+        let mut buffered = Buffered::new(10);
+        assert!(buffered.ack(caller(1), Receipt::CURSOR, u64::MAX, None));
+        assert_eq!(of(&buffered, 1), []);
+        buffered.advance((1, 1), Slot(9));
+        assert!(buffered.ack(caller(1), Receipt::CURSOR, u64::MAX, None));
+        assert_eq!(of(&buffered, 1), [(Receipt::CURSOR, 9)]);
+        assert_eq!(buffered.begin().receipts().count(), 2);
     }
 
     #[test]

@@ -172,6 +172,30 @@ fn a_walk_is_whole_though_messages_come_and_slots_pass() {
     assert_walk(&all, (1..200).chain(1_000..n).collect());
 }
 
+/// Groups that are written to by turns gather a row for each member: so many, whoever makes them, and no more.
+#[test]
+fn what_gathers_for_inboxes_is_bounded_and_all_of_it_is_entered() {
+    const ROWS: usize = 200;
+    let few = |config: &mut Config| config.inbox_rows_max = ROWS;
+    let stage = Stage::over(TempDir::new().unwrap(), HandClock::new(), &few);
+    let ann = stage.client(ANN);
+    let others: Vec<u64> = (1_000..1_049).collect();
+    let mut most = 0;
+    for n in 0..100 {
+        let id = ann.create(n, &others).conversation_id;
+        ann.acked(id, n, b"hello");
+        most = most.max(stage.router.counters().inbox_gathering.value());
+    }
+    // Twice as many, and what is counted at once.
+    assert!(most <= 2 * ROWS as u64 + 50, "{most} rows");
+    // The clock stands: what was entered by now was so before its time.
+    let (all, _) = stage.client(1_007).whole_outbox(100);
+    assert_walk(&all, (0..100).collect());
+    stage.enter_inboxes();
+    let (all, _) = stage.client(1_048).whole_outbox(100);
+    assert_walk(&all, (0..100).collect());
+}
+
 /// A user is in thousands of quiet conversations, and in one that is not.
 #[test]
 fn what_an_outbox_looks_at_is_what_came_and_not_all_that_there_is() {

@@ -71,6 +71,38 @@ fn land_late(brokers: &Brokers, id: u64, message_id: u64, hlc: u64) {
     brokers.write(id, original.encode());
 }
 
+/// Inboxes cannot be written for long, and there is much that would be: counting waits, sends go on, and nothing
+/// of it is lost.
+#[test]
+fn while_too_much_waits_for_inboxes_sends_go_on_and_counting_waits() {
+    const ROWS: usize = 10;
+    let (brokers, services) = (Brokers::new(), Services::new());
+    let edge = Edge::start_with(1, &brokers, &services, &|config| {
+        config.inbox_rows_max = ROWS;
+    });
+    edge.log.assign(&all());
+    let ann = edge.client(1);
+    let talks = |from: u64| -> Vec<u64> {
+        let opened = (from..from + 40).map(|user| ann.direct(user, user).conversation_id);
+        opened.collect()
+    };
+    let ids = talks(100);
+    services.inbox_away.store(true, Ordering::SeqCst);
+    for (n, &id) in (0..).zip(&ids) {
+        ann.acked(id, n, b"text");
+    }
+    let gathering = || edge.router.counters().inbox_gathering.value();
+    let more: Vec<u64> = ids.iter().rev().copied().collect();
+    for (n, &id) in (100..).zip(&more) {
+        ann.acked(id, n, b"more");
+    }
+    assert!(gathering() < 80, "all of it was counted");
+    services.inbox_away.store(false, Ordering::SeqCst);
+    wait_stored(&services, &ids, 80);
+    edge.router.close();
+    assert_eq!(gathering(), 0);
+}
+
 /// Inboxes cannot be written for a while: what gathers stays bounded, and what is acked is not lost.
 #[test]
 fn messages_that_no_inbox_takes_are_stored_and_read_and_entered_later() {

@@ -7,15 +7,16 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use crossbeam::channel::{RecvTimeoutError, tick};
+use crossbeam::channel::{RecvTimeoutError, Sender, tick};
 
 use super::apply::{Applied, Applier, ApplyError};
 use super::channel::Receiver;
-use super::commits;
 use super::config::Config;
 use super::counters::Counters;
 use super::dispatch::Dispatch;
+use super::entering::Entering;
 use super::inbox::Inboxes;
 use super::progress::Progress;
 use super::sink::Work;
@@ -26,6 +27,9 @@ use crate::store::{Position, Reached, Store, StoreError};
 
 /// Records written at once: what fits a few ms, so that fan-out is not kept waiting.
 const BATCH_RECORDS_MAX: usize = 1_024;
+
+/// Between two looks whether there is room in what gathers for inboxes.
+const FULL_PAUSE: Duration = Duration::from_millis(1);
 
 /// Bytes of write buffers that make a rest worth its files.
 const REST_BYTES_MIN: u64 = 2 << 20;
@@ -38,6 +42,9 @@ pub(crate) struct ApplierThread {
     pub(crate) applier: Applier,
     pub(crate) store: Arc<dyn Store>,
     pub(super) inboxes: Arc<Inboxes>,
+    pub(super) entering: Arc<Entering>,
+    /// Wakes the thread that enters.
+    pub(super) wake: Sender<()>,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) work: Receiver<Work>,
     pub(crate) pending: Arc<Mutex<Pending>>,
@@ -124,6 +131,7 @@ impl ApplierThread {
         if self.store_failed.load(Ordering::Relaxed) {
             return self.let_go(&taken.records, taken.failed, taken.failed_bytes);
         }
+        self.make_room();
         if taken.records.is_empty() {
             return self.progress.resolve(taken.failed, taken.failed_bytes);
         }
@@ -134,6 +142,17 @@ impl ApplierThread {
                 self.store_failed.store(true, Ordering::Relaxed);
                 self.let_go(&taken.records, taken.failed, taken.failed_bytes);
             }
+        }
+    }
+
+    /// Waits while too much gathers for inboxes, whoever fills them.
+    fn make_room(&self) {
+        if self.inboxes.is_high() {
+            // Where there is no room it is woken already.
+            let _ = self.wake.try_send(());
+        }
+        while self.inboxes.is_full() && !self.store_failed.load(Ordering::Relaxed) {
+            std::thread::park_timeout(FULL_PAUSE);
         }
     }
 
@@ -167,8 +186,8 @@ impl ApplierThread {
             .resolve(records.len() as u64 + failed, bytes + failed_bytes);
     }
 
-    /// Syncs the store where something has changed since it was last so; `all` that gathers for inboxes
-    /// is entered, or what is due.
+    /// Syncs the store where something has changed since it was last so; where asked, once `all` that gathers
+    /// for inboxes is entered.
     fn sync(&mut self, synced: &mut (Position, Option<Offset>), all: bool) {
         if self.store_failed.load(Ordering::Relaxed) {
             return;
@@ -188,9 +207,10 @@ impl ApplierThread {
         synced: (Position, Option<Offset>),
         all: bool,
     ) -> Result<(Position, Option<Offset>), StoreError> {
-        let now_ms = self.config.clock.now_ms();
-        self.store.note_time(now_ms);
-        commits::enter(&*self.store, &self.inboxes, now_ms, all)?;
+        self.store.note_time(self.config.clock.now_ms());
+        if all {
+            self.entering.enter(true)?;
+        }
         let waiting = self.inboxes.firsts().get(&Partition::ONLY).copied();
         let now = (self.applier.position, waiting);
         if now != synced {

@@ -11,13 +11,11 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 
 use super::clock::Clock;
+use super::entering::Entering;
 use super::inbox::Inboxes;
 use super::stamps::Given;
 use crate::log::{Log, Offset, Partition};
-use crate::store::{Reached, Segment, Store, StoreError};
-
-/// Rows that are entered into inboxes at once.
-const ENTER_ROWS_MAX: usize = 4_096;
+use crate::store::{Reached, Store, StoreError};
 
 /// How far a partition is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,6 +32,7 @@ pub(super) struct Commits {
     clock: Arc<dyn Clock>,
     given: Arc<Given>,
     inboxes: Arc<Inboxes>,
+    entering: Arc<Entering>,
     /// The partitions that are consumed here.
     places: Mutex<BTreeMap<Partition, Place>>,
     /// Held while the store writes and offsets are committed: one at a time, and none while partitions
@@ -48,6 +47,7 @@ impl Commits {
         clock: Arc<dyn Clock>,
         given: Arc<Given>,
         inboxes: Arc<Inboxes>,
+        entering: Arc<Entering>,
     ) -> Commits {
         Commits {
             store,
@@ -55,6 +55,7 @@ impl Commits {
             clock,
             given,
             inboxes,
+            entering,
             places: Mutex::default(),
             storing: Mutex::default(),
         }
@@ -115,9 +116,8 @@ impl Commits {
     pub(super) fn persist(&self, all: bool) -> Result<(), StoreError> {
         let _storing = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.places().clone();
-        let now_ms = self.clock.now_ms();
-        self.store.note_time(now_ms);
-        enter(&*self.store, &self.inboxes, now_ms, all)?;
+        self.store.note_time(self.clock.now_ms());
+        self.entering.enter(all)?;
         // Whatever was counted below `before` is entered by now, or among these.
         let firsts = self.inboxes.firsts();
         let moved: Vec<(Partition, Reached)> = before
@@ -146,28 +146,4 @@ impl Commits {
     fn places(&self) -> MutexGuard<'_, BTreeMap<Partition, Place>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Enters what is due into inboxes, a part at a time: what was entered before an error stays so.
-pub(super) fn enter(
-    store: &dyn Store,
-    inboxes: &Inboxes,
-    now_ms: u64,
-    all: bool,
-) -> Result<(), StoreError> {
-    let due = inboxes.due(now_ms, all);
-    let mut rest = &due[..];
-    while !rest.is_empty() {
-        let mut rows = 0;
-        let fits = |segment: &&Segment| {
-            rows += segment.members.len();
-            rows <= ENTER_ROWS_MAX
-        };
-        let count = rest.iter().take_while(fits).count().max(1);
-        let (part, after) = rest.split_at(count);
-        store.mark(part)?;
-        inboxes.entered(part);
-        rest = after;
-    }
-    Ok(())
 }

@@ -50,6 +50,9 @@ pub struct Config {
     /// Receipts, one for a device and conversation, that wait for the store, some 120 B each; beyond it
     /// acks are dropped too.
     pub receipts_max: usize,
+    /// Rows that gather for inboxes, one for a conversation and member: 16 B each, and some 200 B for their
+    /// conversation. Beyond it they are entered before their time; beyond twice as many counting waits.
+    pub inbox_rows_max: usize,
     /// Receipts are written this often.
     pub receipts_interval: Duration,
     /// Bytes of the store's block cache.
@@ -83,6 +86,7 @@ impl Config {
             persist_interval: Duration::from_secs(2),
             receipts_queue_max: 65_536,
             receipts_max: 131_072,
+            inbox_rows_max: 500_000,
             receipts_interval: Duration::from_secs(1),
             store_cache_bytes: 64 << 20,
             space_reserve_bytes: 256 << 20,

@@ -13,11 +13,6 @@ use crate::store::{Place, SLOT_MS, Segment, SegmentRow, Slot};
 
 /// How long the messages of a conversation gather, by its members.
 const GATHER_MS: [(usize, u64); 3] = [(16, 10_000), (256, 30_000), (usize::MAX, 60_000)];
-/// Rows that may gather, one for a member: 16 B each, and some 200 B for their conversation. Beyond it they
-/// are entered before their time, the oldest first.
-const ROWS_MAX: usize = 500_000;
-/// Beyond it counting waits.
-const ROWS_FULL: usize = 2 * ROWS_MAX;
 /// Conversations whose last segment is remembered, so that it grows within its slot.
 const KEPT_MAX: usize = 100_000;
 
@@ -87,12 +82,22 @@ struct State {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Inboxes {
+    rows_max: usize,
     state: Mutex<State>,
 }
 
 impl Inboxes {
+    /// Beyond `rows_max` rows, one for a conversation and member, what gathers is entered before its time, the
+    /// oldest first; beyond twice as many counting waits.
+    pub(super) fn new(rows_max: usize) -> Inboxes {
+        Inboxes {
+            rows_max,
+            state: Mutex::default(),
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -132,15 +137,20 @@ impl Inboxes {
         state.of.get(&conversation_id).map(|it| it.last_seq)
     }
 
+    /// Whether some of it is to be entered before its time.
+    pub(super) fn is_high(&self) -> bool {
+        self.rows() > self.rows_max
+    }
+
     /// Whether counting is to wait until some of it is entered.
     pub(super) fn is_full(&self) -> bool {
-        self.rows() > ROWS_FULL
+        self.rows() > 2 * self.rows_max
     }
 
     /// What is to be entered now; all of it where it is asked for.
     pub(super) fn due(&self, now_ms: u64, all: bool) -> Vec<Segment> {
         let mut state = self.state();
-        let early = early(&state);
+        let early = early(&state, self.rows_max);
         let segment = |(&conversation_id, gathered): (&u64, &mut Gathered)| {
             let due = all || gathered.is_due(now_ms) || early.contains(&conversation_id);
             if !due || gathered.first.is_none() {
@@ -254,8 +264,8 @@ impl Inboxes {
 }
 
 /// What is entered before its time, because too much has gathered: the oldest.
-fn early(state: &State) -> HashSet<u64> {
-    let mut excess = state.rows.saturating_sub(ROWS_MAX);
+fn early(state: &State, rows_max: usize) -> HashSet<u64> {
+    let mut excess = state.rows.saturating_sub(rows_max);
     if excess == 0 {
         return HashSet::new();
     }
@@ -305,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_segment_grows_within_its_slot_and_the_next_slot_has_the_rest() {
-        let inboxes = Inboxes::default();
+        let inboxes = Inboxes::new(500_000);
         let members: Arc<[u64]> = [1, 2].into();
         inboxes.enter(&message(7, 5), &members, START_MS);
         inboxes.enter(&message(7, 6), &members, START_MS + 1);
@@ -335,7 +345,7 @@ mod tests {
 
     #[test]
     fn what_gathers_stands_still_and_what_is_late_is_of_now() {
-        let inboxes = Inboxes::default();
+        let inboxes = Inboxes::new(500_000);
         let begun_ms = START_MS + SLOT_MS - 1;
         inboxes.enter(&message(7, 1), &[1].into(), begun_ms);
         let slots = |now_ms| {
@@ -350,7 +360,7 @@ mod tests {
 
     #[test]
     fn what_gathers_is_bounded_and_the_oldest_goes_first() {
-        let inboxes = Inboxes::default();
+        let inboxes = Inboxes::new(500_000);
         let members: Arc<[u64]> = (0..1_000).collect();
         for id in 0..=1_000 {
             inboxes.enter(&message(id, 1), &members, START_MS + id);

@@ -17,6 +17,7 @@ pub mod config;
 mod consumer;
 pub mod counters;
 mod dispatch;
+mod entering;
 pub mod error;
 mod inbox;
 mod intake;

@@ -162,7 +162,13 @@ impl ReceiptsWriter {
         ids.sort_unstable();
         ids.dedup();
         let members = self.store.members_of(&ids)?;
-        let heads = self.store.heads(&ids)?;
+        let uncut = entries.iter().filter(|(_, entry)| !entry.is_cut);
+        let mut uncut: Vec<u64> = uncut.map(|(receipt, _)| receipt.conversation_id).collect();
+        uncut.sort_unstable();
+        uncut.dedup();
+        let heads = self.store.heads(&uncut)?;
+        // Of one that is cut already it is not asked.
+        let head = |id: u64| uncut.binary_search(&id).map_or(0, |at| heads[at].last_seq);
         let mut receipts = Vec::with_capacity(entries.len());
         for (receipt, entry) in entries {
             let at = ids.binary_search(&receipt.conversation_id);
@@ -170,7 +176,7 @@ impl ReceiptsWriter {
             let is_member = members[at]
                 .as_deref()
                 .is_some_and(|members| members.binary_search(&receipt.user_id).is_ok());
-            match entry.cut(heads[at].last_seq) {
+            match entry.cut(head(receipt.conversation_id)) {
                 seq if is_cursor(&receipt, &entry) => receipts.push(Receipt { seq, ..receipt }),
                 _ if !is_member => self.refuse(&entry),
                 0 => {}
@@ -206,8 +212,11 @@ mod tests {
 
     #[test]
     fn an_ack_is_in_the_queue_or_in_the_buffer() {
-        let (sender, receipts) =
-            Receipts::new(&Config::new("unused"), Arc::default(), Arc::default());
+        let (sender, receipts) = Receipts::new(
+            &Config::new("unused"),
+            Arc::new(Inboxes::new(10)),
+            Arc::default(),
+        );
         let ack = proto::DeliverAck {
             conversation_id: 3,
             seq: 5,

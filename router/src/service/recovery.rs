@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::apply::{Applier, ApplyError};
-use super::commits;
+use super::config::Config;
+use super::entering::Entering;
 use super::error::StartError;
 use super::inbox::Inboxes;
 use crate::log::{LogError, Offset, Partition, Record, Recovered, Replay, Replayed};
@@ -23,7 +24,7 @@ pub(crate) fn recover(
     recovered: &Recovered,
     store: &Arc<dyn Store>,
     store_dir: &Path,
-    now_ms: u64,
+    config: &Config,
 ) -> Result<Position, StartError> {
     let stored = store.position().map_err(|e| store_error(store_dir, &e))?;
     let end = log.end();
@@ -42,61 +43,46 @@ pub(crate) fn recover(
         .min(recovered.watermark)
         .min(inbox);
     // The ids of the position count even where its offset does not: they only grow.
-    let inboxes = Arc::new(Inboxes::default());
+    let inboxes = Arc::new(Inboxes::new(config.inbox_rows_max));
     let mut applier = Applier::new(Arc::clone(store), Arc::clone(&inboxes), stored);
-    replay_all(
-        log,
-        from,
-        &mut applier,
-        &**store,
-        &inboxes,
-        store_dir,
-        now_ms,
-    )?;
-    applier.position.next_offset = end.0;
-    let all = Reached {
-        next: end,
-        inbox: end,
-    };
-    commits::enter(store.as_ref(), &inboxes, now_ms, true)
-        .and_then(|()| store.reach(&[(Partition::ONLY, all)], &applier.position))
-        .map_err(|e| store_error(store_dir, &e))?;
-    log.set_watermark(Partition::ONLY, end);
-    Ok(applier.position)
-}
-
-fn replay_all(
-    log: &dyn Replayed,
-    from: Offset,
-    applier: &mut Applier,
-    store: &dyn Store,
-    inboxes: &Inboxes,
-    store_dir: &Path,
-    now_ms: u64,
-) -> Result<(), StartError> {
+    let (clock, failed) = (&config.clock, |e| store_error(store_dir, &e));
+    let entering = Entering::new(Arc::clone(store), Arc::clone(&inboxes), Arc::clone(clock));
     let mut batch: Vec<Record> = Vec::with_capacity(BATCH_RECORDS);
     let mut entries = replay(log, from, store_dir)?;
-    loop {
-        batch.clear();
-        for entry in entries.by_ref().take(BATCH_RECORDS) {
-            batch.push(entry.map_err(log_error)?);
-        }
-        if batch.is_empty() {
-            return Ok(());
-        }
+    while next(&mut entries, &mut batch)? {
         applier
-            .replay(&batch, now_ms)
+            .replay(&batch, clock.now_ms())
             .map_err(|error| match error {
-                ApplyError::Store(error) => store_error(store_dir, &error),
+                ApplyError::Store(error) => failed(error),
                 ApplyError::Record { .. } | ApplyError::Key { .. } => {
                     StartError::Log(error.to_string())
                 }
                 ApplyError::NoConversation { .. } => store_damaged(store_dir, error.to_string()),
             })?;
-        if inboxes.is_full() {
-            commits::enter(store, inboxes, now_ms, true).map_err(|e| store_error(store_dir, &e))?;
+        if inboxes.is_high() {
+            entering.enter(true).map_err(failed)?;
         }
     }
+    applier.position.next_offset = end.0;
+    let all = Reached {
+        next: end,
+        inbox: end,
+    };
+    entering
+        .enter(true)
+        .and_then(|()| store.reach(&[(Partition::ONLY, all)], &applier.position))
+        .map_err(failed)?;
+    log.set_watermark(Partition::ONLY, end);
+    Ok(applier.position)
+}
+
+/// The records that come next; false where there are none.
+fn next(entries: &mut Replay, batch: &mut Vec<Record>) -> Result<bool, StartError> {
+    batch.clear();
+    for entry in entries.take(BATCH_RECORDS) {
+        batch.push(entry.map_err(log_error)?);
+    }
+    Ok(!batch.is_empty())
 }
 
 fn replay(log: &dyn Replayed, from: Offset, store_dir: &Path) -> Result<Replay, StartError> {

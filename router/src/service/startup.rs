@@ -3,7 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use super::config::{Config, READERS_MAX};
 use super::consumer::{Consumer, FED_MAX, Feeder};
 use super::counters::Counters;
 use super::dispatch::Dispatch;
+use super::entering::Entering;
 use super::error::StartError;
 use super::inbox::Inboxes;
 use super::intake::{Intake, Write, members_cache};
@@ -124,13 +125,31 @@ pub(super) fn start(
             .map_err(|error| recovery::store_error(&store_dir, &error))?,
     );
     store.note_time(config.clock.now_ms());
-    let now_ms = config.clock.now_ms();
-    let position = recovery::recover(log.as_ref(), &recovered, &store, &store_dir, now_ms)?;
+    let position = recovery::recover(log.as_ref(), &recovered, &store, &store_dir, &config)?;
     let placement = Arc::new(SharedPlacement::new(Placement::single()));
     let parts = Parts::new(config, store, log, placement, answering, None);
-    let applier = parts.applier(position, to_apply);
+    let entering = parts.entering();
+    let (wake, woken) = crossbeam::channel::bounded(1);
+    let applier = parts.applier(position, to_apply, Arc::clone(&entering), wake);
+    let (interval, failed) = (
+        parts.config.persist_interval,
+        Arc::clone(&parts.store_failed),
+    );
+    let entering = spawn("router-inboxes", move || {
+        if let Err(error) = entering.run(&woken, interval) {
+            tracing::error!(%error, "inboxes could not be written");
+            failed.store(true, Ordering::Relaxed);
+        }
+    })?;
+    let apply = move || {
+        // With it goes what wakes the other.
+        applier.run();
+        if entering.join().is_err() {
+            tracing::error!(does = "enters into inboxes", "a thread panicked");
+        }
+    };
     let applying = Applying {
-        run: Box::new(move || applier.run()),
+        run: Box::new(apply),
         ending: Ending::Told(work),
     };
     let stamps = Stamps::new(parts.config.node_id, position);
@@ -184,6 +203,7 @@ pub(super) fn start_shared(
         Arc::clone(&parts.config.clock),
         stamps.given(),
         Arc::clone(&parts.inboxes),
+        parts.entering(),
     ));
     let storing = Arc::new(Storing::default());
     let retry = Retry {
@@ -247,7 +267,7 @@ impl Parts {
     ) -> Self {
         Self {
             queued: Arc::new(QueuedBytes::new(config.intake_bytes_max)),
-            inboxes: Arc::default(),
+            inboxes: Arc::new(Inboxes::new(config.inbox_rows_max)),
             store_failed: Arc::default(),
             space_low: Arc::default(),
             patience,
@@ -313,11 +333,27 @@ impl Parts {
         })
     }
 
-    fn applier(&self, position: Position, work: Receiver<Work>) -> ApplierThread {
+    fn entering(&self) -> Arc<Entering> {
+        Arc::new(Entering::new(
+            Arc::clone(&self.store),
+            Arc::clone(&self.inboxes),
+            Arc::clone(&self.config.clock),
+        ))
+    }
+
+    fn applier(
+        &self,
+        position: Position,
+        work: Receiver<Work>,
+        entering: Arc<Entering>,
+        wake: crossbeam::channel::Sender<()>,
+    ) -> ApplierThread {
         ApplierThread {
             applier: Applier::new(Arc::clone(&self.store), Arc::clone(&self.inboxes), position),
             store: Arc::clone(&self.store),
             inboxes: Arc::clone(&self.inboxes),
+            entering,
+            wake,
             log: Arc::clone(&self.log),
             work,
             pending: Arc::clone(&self.pending),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rookery_router::log::Partition;
 use rookery_router::store::Store;
-use rookery_router::{RouterHandle, start_shared};
+use rookery_router::{Config, RouterHandle, start_shared};
 use rookery_wire::proto;
 use tempfile::TempDir;
 
@@ -24,7 +24,7 @@ pub struct Edge {
 
 impl Edge {
     pub fn start(node_id: u16, brokers: &Arc<Brokers>, services: &Arc<Services>) -> Edge {
-        Edge::start_at(HandClock::new(), node_id, brokers, services)
+        Edge::start_with(node_id, brokers, services, &|_| {})
     }
 
     pub fn start_at(
@@ -33,13 +33,25 @@ impl Edge {
         brokers: &Arc<Brokers>,
         services: &Arc<Services>,
     ) -> Edge {
+        Edge::start_with(node_id, brokers, services, &|config| {
+            config.clock = clock.clone();
+        })
+    }
+
+    pub fn start_with(
+        node_id: u16,
+        brokers: &Arc<Brokers>,
+        services: &Arc<Services>,
+        with: &dyn Fn(&mut Config),
+    ) -> Edge {
         let dir = tempfile::tempdir().unwrap();
         let mut config = config(dir.path());
         config.node_id = node_id;
-        config.clock = clock;
+        config.clock = HandClock::new();
         config.persist_interval = Duration::from_millis(20);
         // What is refused while the store is away should be so soon.
         config.close_grace = Duration::from_secs(5);
+        with(&mut config);
         let mailbox = Mailbox::new();
         let store: Arc<dyn Store> = GroupStore::new(services, node_id);
         let mut log = None;
