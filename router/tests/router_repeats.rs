@@ -9,6 +9,7 @@
 mod router_support;
 
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use rookery_router::log::Partition;
 use rookery_router::record::Message;
@@ -95,6 +96,11 @@ fn while_too_much_waits_for_inboxes_sends_go_on_and_counting_waits() {
     let more: Vec<u64> = ids.iter().rev().copied().collect();
     for (n, &id) in (100..).zip(&more) {
         ann.acked(id, n, b"more");
+    }
+    let end = Instant::now() + PATIENCE;
+    while edge.router.counters().store_waits.value() == 0 {
+        assert!(Instant::now() < end, "counting does not wait");
+        std::thread::sleep(Duration::from_millis(5));
     }
     assert!(gathering() < 80, "all of it was counted");
     services.inbox_away.store(false, Ordering::SeqCst);
