@@ -9,7 +9,7 @@
 
 mod log_support;
 
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use log_support::group::*;
@@ -85,11 +85,7 @@ fn a_partition_that_librdkafka_stops_ends_the_process() {
 #[test]
 fn partitions_that_are_not_told_where_they_begin_hold_up_nobody() {
     let cluster = MockCluster::new(1).unwrap();
-    let options = topics(&cluster);
-    let (tell, told) = channel();
-    let (answered, answers) = channel();
-    let acks = Box::new(Answered(answered));
-    let log = kafka::open(options, acks, Box::new(Told(tell))).unwrap();
+    let (log, told, answers) = feeding(topics(&cluster));
     append(&log, &answers, 0..50);
     let Fed::Assigned { partitions, begin } = told.recv_timeout(PATIENCE).unwrap() else {
         panic!("nothing was assigned");
@@ -197,6 +193,15 @@ fn a_log_that_closes_while_brokers_are_away_answers_every_ticket() {
     assert_eq!(answers.try_iter().count(), 500);
 }
 
+/// Opened, with what it feeds and what it answers.
+fn feeding(options: kafka::Options) -> (kafka::KafkaLog, Receiver<Fed>, Answers) {
+    let (tell, told) = channel();
+    let (answered, answers) = channel();
+    let acks = Box::new(Answered(answered));
+    let log = kafka::open(options, acks, Box::new(Told(tell))).unwrap();
+    (log, told, answers)
+}
+
 /// Passes on what it is given, and marks nothing.
 struct Told(Sender<Fed>);
 
@@ -210,11 +215,7 @@ impl Feed for Told {
 #[test]
 fn who_was_thought_dead_is_told_so_and_begins_again_where_it_is_told() {
     let cluster = MockCluster::new(1).unwrap();
-    let options = topics(&cluster);
-    let (tell, told) = channel();
-    let (answered, answers) = channel();
-    let acks = Box::new(Answered(answered));
-    let log = kafka::open(options, acks, Box::new(Told(tell))).unwrap();
+    let (log, told, answers) = feeding(topics(&cluster));
     append(&log, &answers, 0..50);
     let next = || told.recv_timeout(PATIENCE).unwrap();
     let records = |count: usize| {

@@ -65,7 +65,7 @@ fn told(out: Vec<Out>) -> Vec<String> {
     out.into_iter().map(tell).collect()
 }
 
-fn welcome() -> proto::Welcome {
+pub(super) fn welcome() -> proto::Welcome {
     proto::Welcome {
         user_id: 7,
         device_id: 1,

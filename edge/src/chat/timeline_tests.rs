@@ -50,18 +50,7 @@ struct Client {
 
 impl Client {
     fn connect(&mut self) {
-        self.take(&proto::Welcome {
-            user_id: 7,
-            device_id: 1,
-            session_id: 1,
-            resume_token: Vec::new(),
-            server_time_ms: 0,
-            expires_at_ms: 0,
-            heartbeat_interval_ms: 30_000,
-            reconnect_jitter_ms: 1_000,
-            payload_bytes_max: 65_536,
-            page_messages_max: 100,
-        });
+        self.take(&tests::welcome());
     }
 
     /// A frame comes in: the Syncs that it sends, and the messages that it shows.
