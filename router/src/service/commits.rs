@@ -135,7 +135,8 @@ impl Commits {
         self.store.reach(&moved, &self.given.position())?;
         let mut places = self.places();
         for (partition, reached) in moved {
-            self.log.set_watermark(partition, reached.inbox);
+            // For those who look at it: a partition begins where the store says.
+            self.log.set_watermark(partition, reached.next);
             if let Some(place) = places.get_mut(&partition) {
                 place.committed = reached;
             }
