@@ -108,6 +108,24 @@ fn an_append_that_timed_out_and_was_written_is_one_message() {
     assert_eq!(edge.router.counters().duplicates.value(), 2);
 }
 
+/// Also where it was acked before its partition came here.
+#[test]
+fn what_was_delivered_is_there_to_be_read() {
+    let (brokers, services) = (Brokers::new(), Services::new());
+    services.slow.store(true, Ordering::SeqCst);
+    let edge = Edge::start(1, &brokers, &services);
+    let (ann, bob) = (edge.client(1), edge.client(2));
+    let id = ann.direct(1, 2).conversation_id;
+    ann.acked(id, 1, b"before anybody consumes");
+    edge.log.assign(&all());
+    let end = Instant::now() + PATIENCE;
+    while edge.mailbox.delivered(2, id).is_empty() {
+        assert!(Instant::now() < end, "nothing is delivered");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(bob.sync_all(id).len(), 1);
+}
+
 #[test]
 fn acks_go_on_while_the_store_is_away_and_all_is_there_when_it_is_back() {
     let (brokers, services) = (Brokers::new(), Services::new());

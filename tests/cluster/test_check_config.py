@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from harness import cql
 from harness.deployment import Deployment
 from harness.server import Port
 from harness.services import Addresses
@@ -102,6 +103,9 @@ def test_a_topic_that_is_not_as_it_must_be(trial):
     kafka, topic = trial.deployment.kafka, f"{trial.deployment.name}-few.messages"
     config = trial.with_('topic_prefix = "[^"]*"', f'topic_prefix = "{trial.deployment.name}-few"', "kafka")
     config = config.replace("replication = 3", "replication = 1", 1)
+    # Another log fills another keyspace.
+    keyspace = f"{trial.deployment.keyspace}f"
+    config = config.replace(f'keyspace = "{trial.deployment.keyspace}"', f'keyspace = "{keyspace}"')
     try:
         assert trial.run("migrate", config).returncode == 0
         kafka.alter(topic, "min.insync.replicas", "2")
@@ -114,6 +118,7 @@ def test_a_topic_that_is_not_as_it_must_be(trial):
         assert set(wrong) == {"kafka"} and "is compacted" in wrong["kafka"], wrong
     finally:
         kafka.delete(topic, topic.replace("messages", "dead-letters"))
+        cql.execute(trial.deployment.addresses.cql, f"DROP KEYSPACE {keyspace}")
 
 
 def test_a_server_says_what_it_stands_on_and_another_may_not_be_the_same_node(trial, folder):

@@ -30,7 +30,7 @@ pub(super) struct Acker {
 impl Acks for Acker {
     fn acked(&mut self, ticket: Ticket, partition: Partition, offset: Offset) {
         // First of all: whoever hears of a record from here on finds it counted.
-        self.progress.acked_at(partition, offset);
+        self.progress.told_to(partition, offset.plus(1));
         self.tickets.push((ticket, Ok(())));
     }
 

@@ -222,6 +222,9 @@ impl Consumer {
         }
         let (mut batch, applied) = (taking.batch, taking.applied);
         batch.position = self.applier.position;
+        for (&partition, &next) in &reached {
+            self.progress.told_to(partition, next);
+        }
         applied.tell(&self.dispatch, &self.counters);
         self.storing.put(Unstored {
             batch,

@@ -26,8 +26,8 @@ pub(crate) struct Progress {
 /// How far a partition that this process consumes is.
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
-    /// Every record of ours below it was acked.
-    acked: u64,
+    /// Every record below it of which somebody was told: one of ours was acked, or any was delivered.
+    told: u64,
     /// Every record below it was applied.
     applied: u64,
     /// By this process.
@@ -80,11 +80,12 @@ impl Progress {
         self.wait(|| self.resolved.load(Ordering::Acquire) >= answered);
     }
 
-    /// A log that many consume acked a record of ours; before anybody is told.
-    pub(crate) fn acked_at(&self, partition: Partition, offset: Offset) {
+    /// Somebody is about to be told of the records of a partition below `next`, in a log that many consume: ours
+    /// that were acked, or those that are delivered from here.
+    pub(crate) fn told_to(&self, partition: Partition, next: Offset) {
         let mut places = self.places();
         let place = places.entry(partition).or_default();
-        place.acked = place.acked.max(offset.0 + 1);
+        place.told = place.told.max(next.0);
     }
 
     /// This process has applied a partition below `next`.
@@ -110,23 +111,23 @@ impl Progress {
         }
     }
 
-    /// Waits until what was acked of ours is applied, as far as this process consumes it; false where
+    /// Waits until what anybody was told of is applied, as far as this process consumes it; false where
     /// that did not happen within `patience`. Of `only` one partition, or of all.
     pub(crate) fn wait_consumed(&self, only: Option<Partition>, patience: Duration) -> bool {
-        let behind = |place: &Place| place.consumed && place.applied < place.acked;
+        let behind = |place: &Place| place.consumed && place.applied < place.told;
         let goal: Vec<(Partition, u64)> = {
             let places = self.places();
             let asked = |id: &Partition| only.is_none_or(|only| only == *id);
             let ours = places
                 .iter()
                 .filter(|(id, place)| asked(id) && behind(place));
-            ours.map(|(id, place)| (*id, place.acked)).collect()
+            ours.map(|(id, place)| (*id, place.told)).collect()
         };
         let there = || {
             let places = self.places();
-            goal.iter().all(|(id, acked)| {
+            goal.iter().all(|(id, told)| {
                 let place = places.get(id).copied().unwrap_or_default();
-                !place.consumed || place.applied >= *acked
+                !place.consumed || place.applied >= *told
             })
         };
         let end = now() + patience;
@@ -206,7 +207,7 @@ mod tests {
         let progress = Progress::default();
         let partition = Partition(3);
         progress.consumes(&[partition], true);
-        progress.acked_at(partition, Offset(9));
+        progress.told_to(partition, Offset(10));
         progress.applied_to(partition, Offset(9));
         std::thread::scope(|scope| {
             let waits = scope.spawn(|| progress.wait_consumed(None, Duration::from_millis(50)));
@@ -220,7 +221,7 @@ mod tests {
             progress.applied_to(partition, Offset(10));
             assert!(progress.wait_consumed(None, Duration::from_millis(50)));
             // Another one's business.
-            progress.acked_at(Partition(4), Offset(9));
+            progress.told_to(Partition(4), Offset(10));
             assert!(progress.wait_consumed(None, Duration::ZERO));
         });
     }

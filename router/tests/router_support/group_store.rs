@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use rookery_router::admission::{Known, SendKey};
 use rookery_router::log::{Offset, Partition};
@@ -53,6 +54,8 @@ pub struct Services {
     pub store_away: AtomicBool,
     /// How far partitions are is not stored any more.
     pub deaf: AtomicBool,
+    /// Writing takes a while.
+    pub slow: AtomicBool,
     /// Only where inboxes are.
     pub inbox_away: AtomicBool,
     /// What remembers claims.
@@ -327,6 +330,9 @@ impl Store for GroupStore {
     }
 
     fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
+        if self.services.slow.load(Ordering::SeqCst) {
+            std::thread::park_timeout(Duration::from_millis(200));
+        }
         let mut tables = self.tables()?;
         for message in &batch.messages {
             let deliver = &message.deliver;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset as At, TopicPartitionList};
 
 use super::floors::Floors;
@@ -218,10 +219,19 @@ impl Consuming {
                 group.health.end(Trouble::Fatal, what);
             }
             (_, Code::AutoOffsetReset) => {
-                let what = self.out_of_range(group).unwrap_or_else(|| {
-                    format!("the topic {} lacks the offset that comes next", group.topic)
-                });
-                group.health.end(Trouble::Mismatch, what);
+                let trouble = match self.out_of_range(group) {
+                    None if group.begins.is_done() => Some(format!(
+                        "the topic {} lacks the offset that comes next",
+                        group.topic
+                    )),
+                    // It was one that waits for its beginning, where the topic begins above the number that
+                    // it was assigned at. Should it have been another one, that goes on.
+                    None => self.go_on(group).err().map(|error| error.to_string()),
+                    missing => missing,
+                };
+                if let Some(what) = trouble {
+                    group.health.end(Trouble::Mismatch, what);
+                }
             }
             // Told by `Group::error` already, with more words.
             (KafkaError::MessageConsumption(_), _) => {}
@@ -229,26 +239,45 @@ impl Consuming {
         }
     }
 
-    /// A sentence on the partitions whose next offset the topic has not; none where all have it again.
-    fn out_of_range(&self, group: &Group) -> Option<String> {
-        let position = self.consumer.position().ok()?;
-        let mut sentences = Vec::new();
-        for element in position.elements() {
-            let (At::Offset(next), Ok(number)) =
-                (element.offset(), u32::try_from(element.partition()))
-            else {
-                continue;
+    /// The partitions that are read, each with the offset that comes next.
+    fn places(&self, group: &Group) -> KafkaResult<Vec<(Partition, Offset)>> {
+        let position = self.consumer.position()?;
+        let place = |element: TopicPartitionListElem<'_>| {
+            let number = u32::try_from(element.partition()).ok()?;
+            let next = match element.offset() {
+                At::Offset(next) => u64::try_from(next).ok()?,
+                // Nothing was read yet: where it began.
+                _ => group.marks().applied_below(number)?,
             };
-            let next = Offset(u64::try_from(next).unwrap_or_default());
-            let has =
-                self.consumer
-                    .fetch_watermarks(&group.topic, element.partition(), LOOK_TIMEOUT);
-            sentences.extend(
-                has.ok()
-                    .and_then(|has| misses(Partition(number), next, has)),
-            );
-        }
+            let place = (Partition(number), Offset(next));
+            (!group.begins.waits(place.0)).then_some(place)
+        };
+        Ok(position.elements().into_iter().filter_map(place).collect())
+    }
+
+    /// A sentence on the partitions that are read and whose next offset the topic has not; none where all have
+    /// it, or have it again.
+    fn out_of_range(&self, group: &Group) -> Option<String> {
+        let sentence = |(partition, next): (Partition, Offset)| {
+            let number = partition.0 as i32;
+            let has = self
+                .consumer
+                .fetch_watermarks(&group.topic, number, LOOK_TIMEOUT);
+            misses(partition, next, has.ok()?)
+        };
+        let places = self.places(group).ok()?;
+        let sentences: Vec<String> = places.into_iter().filter_map(sentence).collect();
         (!sentences.is_empty()).then(|| sentences.join("; "))
+    }
+
+    /// What is read is read on, also where librdkafka has stopped it.
+    fn go_on(&self, group: &Group) -> KafkaResult<()> {
+        self.places(group)?
+            .into_iter()
+            .try_for_each(|(partition, next)| {
+                let (number, at) = (partition.0 as i32, At::Offset(next.0 as i64));
+                self.consumer.seek(&group.topic, number, at, LOOK_TIMEOUT)
+            })
     }
 
     /// Looks, while there is a trouble and at intervals, whether it is over.

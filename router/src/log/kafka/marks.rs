@@ -49,6 +49,11 @@ impl Marks {
         }
     }
 
+    /// Below it the store has everything, of a partition that is consumed here.
+    pub(super) fn applied_below(&self, partition: u32) -> Option<u64> {
+        self.marks.get(&partition).map(|mark| mark.applied)
+    }
+
     /// What the group is to be told now; counts as told.
     pub(super) fn take_due(&mut self) -> Vec<(u32, u64)> {
         let due = self
