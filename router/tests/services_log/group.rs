@@ -275,6 +275,32 @@ fn records_that_were_deleted_before_they_were_stored_are_said_and_never_skipped(
     assert!(refused("gone", 2, 8).contains("were deleted"));
 }
 
+/// Retention: the topic begins above where a partition is assigned before it is told where it begins.
+#[test]
+fn records_that_were_deleted_after_they_were_stored_are_missed_by_nobody() {
+    let options = options("retained");
+    migrate(&options);
+    let (log, applied, answers) = open(&options);
+    append(&log, &answers, 0..300);
+    wait("all is applied", || applied.count() == 300);
+    close(&log);
+    let mut list = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        let below = rdkafka::Offset::Offset(5);
+        list.add_partition_offset(&options.messages(), partition as i32, below)
+            .unwrap();
+    }
+    let cut = futures_executor::block_on(admin(&options).delete_records(&list, &patience()));
+    cut.unwrap();
+    for round in 0..5 {
+        let (log, applied, answers) = open(&options);
+        append(&log, &answers, 0..20);
+        wait("it goes on", || applied.count() == 20);
+        assert_eq!(log.ended(), None, "round {round}");
+        close(&log);
+    }
+}
+
 #[test]
 fn a_store_that_is_ahead_of_the_topic_is_said_and_nothing_is_taken() {
     assert!(refused("cut", 1_000, 0).contains("made anew"));
