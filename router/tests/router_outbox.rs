@@ -36,12 +36,18 @@ impl Stage {
             peers[at].acked(ids[at], i, &i.to_le_bytes());
             self.clock.forward(3);
         }
+        self.wait_counted();
         ids
+    }
+
+    /// All that was acked is counted: a device's ack says nothing of what is not.
+    fn wait_counted(&self) {
+        Self::wait_none("counted", || self.router.counters().applier_lag.value());
     }
 
     /// All that was acked is counted, and then entered into inboxes.
     fn enter_inboxes(&self) {
-        Self::wait_none("counted", || self.router.counters().applier_lag.value());
+        self.wait_counted();
         self.clock.forward(61_000);
         Self::wait_none("entered", || self.router.counters().inbox_gathering.value());
     }
