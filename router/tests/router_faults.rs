@@ -121,6 +121,32 @@ fn large_payloads_make_the_queue_busy_sooner() {
     }
 }
 
+/// Everybody's messages wait for the rows of the openings before them.
+#[test]
+fn one_who_opens_large_groups_has_a_share() {
+    let (dir, disk, mailbox) = stage();
+    let router = on(&disk, config(dir.path()), &mailbox);
+    let (ann, bob) = (
+        Client::new(&router, &mailbox, 7),
+        Client::new(&router, &mailbox, 8),
+    );
+    let others: Vec<u64> = (100..1_123).collect();
+    disk.hold();
+    ann.tell(create(1, &others));
+    ann.tell(create(2, &others));
+    let refused = ann.refused(create(3, &others));
+    assert_eq!(refused.code, ErrorCode::Overloaded.code());
+    assert!(refused.retry_after_ms > 0);
+    bob.tell(create(1, &others));
+    disk.release();
+    for client in [&ann, &ann, &bob] {
+        assert!(matches!(client.next(), Frame::Opened(_)));
+    }
+    // That is answered once what was acked before is applied.
+    ann.list(0, 10);
+    assert_eq!(ann.create(3, &others).member_user_ids.len(), 1_024);
+}
+
 #[test]
 fn a_full_mailbox_is_waited_for_and_nothing_is_dropped() {
     let (dir, disk, mailbox) = stage();

@@ -5,6 +5,7 @@
 //! every moment a message that may become or has become durable is found here or in the store.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use rookery_wire::proto::ClientMsgId;
@@ -78,6 +79,7 @@ struct PendingSend {
 
 #[derive(Debug)]
 struct PendingOpen {
+    opener_user_id: u64,
     conversation_id: u64,
     members: Arc<[u64]>,
     waiting: Vec<(Caller, u64)>,
@@ -89,12 +91,44 @@ struct PendingOpen {
 pub struct Pending {
     sends: HashMap<SendKey, PendingSend>,
     opens: HashMap<OpenKey, PendingOpen>,
+    opening: Opening,
     /// Members of conversations that are durable and not stored.
     conversations: HashMap<u64, Arc<[u64]>>,
     /// What the log has not answered.
     queued: Tickets,
     /// Messages that were answered lately, where nothing else here remembers them.
     recent: Recent,
+}
+
+/// Members of conversations that one user is opening, and that all are: some ms of the store's time, and less
+/// than a second.
+const OPENING_OWN_MAX: usize = 2_048;
+const OPENING_MAX: usize = 65_536;
+
+/// Members of the conversations that are on their way.
+#[derive(Debug, Default)]
+struct Opening {
+    by_user: HashMap<u64, usize>,
+    all: usize,
+}
+
+impl Opening {
+    fn begin(&mut self, user_id: u64, members: usize) {
+        *self.by_user.entry(user_id).or_default() += members;
+        self.all += members;
+    }
+
+    fn end(&mut self, user_id: u64, members: usize) {
+        self.all = self.all.saturating_sub(members);
+        if let Entry::Occupied(mut own) = self.by_user.entry(user_id) {
+            let left = own.get().saturating_sub(members);
+            if left == 0 {
+                own.remove();
+            } else {
+                own.insert(left);
+            }
+        }
+    }
 }
 
 /// Messages that are remembered after their ack, up to twice as many: 64 B each.
@@ -159,6 +193,14 @@ impl Pending {
         join(&mut open.waiting, (caller, request_id))
     }
 
+    /// Whether a user may open a conversation of so many members now. An opening is as many rows, for which
+    /// everybody waits who sends after it.
+    pub fn may_open(&self, user_id: u64, members: usize) -> bool {
+        let own = self.opening.by_user.get(&user_id).copied().unwrap_or(0);
+        let fits = |rows: usize, most| rows == 0 || rows + members <= most;
+        fits(own, OPENING_OWN_MAX) && fits(self.opening.all, OPENING_MAX)
+    }
+
     /// The members of a conversation that is durable and perhaps not stored yet.
     pub fn members(&self, conversation_id: u64) -> Option<&Arc<[u64]>> {
         self.conversations.get(&conversation_id)
@@ -195,7 +237,9 @@ impl Pending {
         asked: (Caller, u64),
         bytes: usize,
     ) {
+        self.opening.begin(asked.0.user_id, members.len());
         let open = PendingOpen {
+            opener_user_id: asked.0.user_id,
             conversation_id,
             members,
             waiting: vec![asked],
@@ -270,7 +314,8 @@ impl Pending {
 
     /// Whether nothing is here.
     pub fn is_empty(&self) -> bool {
-        self.sends.is_empty() && self.opens.is_empty() && self.queued.is_empty()
+        let no_rows = self.opening.all == 0 && self.opening.by_user.is_empty();
+        self.sends.is_empty() && self.opens.is_empty() && self.queued.is_empty() && no_rows
     }
 
     fn forget(&mut self, key: PendingKey) -> Option<Settled> {
@@ -282,6 +327,7 @@ impl Pending {
             }),
             PendingKey::Open(key) => self.opens.remove(&key).map(|open| {
                 self.conversations.remove(&open.conversation_id);
+                self.opening.end(open.opener_user_id, open.members.len());
                 Settled::Opened {
                     conversation_id: open.conversation_id,
                     members: open.members,

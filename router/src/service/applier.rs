@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{RecvTimeoutError, Sender, tick};
 
-use super::apply::{Applied, Applier, ApplyError};
+use super::apply::{self, Applied, Applier, ApplyError, Decoded};
 use super::channel::Receiver;
 use super::config::Config;
 use super::counters::Counters;
@@ -27,6 +27,8 @@ use crate::store::{Position, Reached, Store, StoreError};
 
 /// Records written at once: what fits a few ms, so that fan-out is not kept waiting.
 const BATCH_RECORDS_MAX: usize = 1_024;
+/// Their rows: an opening has one for each member. What comes last may go beyond.
+const BATCH_ROWS_MAX: usize = 2_048;
 
 /// Between two looks whether there is room in what gathers for inboxes.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
@@ -128,21 +130,38 @@ impl ApplierThread {
         for (shard, event) in taken.late {
             self.dispatch.post(shard, event);
         }
-        if self.store_failed.load(Ordering::Relaxed) {
-            return self.let_go(&taken.records, taken.failed, taken.failed_bytes);
-        }
-        self.make_room();
-        if taken.records.is_empty() {
-            return self.progress.resolve(taken.failed, taken.failed_bytes);
-        }
-        match self.tell_and_write(&taken.records) {
-            Ok(applied) => self.applied(applied, taken.failed, taken.failed_bytes),
-            Err(error) => {
+        let mut rest = &taken.records[..];
+        if !self.store_failed.load(Ordering::Relaxed) {
+            self.make_room();
+            if let Err(error) = self.apply(&mut rest) {
                 tracing::error!(%error, "the store failed; start again to apply what was acked");
                 self.store_failed.store(true, Ordering::Relaxed);
-                self.let_go(&taken.records, taken.failed, taken.failed_bytes);
             }
         }
+        self.let_go(rest);
+        // Last: whoever counts what is resolved is not to take these for records before them.
+        self.progress.resolve(taken.failed, taken.failed_bytes);
+    }
+
+    /// Applies records, and leaves in `rest` what an error is about, and what comes after it.
+    fn apply(&mut self, rest: &mut &[Record]) -> Result<(), ApplyError> {
+        let records = *rest;
+        let decoded = apply::decode(records)?;
+        let mut more = &decoded[..];
+        while !more.is_empty() {
+            let mut rows = 0;
+            let fits = |it: &&Decoded<'_>| {
+                let before = rows;
+                rows += it.rows();
+                before < BATCH_ROWS_MAX
+            };
+            let count = more.iter().take_while(fits).count();
+            let (part, after) = more.split_at(count);
+            let applied = self.tell_and_write(part)?;
+            self.applied(applied);
+            (more, *rest) = (after, &rest[count..]);
+        }
+        Ok(())
     }
 
     /// Waits while too much gathers for inboxes, whoever fills them.
@@ -156,7 +175,7 @@ impl ApplierThread {
         }
     }
 
-    fn tell_and_write(&mut self, records: &[Record]) -> Result<Applied, ApplyError> {
+    fn tell_and_write(&mut self, records: &[Decoded<'_>]) -> Result<Applied, ApplyError> {
         let now_ms = self.config.clock.now_ms();
         let (batch, applied) = self.applier.take(records, Some(&self.dispatch), now_ms)?;
         applied.tell(&self.dispatch, &self.counters);
@@ -164,15 +183,14 @@ impl ApplierThread {
         Ok(applied)
     }
 
-    fn applied(&mut self, applied: Applied, failed: u64, failed_bytes: usize) {
+    fn applied(&mut self, applied: Applied) {
         {
             let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
             for key in applied.keys {
                 pending.applied(key);
             }
         }
-        self.progress
-            .resolve(applied.records + failed, applied.bytes + failed_bytes);
+        self.progress.resolve(applied.records, applied.bytes);
         self.counters.applied.add(applied.records);
         self.buffered_bytes += applied.bytes as u64 + ROWS_BYTES * applied.records;
         self.applier.turn();
@@ -180,10 +198,9 @@ impl ApplierThread {
 
     /// The store takes nothing more: the records stay in the log for the next start. Those who
     /// wait for them go on, and are refused by `store_failed`.
-    fn let_go(&self, records: &[Record], failed: u64, failed_bytes: usize) {
+    fn let_go(&self, records: &[Record]) {
         let bytes: usize = records.iter().map(|record| record.body.len()).sum();
-        self.progress
-            .resolve(records.len() as u64 + failed, bytes + failed_bytes);
+        self.progress.resolve(records.len() as u64, bytes);
     }
 
     /// Syncs the store where something has changed since it was last so; where asked, once `all` that gathers

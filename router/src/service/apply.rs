@@ -102,6 +102,11 @@ impl<'a> Decoded<'a> {
     }
 }
 
+/// Reads records, all of them.
+pub(crate) fn decode(records: &[Record]) -> Result<Vec<Decoded<'_>>, ApplyError> {
+    records.iter().map(Decoded::new).collect()
+}
+
 /// Turns records into store batches and frames.
 pub(crate) struct Applier {
     store: Arc<dyn Store>,
@@ -205,7 +210,7 @@ impl Applier {
 
     /// Writes records, in log order, as one batch, and tells nobody: a replay.
     pub(crate) fn replay(&mut self, records: &[Record], now_ms: u64) -> Result<(), ApplyError> {
-        let (batch, _) = self.take(records, None, now_ms)?;
+        let (batch, _) = self.take(&decode(records)?, None, now_ms)?;
         self.store.apply(&batch)?;
         self.turn();
         Ok(())
@@ -215,14 +220,12 @@ impl Applier {
     /// told.
     pub(crate) fn take(
         &mut self,
-        records: &[Record],
+        decoded: &[Decoded<'_>],
         dispatch: Option<&Dispatch>,
         now_ms: u64,
     ) -> Result<(Batch, Applied), ApplyError> {
-        let decoded: Vec<Decoded<'_>> =
-            records.iter().map(Decoded::new).collect::<Result<_, _>>()?;
-        let mut taking = self.prepare(&decoded, dispatch, now_ms)?;
-        for record in &decoded {
+        let mut taking = self.prepare(decoded, dispatch, now_ms)?;
+        for record in decoded {
             self.take_one(record, &mut taking)?;
         }
         taking.batch.position = self.position;

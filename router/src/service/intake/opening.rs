@@ -59,6 +59,9 @@ impl Intake {
             };
         }
         self.check_space()?;
+        if !self.pending().may_open(caller.user_id, members.len()) {
+            return Err(Refusal::OVERLOADED);
+        }
         let stamp = self.stamps.open(now_ms, self.placement.now().newest());
         let opened = Opened {
             conversation_id: stamp.id,
