@@ -108,6 +108,15 @@ fn an_append_that_timed_out_and_was_written_is_one_message() {
     assert_eq!(edge.router.counters().duplicates.value(), 2);
 }
 
+/// To user 2.
+fn wait_delivered(edge: &Edge, id: u64, messages: usize) {
+    let end = Instant::now() + PATIENCE;
+    while edge.mailbox.delivered(2, id).len() < messages {
+        assert!(Instant::now() < end, "fewer are delivered");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Also where it was acked before its partition came here.
 #[test]
 fn what_was_delivered_is_there_to_be_read() {
@@ -118,12 +127,30 @@ fn what_was_delivered_is_there_to_be_read() {
     let id = ann.direct(1, 2).conversation_id;
     ann.acked(id, 1, b"before anybody consumes");
     edge.log.assign(&all());
-    let end = Instant::now() + PATIENCE;
-    while edge.mailbox.delivered(2, id).is_empty() {
-        assert!(Instant::now() < end, "nothing is delivered");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    wait_delivered(&edge, id, 1);
     assert_eq!(bob.sync_all(id).len(), 1);
+}
+
+/// What a store costs is requests.
+#[test]
+fn few_records_gather_until_somebody_reads() {
+    let (brokers, services) = (Brokers::new(), Services::new());
+    let edge = Edge::start_with(1, &brokers, &services, &|config| {
+        config.gather = Duration::from_secs(3_600);
+    });
+    edge.log.assign(&all());
+    let (ann, bob) = (edge.client(1), edge.client(2));
+    let id = ann.direct(1, 2).conversation_id;
+    for n in 1..=50 {
+        ann.acked(id, n, b"one of few");
+    }
+    wait_delivered(&edge, id, 50);
+    assert_eq!(services.messages(id).len(), 0);
+    assert_eq!(bob.sync_all(id).len(), 50);
+    ann.acked(id, 51, b"the last");
+    wait_delivered(&edge, id, 51);
+    edge.router.close();
+    assert_eq!(services.messages(id).len(), 51, "an end waits for nothing");
 }
 
 #[test]
@@ -147,11 +174,7 @@ fn acks_go_on_while_the_store_is_away_and_all_is_there_when_it_is_back() {
     }));
     assert!(refused.retry_after_ms > 0);
     // Those who are connected need no store to hear each other.
-    let end = Instant::now() + PATIENCE;
-    while edge.mailbox.delivered(2, id).len() < 3_000 {
-        assert!(Instant::now() < end, "deliveries wait for the store");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_delivered(&edge, id, 3_000);
     assert_eq!(services.messages(id).len(), 1);
     services.store_away.store(false, Ordering::SeqCst);
     wait_stored(&services, &[id], 3_000);

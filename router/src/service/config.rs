@@ -44,6 +44,9 @@ pub struct Config {
     pub page_bytes_max: usize,
     /// The store is synced and the log's watermark moved this often.
     pub persist_interval: Duration,
+    /// How long few records gather for a store that many share, at most: until somebody reads what is among
+    /// them.
+    pub gather: Duration,
     /// Acks of devices that wait to be gathered; beyond it they are dropped, and their messages come
     /// again.
     pub receipts_queue_max: usize,
@@ -84,6 +87,7 @@ impl Config {
             page_messages_max: 100,
             page_bytes_max: PAGE_BYTES_MAX,
             persist_interval: Duration::from_secs(2),
+            gather: Duration::from_millis(50),
             receipts_queue_max: 65_536,
             receipts_max: 131_072,
             inbox_rows_max: 500_000,

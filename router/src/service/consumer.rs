@@ -96,8 +96,10 @@ impl Consumer {
                 Fed::Assigned { partitions, begin } => self.assigned(&partitions, &begin)?,
                 Fed::Revoked { partitions, done } => {
                     // In vain where the store is away for long: then another one does it again.
+                    let hurry = self.progress.hurry();
                     let stored = self.storing.is_stored_within(REVOKED_PATIENCE)
                         && self.persist(REVOKED_PAUSES_MAX, true).is_ok();
+                    drop(hurry);
                     self.drop_partitions(&partitions);
                     drop(done);
                     if !stored {
@@ -149,6 +151,7 @@ impl Consumer {
 
     /// Waits until all that was counted is stored, and how far that is.
     fn settle(&self) -> Result<(), GiveUp> {
+        let _hurry = self.progress.hurry();
         self.storing.wait_stored()?;
         self.persist(u32::MAX, false)
     }
@@ -256,5 +259,7 @@ impl Consumer {
 impl Drop for Consumer {
     fn drop(&mut self) {
         self.storing.end();
+        // For good.
+        std::mem::forget(self.progress.hurry());
     }
 }

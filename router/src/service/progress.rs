@@ -20,6 +20,9 @@ pub(crate) struct Progress {
     bytes: AtomicU64,
     lock: Mutex<()>,
     moved: Condvar,
+    /// Those who wait for the store right now.
+    hurrying: AtomicU64,
+    hurried: Condvar,
     places: Mutex<HashMap<Partition, Place>>,
 }
 
@@ -130,6 +133,10 @@ impl Progress {
                 !place.consumed || place.applied >= *told
             })
         };
+        if there() {
+            return true;
+        }
+        let _hurry = self.hurry();
         let end = now() + patience;
         let mut guard = self.guard();
         while !there() {
@@ -143,6 +150,23 @@ impl Progress {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         true
+    }
+
+    /// Until it is dropped somebody waits for what is on its way into the store.
+    pub(crate) fn hurry(&self) -> Hurry<'_> {
+        self.hurrying.fetch_add(1, Ordering::Relaxed);
+        drop(self.guard());
+        self.hurried.notify_all();
+        Hurry { of: self }
+    }
+
+    /// Waits for so long, or until somebody [hurries](Self::hurry).
+    pub(crate) fn dawdle(&self, longest: Duration) {
+        let calm = |(): &mut ()| self.hurrying.load(Ordering::Relaxed) == 0;
+        let _woken = self
+            .hurried
+            .wait_timeout_while(self.guard(), longest, calm)
+            .unwrap_or_else(PoisonError::into_inner);
     }
 
     /// Waits until nothing is in flight; false where that did not happen within `patience`.
@@ -187,6 +211,17 @@ impl Progress {
 
     fn guard(&self) -> MutexGuard<'_, ()> {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See [`Progress::hurry`].
+pub(crate) struct Hurry<'a> {
+    of: &'a Progress,
+}
+
+impl Drop for Hurry<'_> {
+    fn drop(&mut self) {
+        self.of.hurrying.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

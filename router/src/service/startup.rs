@@ -217,6 +217,7 @@ pub(super) fn start_shared(
         progress: Arc::clone(&parts.progress),
         counters: Arc::clone(&parts.counters),
         retry: retry.clone(),
+        gather: parts.config.gather,
     };
     let consumer = Consumer {
         applier: Applier::shared(

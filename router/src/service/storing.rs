@@ -20,6 +20,8 @@ use crate::store::{Batch, Store};
 /// Records that gather at most, and their bytes; what is put last may go beyond.
 pub(super) const RECORDS_MAX: u64 = 8_192;
 const BYTES_MAX: usize = 8 << 20;
+/// With fewer than this the writer lets more gather: a store's work is by the request, and by the round.
+const GATHERED_MIN: u64 = 256;
 
 /// What is to be stored of some records.
 #[derive(Debug, Default)]
@@ -125,9 +127,16 @@ impl Storing {
         self.change(|state| state.ended = true);
     }
 
-    /// The writer's: all that gathered, once there is something; none at the end.
-    fn take(&self) -> Option<Unstored> {
+    /// The writer's: all that gathered, once there is something, and `more` has given it time where it is
+    /// little; none at the end.
+    fn take(&self, more: impl FnOnce()) -> Option<Unstored> {
         let mut state = self.wait_while(|state| state.gathered.is_none() && !state.ended);
+        let is_little = |of: &Unstored| of.records < GATHERED_MIN;
+        if state.gathered.as_ref().is_some_and(is_little) {
+            drop(state);
+            more();
+            state = self.state();
+        }
         let taken = state.gathered.take();
         state.writing = taken.is_some();
         drop(state);
@@ -144,13 +153,16 @@ pub(super) struct StoreWriter {
     pub(super) progress: Arc<Progress>,
     pub(super) counters: Arc<Counters>,
     pub(super) retry: Retry,
+    /// How long records gather at most; no longer than until somebody waits for them.
+    pub(super) gather: Duration,
 }
 
 impl StoreWriter {
     /// Works until nothing more is put, or the router closes while the store is away: then what was not
     /// committed will be consumed again.
     pub(super) fn run(self) {
-        while let Some(unstored) = self.storing.take() {
+        let more = || self.progress.dawdle(self.gather);
+        while let Some(unstored) = self.storing.take(more) {
             if self.write(&unstored).is_err() {
                 return;
             }
@@ -192,8 +204,9 @@ mod tests {
     #[test]
     fn what_gathers_is_one_batch_in_order_and_bounded() {
         let storing = Storing::default();
-        storing.put(unstored(5, 1)).unwrap();
-        assert_eq!(storing.take().unwrap().records, 1);
+        storing.put(unstored(4, 1)).unwrap();
+        let one_more = || storing.put(unstored(5, GATHERED_MIN)).unwrap();
+        assert_eq!(storing.take(one_more).unwrap().records, 1 + GATHERED_MIN);
         // While that is written:
         storing.put(unstored(6, 1)).unwrap();
         storing.put(unstored(7, RECORDS_MAX)).unwrap();
@@ -202,16 +215,19 @@ mod tests {
             let waits = scope.spawn(|| storing.put(unstored(8, 1)));
             std::thread::park_timeout(Duration::from_millis(20));
             assert!(!waits.is_finished(), "there is no room");
-            let gathered = storing.take().unwrap();
+            let gathered = storing.take(|| panic!("they are many")).unwrap();
             assert_eq!(gathered.records, 1 + RECORDS_MAX);
             assert_eq!(gathered.reached[&Partition(0)], Offset(7));
             waits.join().unwrap().unwrap();
         });
-        assert_eq!(storing.take().unwrap().reached[&Partition(0)], Offset(8));
+        assert_eq!(
+            storing.take(|| {}).unwrap().reached[&Partition(0)],
+            Offset(8)
+        );
         storing.change(|state| state.writing = false);
         storing.wait_stored().unwrap();
         storing.end();
-        assert!(storing.take().is_none());
+        assert!(storing.take(|| {}).is_none());
     }
 
     #[test]

@@ -8,10 +8,9 @@ use std::collections::HashMap;
 
 use futures_util::future::{try_join, try_join_all};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use scylla::statement::batch::{Batch as Statements, BatchType};
 
 use super::session::Live;
-use super::{Cql, bits, block, fault, inbox, nodes, positions, sends};
+use super::{Cql, bits, block, inbox, nodes, positions, sends};
 use crate::log::Partition;
 use crate::store::{Batch, Position, Reached, Segment, StoreError, StoredMessage};
 
@@ -42,8 +41,8 @@ impl Cql {
             .map(|group| conversation(live, group))
             .buffer_unordered(limit)
             .try_collect::<()>();
-        let sends = stream::iter(&batch.messages)
-            .map(|message| sends::write(live, message))
+        let sends = stream::iter(sends::together(live, &batch.messages))
+            .map(async |group| sends::write(live, &group).await)
             .buffer_unordered(limit)
             .try_collect::<()>();
         try_join(groups, sends).await.map(drop)
@@ -128,20 +127,8 @@ fn chunk(messages: &[&StoredMessage]) -> usize {
 }
 
 async fn write(live: &Live, chunk: &[&StoredMessage]) -> Result<(), StoreError> {
-    let query = &live.statements.put_message;
-    if let [message] = chunk {
-        return live.write(query, row(message)).await;
-    }
-    let mut statements = Statements::new(BatchType::Unlogged);
-    for _ in chunk {
-        statements.append_statement(query.prepared.clone());
-    }
-    statements.set_is_idempotent(true);
-    let rows: Vec<_> = chunk.iter().map(|message| row(message)).collect();
-    let result = live.session.batch(&statements, rows).await;
-    result
-        .map(drop)
-        .map_err(|error| fault::of_execution(query.doing, &error))
+    let rows = chunk.iter().map(|message| row(message)).collect();
+    live.write_all(&live.statements.put_message, rows).await
 }
 
 /// Says in block 0 that a block was begun.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
+use scylla::cluster::ClusterState;
 use scylla::deserialize::row::DeserializeRow;
 use scylla::errors::NewSessionError;
 use scylla::policies::load_balancing::DefaultPolicy;
@@ -20,6 +21,7 @@ use scylla::response::query_result::QueryResult;
 use scylla::response::{PagingState, PagingStateResponse};
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::Consistency;
+use scylla::statement::batch::{Batch, BatchType};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -146,6 +148,36 @@ impl Live {
             .map_err(|error| fault::of_execution(query.doing, &error))
     }
 
+    /// Runs a write of many rows as one request, not empty; no row waits for another one's.
+    pub(super) async fn write_all(
+        &self,
+        query: &Query,
+        mut rows: Vec<impl SerializeRow>,
+    ) -> Result<(), StoreError> {
+        if rows.len() == 1
+            && let Some(row) = rows.pop()
+        {
+            return self.write(query, row).await;
+        }
+        let mut statements = Batch::new(BatchType::Unlogged);
+        for _ in &rows {
+            statements.append_statement(query.prepared.clone());
+        }
+        statements.set_is_idempotent(true);
+        let result = self.session.batch(&statements, rows).await;
+        result
+            .map(drop)
+            .map_err(|error| fault::of_execution(query.doing, &error))
+    }
+
+    /// Where the rows of a statement's table lie, as of now.
+    pub(super) fn ring<'a>(&self, query: &'a Query) -> Ring<'a> {
+        Ring {
+            state: self.session.get_cluster_state(),
+            query,
+        }
+    }
+
     /// Runs a read whose rows are few. `key` names the row where it is damaged.
     pub(super) async fn rows<R: Row>(
         &self,
@@ -192,6 +224,29 @@ impl Live {
             PagingStateResponse::NoMorePages => None,
         };
         Ok((parse(query, result, key)?, next))
+    }
+}
+
+/// A node, and its shard where it is ScyllaDB's.
+pub(super) type Replica = (u128, u32);
+
+/// See [`Live::ring`].
+pub(super) struct Ring<'a> {
+    state: Arc<ClusterState>,
+    query: &'a Query,
+}
+
+impl Ring<'_> {
+    /// The first replica of a row.
+    pub(super) fn replica(&self, row: &impl SerializeRow) -> Option<Replica> {
+        let prepared = &self.query.prepared;
+        let token = prepared.calculate_token(row).ok().flatten()?;
+        let table = prepared.get_table_spec()?;
+        let replicas = self
+            .state
+            .get_token_endpoints(table.ks_name(), table.table_name(), token);
+        let (node, shard) = replicas.first()?;
+        Some((node.host_id.as_u128(), *shard))
     }
 }
 
