@@ -7,6 +7,7 @@
 pub mod admission;
 mod api;
 mod bell;
+mod ended;
 mod generations;
 pub mod hlc;
 pub mod identity;

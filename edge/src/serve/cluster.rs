@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rookery_router::log::kafka::{self, KafkaLog};
+use rookery_router::log::kafka;
 use rookery_router::log::{Log, LogError};
 use rookery_router::placement::SharedPlacement;
 use rookery_router::postgres::Postgres;
@@ -29,7 +29,6 @@ const SEEK_PAUSE: Duration = Duration::from_secs(2);
 /// What the distributed form has beside the router.
 pub(super) struct Cluster {
     store: Arc<ClusterStore>,
-    log: Arc<KafkaLog>,
     watch: Watch,
     lease: Lease,
     node_id: u16,
@@ -76,17 +75,10 @@ impl Cluster {
         let router = rookery_router::start_shared(config, outlet, shared, placement, open_log)?;
         let lease = lease.context("the log was not opened")?;
         let log = log.context("the log was not opened")?;
-        let looking = Looking::new(
-            services,
-            found,
-            Arc::clone(&log),
-            Arc::clone(&store),
-            learning,
-        )?;
+        let looking = Looking::new(services, found, log, Arc::clone(&store), learning)?;
         let watch = Watch::start(looking).context("cannot start the watch over log and store")?;
         let cluster = Self {
             store,
-            log,
             watch,
             lease,
             node_id,
@@ -110,12 +102,9 @@ impl Cluster {
         Directory::start(drivers).context("cannot start the directory's thread")
     }
 
-    /// Looks after the node id and the log. An error: another living process has the id, and two that give
-    /// ids under one would give the same ones; or the log is not the one that the store was made from.
+    /// Looks after the node id. An error: another living process has it, and two that give ids under one
+    /// would give the same ones.
     pub(super) fn look(&mut self) -> anyhow::Result<()> {
-        if let Some(why) = self.log.ended() {
-            anyhow::bail!("{why}");
-        }
         self.lease.look(self.store.runtime())
     }
 

@@ -1,7 +1,8 @@
 //! Keeps a router behind the sessions. The embedded one, where its store has failed (a disk without a free
 //! byte), is closed and started anew until that succeeds. Connections stay; their requests are refused
 //! with a retry-after meanwhile, and what was acked is applied again from the log. The distributed one
-//! waits for its services by itself and is never started anew.
+//! waits for its services by itself and is never started anew. Where a thread of either ended, the process
+//! does: it would keep its partitions and stand still.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -94,6 +95,9 @@ impl RouterKeeper {
 
     /// Looks after it; called a few times a second. An error: the server must stop.
     pub(super) fn look(&mut self) -> anyhow::Result<()> {
+        if let Some(why) = self.router.ended() {
+            anyhow::bail!("{why}");
+        }
         match &mut self.form {
             Form::Distributed { cluster, .. } => cluster.look()?,
             Form::Embedded { config, next_try } => {

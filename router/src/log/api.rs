@@ -148,6 +148,10 @@ pub trait Log: Send + Sync {
     /// returns; blocks. An error means that it was not kept, and that consuming must not go on past it.
     fn bury(&self, record: &Record, reason: &str) -> Result<(), AppendError>;
 
+    /// Why this process must end, and what is to be done first: nothing is acked, or nothing consumed, any
+    /// more, and nobody asked for that. None while it may go on.
+    fn ended(&self) -> Option<String>;
+
     /// Commits what is queued, answers every ticket and stops. Later appends are refused.
     /// Blocks; a second call does nothing.
     fn close(&self) -> Result<(), LogError>;

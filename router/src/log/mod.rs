@@ -41,6 +41,8 @@ use replay::Reader;
 use service::{Service, Shared};
 use writer::Writer;
 
+use crate::ended::ended;
+
 pub use api::{
     Acks, AppendError, Fed, Feed, Log, LogError, Offset, Partition, Record, Replay, Replayed, Sink,
     Ticket,
@@ -252,6 +254,11 @@ impl Log for CommitLog {
         Err(AppendError::Failed {
             reason: format!("the record at offset {}: {reason}", record.offset),
         })
+    }
+
+    fn ended(&self) -> Option<String> {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        ended(thread.as_ref())
     }
 
     fn close(&self) -> Result<(), LogError> {

@@ -41,6 +41,7 @@ use std::thread::JoinHandle;
 use rookery_wire::proto;
 
 use crate::api::{Caller, Outlet, Request};
+use crate::ended::ended;
 use crate::log::{Acks, Feed, Log, LogError, Sink};
 use crate::placement::SharedPlacement;
 use crate::store::Store;
@@ -84,8 +85,17 @@ struct Threads {
     log: Arc<dyn Log>,
     intake: JoinHandle<()>,
     applier: JoinHandle<()>,
+    /// Behind the applier: they end when it has.
+    behind: Vec<JoinHandle<()>>,
     readers: Vec<JoinHandle<()>>,
     receipts: JoinHandle<()>,
+}
+
+impl Threads {
+    fn all(&self) -> impl Iterator<Item = &JoinHandle<()>> {
+        let front = [&self.applier, &self.intake, &self.receipts];
+        self.behind.iter().chain(front).chain(&self.readers)
+    }
 }
 
 /// How the one that applies records is brought to its end.
@@ -192,6 +202,15 @@ impl RouterHandle {
         }
     }
 
+    /// Why the router stands still and this process must end: a thread of its own or of the log has ended
+    /// before [`close`](Self::close). None while all is well.
+    pub fn ended(&self) -> Option<String> {
+        // Whoever closes it holds the lock.
+        let threads = self.inner.threads.try_lock().ok()?;
+        let threads = threads.as_ref()?;
+        ended(threads.all()).or_else(|| threads.log.ended())
+    }
+
     fn write(&self, caller: Caller, write: Write) -> Result<(), Busy> {
         let doors = self
             .inner
@@ -241,6 +260,11 @@ impl Inner {
         let Some(threads) = threads.take() else {
             return;
         };
+        if ended(threads.all()).is_some() {
+            // Nobody waits for what will not come, nor reads as if it had.
+            self.store_failed.store(true, Ordering::Relaxed);
+            self.progress.give_up();
+        }
         self.dispatch.close_within(self.config.close_grace);
         drop(
             self.doors
@@ -248,27 +272,25 @@ impl Inner {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(),
         );
-        join("intake", threads.intake);
+        join(threads.intake);
         // Readers may still wait for the applier, so they go before it.
-        threads
-            .readers
-            .into_iter()
-            .for_each(|reader| join("reader", reader));
-        join("receipts", threads.receipts);
+        threads.readers.into_iter().for_each(join);
+        join(threads.receipts);
         match &self.ending {
             Ending::Told(work) => {
                 if work.send(Work::Finish).is_err() {
                     tracing::error!("the applier was gone before the end");
                 }
-                join("applier", threads.applier);
+                join(threads.applier);
                 close_log(&*threads.log);
             }
             Ending::Starved(closing) => {
                 closing.store(true, Ordering::Relaxed);
                 close_log(&*threads.log);
-                join("applier", threads.applier);
+                join(threads.applier);
             }
         }
+        threads.behind.into_iter().for_each(join);
         // With these the directory is another one's to open, whoever still holds a handle.
         drop((threads.log, threads.lock));
     }
@@ -286,7 +308,8 @@ fn close_log(log: &dyn Log) {
     }
 }
 
-fn join(name: &str, thread: JoinHandle<()>) {
+fn join(thread: JoinHandle<()>) {
+    let name = thread.thread().name().unwrap_or_default().to_owned();
     if thread.join().is_err() {
         tracing::error!(name, "a thread had panicked");
     }

@@ -2,7 +2,7 @@
 //! applier. Bounds what is in flight, so that no queue behind admission can be full.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ pub(crate) struct Progress {
     answered: AtomicU64,
     resolved: AtomicU64,
     bytes: AtomicU64,
+    /// What is waited for will not come.
+    given_up: AtomicBool,
     lock: Mutex<()>,
     moved: Condvar,
     /// Those who wait for the store right now.
@@ -141,7 +143,7 @@ impl Progress {
         let mut guard = self.guard();
         while !there() {
             // By the clock: acks wake this too, and come all the time.
-            if now() >= end {
+            if now() >= end || self.has_given_up() {
                 return false;
             }
             (guard, _) = self
@@ -169,12 +171,21 @@ impl Progress {
             .unwrap_or_else(PoisonError::into_inner);
     }
 
+    /// A thread that others wait for is gone: nobody waits from here on.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    fn has_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
+    }
+
     /// Waits until nothing is in flight; false where that did not happen within `patience`.
     pub(crate) fn wait_idle(&self, patience: Duration) -> bool {
         let mut waited = Duration::ZERO;
         let mut guard = self.guard();
         while self.in_flight() > 0 {
-            if waited >= patience {
+            if waited >= patience || self.has_given_up() {
                 return false;
             }
             let before = self.resolved.load(Ordering::Relaxed);
@@ -197,7 +208,7 @@ impl Progress {
             return;
         }
         let mut guard = self.guard();
-        while !ready() {
+        while !ready() && !self.has_given_up() {
             (guard, _) = self
                 .moved
                 .wait_timeout(guard, LOOK_AGAIN)

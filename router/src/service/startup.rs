@@ -139,17 +139,14 @@ pub(super) fn start(
         if let Err(error) = entering.run(&woken, interval) {
             tracing::error!(%error, "inboxes could not be written");
             failed.store(true, Ordering::Relaxed);
+            // The store is opened again; until the router closes this thread lives as the others do.
+            woken.iter().for_each(drop);
         }
     })?;
-    let apply = move || {
-        // With it goes what wakes the other.
-        applier.run();
-        if entering.join().is_err() {
-            tracing::error!(does = "enters into inboxes", "a thread panicked");
-        }
-    };
     let applying = Applying {
-        run: Box::new(apply),
+        // With it goes what wakes the other.
+        run: Box::new(move || applier.run()),
+        behind: vec![entering],
         ending: Ending::Told(work),
     };
     let stamps = Stamps::new(parts.config.node_id, position);
@@ -159,6 +156,8 @@ pub(super) fn start(
 /// The thread that applies records, and how it ends.
 struct Applying {
     run: Box<dyn FnOnce() + Send>,
+    /// Threads that end when it has.
+    behind: Vec<JoinHandle<()>>,
     ending: Ending,
 }
 
@@ -242,16 +241,13 @@ pub(super) fn start_shared(
     let committing = spawn("router-commits", move || commits.run(&ended, interval))?;
     let writing = spawn("router-store", move || writer.run())?;
     let consume = move || {
+        // Also where it panics.
+        let _ending: crossbeam::channel::Sender<()> = ending;
         consumer.run();
-        drop::<crossbeam::channel::Sender<()>>(ending);
-        for (thread, does) in [(writing, "writes the store"), (committing, "commits")] {
-            if thread.join().is_err() {
-                tracing::error!(does, "a thread panicked");
-            }
-        }
     };
     let applying = Applying {
         run: Box::new(consume),
+        behind: vec![writing, committing],
         ending: Ending::Starved(closing),
     };
     parts.serve(stamps, applying, lock)
@@ -303,6 +299,7 @@ impl Parts {
             lock,
             log: Arc::clone(&self.log),
             applier: spawn("router-applier", applying.run)?,
+            behind: applying.behind,
             intake: spawn("router-intake", move || intake.run(&to_admit))?,
             readers: (0..self.config.readers)
                 .map(|_| {

@@ -278,6 +278,9 @@ impl Log for Marked {
     fn bury(&self, record: &Record, reason: &str) -> Result<(), AppendError> {
         self.log.bury(record, reason)
     }
+    fn ended(&self) -> Option<String> {
+        self.log.ended()
+    }
     fn close(&self) -> Result<(), LogError> {
         self.log.close()
     }

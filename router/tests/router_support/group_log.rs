@@ -24,6 +24,8 @@ pub struct Brokers {
     pub dead_letters: Mutex<Vec<(Record, String)>>,
     /// So many of the next appends are written, and yet said to have timed out.
     pub written_and_timed_out: AtomicU64,
+    /// The log takes no more.
+    pub fatal: AtomicBool,
     /// The clock by which records are taken, Unix ms.
     pub now_ms: AtomicU64,
 }
@@ -264,6 +266,11 @@ impl Log for GroupLog {
         let mut dead = self.brokers.dead_letters.lock().unwrap();
         dead.push((record.clone(), reason.to_owned()));
         Ok(())
+    }
+
+    fn ended(&self) -> Option<String> {
+        let is_dead = self.brokers.fatal.load(Ordering::SeqCst);
+        is_dead.then(|| "the brokers fenced this one".to_owned())
     }
 
     fn close(&self) -> Result<(), LogError> {

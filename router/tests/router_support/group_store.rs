@@ -56,6 +56,8 @@ pub struct Services {
     pub deaf: AtomicBool,
     /// Writing takes a while.
     pub slow: AtomicBool,
+    /// Writing is a defect.
+    pub panics: AtomicBool,
     /// Only where inboxes are.
     pub inbox_away: AtomicBool,
     /// What remembers claims.
@@ -330,6 +332,10 @@ impl Store for GroupStore {
     }
 
     fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
+        assert!(
+            !self.services.panics.load(Ordering::SeqCst),
+            "the test says so"
+        );
         if self.services.slow.load(Ordering::SeqCst) {
             std::thread::park_timeout(Duration::from_millis(200));
         }

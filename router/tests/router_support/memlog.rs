@@ -157,6 +157,10 @@ impl Log for MemLog {
         }
     }
 
+    fn ended(&self) -> Option<String> {
+        None
+    }
+
     fn close(&self) -> Result<(), LogError> {
         self.queue.entries.lock().unwrap().closed = true;
         self.queue.came.notify_all();

@@ -103,6 +103,9 @@ impl Health {
     pub(super) fn note(&self, trouble: Trouble, what: &str) {
         let before = self.lock().insert(trouble, what.to_owned());
         self.any.store(true, Ordering::Release);
+        if trouble == Trouble::Fatal {
+            drop(self.ended.set(format!("{what}. {}", trouble.advice())));
+        }
         if before.is_none() {
             tracing::error!(what, advice = trouble.advice(), "kafka");
         }
@@ -198,6 +201,17 @@ mod tests {
             Code::RequestTimedOut,
         ] {
             assert_eq!(Trouble::of(code), None, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_takes_no_more_ends_the_process_whoever_says_it() {
+        for code in [Code::Fatal, Code::FencedInstanceId] {
+            let health = Health::default();
+            health.note_code(Code::AllBrokersDown, "3/3 brokers are down");
+            assert_eq!(health.ended(), None, "they may come back");
+            health.note_code(code, "fenced by another instance");
+            assert!(health.ended().is_some_and(|why| why.starts_with("fenced")));
         }
     }
 

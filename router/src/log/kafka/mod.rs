@@ -34,6 +34,7 @@ use crossbeam::channel::{Receiver, bounded};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::{Acks, AppendError, Feed, Log, LogError, Offset, Partition, Record, Ticket};
+use crate::ended::ended;
 use crate::identity::Mismatch;
 use crate::problem::Problem;
 use answers::panic_text;
@@ -169,13 +170,6 @@ impl KafkaLog {
         self.health.problems()
     }
 
-    /// Why this process must end, and what is to be done first: the topic is not the log that the store was
-    /// made from, or the client takes no more. Nothing is acked or consumed any more then.
-    #[must_use]
-    pub fn ended(&self) -> Option<&str> {
-        self.health.ended()
-    }
-
     /// Ends it, since the store is another log's: nothing is acked or consumed from here on.
     pub fn end(&self, why: &Mismatch) {
         self.health
@@ -260,6 +254,17 @@ impl Log for KafkaLog {
             }
         }
         buried
+    }
+
+    /// The topic is not the log that the store was made from, the client takes no more, or a thread is gone.
+    fn ended(&self) -> Option<String> {
+        if let Some(why) = self.health.ended() {
+            return Some(why.to_owned());
+        }
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let threads = threads.as_ref()?;
+        let consuming = [&threads.consumer, &threads.feeder];
+        ended(consuming).or_else(|| self.appender.ended())
     }
 
     /// Answers what is queued, for the delivery's timeout at most; then has what was fed applied and

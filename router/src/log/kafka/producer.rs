@@ -20,6 +20,7 @@ use super::held::Held;
 use super::lanes::{Lanes, Pending};
 use super::options::Options;
 use super::timer::now;
+use crate::ended::ended;
 use crate::log::{Acks, AppendError, LogError, Offset, Partition, Ticket};
 
 /// How long a poll may last; only the end of the log waits for it.
@@ -298,6 +299,15 @@ impl Appender {
             service: self.service.clone(),
             reason: error.to_string(),
         })
+    }
+
+    /// Why nothing is acked any more, where nobody asked for that.
+    pub(super) fn ended(&self) -> Option<String> {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let (poll, acks) = threads.as_ref()?;
+        let died = self.outgoing.answers.died();
+        died.map(|reason| LogError::Died(reason).to_string())
+            .or_else(|| ended([poll, acks]))
     }
 
     /// Refuses more, waits until all is delivered or given up, and ends the threads.
