@@ -83,8 +83,22 @@ impl<T> Receiver<T> {
         self.take.try_recv()
     }
 
+    /// What wakes the one that reads.
+    pub(super) fn bell(&self) -> Arc<Bell> {
+        Arc::clone(&self.bell)
+    }
+
     /// The next value; waits so long for it.
     pub(super) fn recv_timeout(&self, at_most: Duration) -> Result<T, RecvTimeoutError> {
+        self.recv_timeout_or(at_most, || false)
+    }
+
+    /// The same, but no longer than until there is `other` work, of which the bell tells as well.
+    pub(super) fn recv_timeout_or(
+        &self,
+        at_most: Duration,
+        other: impl Fn() -> bool,
+    ) -> Result<T, RecvTimeoutError> {
         self.bell.serve();
         let end = now() + at_most;
         loop {
@@ -94,10 +108,11 @@ impl<T> Receiver<T> {
                 Err(TryRecvError::Empty) => {}
             }
             let left = end.saturating_duration_since(now());
-            if left.is_zero() {
+            if left.is_zero() || other() {
                 return Err(RecvTimeoutError::Timeout);
             }
-            self.bell.sleep(Some(left), || !self.take.is_empty());
+            self.bell
+                .sleep(Some(left), || !self.take.is_empty() || other());
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Admission at work: decides, stamps, and gives records to the log.
 //!
-//! Runs on its own thread, so decisions are made one after the other and ids grow in log order. What
-//! has queued up is looked up together, since a lookup may be a round trip to another host. The
-//! invariant: a record is in [`Pending`] before the log has it, and until the store has it or, with a
+//! Runs on its own thread, so decisions are made one after the other and ids of messages grow in log order.
+//! What has queued up is looked up together, since a lookup may be a round trip to another host; what is
+//! needed only now and then is asked by other threads ([`Lookups`]) where the store is not in this process,
+//! and this one goes on meanwhile. The invariant: a record is in [`Pending`] before the log has it, and until the store has it or, with a
 //! log that others consume, until it is acked.
 
+mod aside;
+mod looking;
 mod opening;
 mod sending;
 
@@ -19,6 +22,7 @@ use super::channel::Receiver;
 use super::config::Config;
 use super::counters::Counters;
 use super::dispatch::Dispatch;
+use super::lookups::Lookups;
 use super::progress::Progress;
 use super::queued::QueuedBytes;
 use super::reader::Read;
@@ -29,11 +33,14 @@ use crate::generations::Generations;
 use crate::log::{AppendError, Log, Ticket};
 use crate::placement::SharedPlacement;
 use crate::store::{Store, StoreError};
+pub(super) use aside::Aside;
 
 /// Requests that are looked up together.
 const BATCH_MAX: usize = 256;
 /// How often the free space is looked at.
 const SPACE_INTERVAL: Duration = Duration::from_millis(500);
+/// Conversations that do not exist and are remembered, up to twice as many.
+const ABSENT_MAX: usize = 10_000;
 /// Members kept in memory, up to twice as many: 8 B each.
 const MEMBERS_MAX: usize = 1_000_000;
 
@@ -81,12 +88,24 @@ pub(crate) struct Intake {
     pub(super) stamps: Stamps,
     pub(crate) placement: Arc<SharedPlacement>,
     pub(crate) members: Generations<u64, Arc<[u64]>>,
+    /// Who asks a store on other hosts; none where it is in this process.
+    pub(super) lookups: Option<Arc<Lookups>>,
+    pub(super) aside: Aside,
+    /// Conversations that do not exist, and until when that is believed, Unix ms.
+    pub(super) absent: Generations<u64, u64>,
+    /// Lookups that are not answered.
+    pub(super) asked: usize,
     pub(crate) ticket: Ticket,
 }
 
 /// The cache of members that an intake starts with.
 pub(crate) fn members_cache() -> Generations<u64, Arc<[u64]>> {
     Generations::new(MEMBERS_MAX)
+}
+
+/// The cache of absent conversations that an intake starts with.
+pub(super) fn absent_cache() -> Generations<u64, u64> {
+    Generations::new(ABSENT_MAX)
 }
 
 /// What a request came to.
@@ -114,26 +133,34 @@ impl Intake {
     /// Works until nobody can send it anything more and all that it took is resolved.
     pub(crate) fn run(mut self, writes: &Receiver<(Caller, Write)>) {
         let looks = tick(SPACE_INTERVAL);
-        // What is in hand waits for room with the first of it.
-        let batch_max = BATCH_MAX.min(self.config.in_flight_max);
+        let lookups = self.lookups.clone();
+        let has_found = || lookups.as_ref().is_some_and(|it| it.has_found());
         self.look_at_space();
         loop {
-            match writes.recv_timeout(SPACE_INTERVAL) {
+            match writes.recv_timeout_or(SPACE_INTERVAL, has_found) {
                 Ok(first) => {
                     let more = std::iter::from_fn(|| writes.try_recv().ok());
-                    let batch = std::iter::once(first).chain(more).take(batch_max).collect();
+                    let all = std::iter::once(first).chain(more);
+                    let batch = all.take(self.batch_max()).collect();
                     self.handle(batch);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.take_found();
             if looks.try_recv().is_ok() {
                 self.look_at_space();
             }
         }
+        self.finish_lookups();
         if !self.progress.wait_idle(self.config.close_grace) {
             tracing::error!("the log did not answer every record before the end");
         }
+    }
+
+    /// What is in hand waits for room with the first of it.
+    fn batch_max(&self) -> usize {
+        BATCH_MAX.min(self.config.in_flight_max)
     }
 
     fn look_at_space(&self) {
@@ -146,13 +173,17 @@ impl Intake {
 
     fn handle(&mut self, batch: Vec<(Caller, Write)>) {
         let now_ms = self.config.clock.now_ms();
+        let known = self.known(batch, now_ms);
+        self.admit(known, now_ms);
+    }
+
+    /// Decides on those whose conversations are known as far as they ever will be.
+    fn admit(&mut self, batch: Vec<(Caller, Write)>, now_ms: u64) {
         let mut claimed = self.claim(&batch, now_ms).into_iter();
         for (caller, write) in batch {
             self.queued.leave(write.bytes());
             let about = write.about();
-            let room = self.config.in_flight_max as u64;
-            self.progress
-                .wait_for_room(room, self.config.in_flight_bytes_max);
+            self.wait_for_room();
             let decided = match write {
                 Write::Send(send) => {
                     let claimed = claimed.next().unwrap_or(Err(Refusal::UNAVAILABLE));
@@ -161,13 +192,23 @@ impl Intake {
                 Write::OpenDirect(open) => self.open_direct(caller, &open, now_ms),
                 Write::CreateConversation(create) => self.create(caller, &create, now_ms),
             };
-            match decided {
-                Ok(Decision::Later) => {}
-                Ok(Decision::Answer(frame)) => self.dispatch.answer(caller, vec![frame]),
-                Err(refusal) => {
-                    self.counters.refused.add(1);
-                    self.dispatch.answer(caller, vec![refusal.frame(about)]);
-                }
+            self.answer(caller, about, decided);
+        }
+    }
+
+    fn wait_for_room(&self) {
+        let room = self.config.in_flight_max as u64;
+        self.progress
+            .wait_for_room(room, self.config.in_flight_bytes_max);
+    }
+
+    fn answer(&self, caller: Caller, about: proto::About, decided: Decided) {
+        match decided {
+            Ok(Decision::Later) => {}
+            Ok(Decision::Answer(frame)) => self.dispatch.answer(caller, vec![frame]),
+            Err(refusal) => {
+                self.counters.refused.add(1);
+                self.dispatch.answer(caller, vec![refusal.frame(about)]);
             }
         }
     }

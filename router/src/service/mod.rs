@@ -1,6 +1,7 @@
 //! The router at work: its threads, its queues, its start and its end.
 //!
-//! `submit` -> intake (one thread: decides, stamps) -> log (its own thread: commits, acks) ->
+//! `submit` -> intake (one thread: decides, stamps; what it must ask of a store on other hosts, the lookups'
+//! threads ask) -> log (its own thread: commits, acks) ->
 //! applier (one thread: seq, fan-out, store; over a log that many share, where it is the consumer, the
 //! store has a thread of its own behind it); reads go to the readers, acks of devices to the receipts'
 //! thread. Every queue is bounded. A thread waits only for the ones behind it, and the shards, at the end
@@ -19,8 +20,10 @@ pub mod counters;
 mod dispatch;
 mod entering;
 pub mod error;
+mod fair;
 mod inbox;
 mod intake;
+mod lookups;
 mod progress;
 mod queued;
 mod reader;
@@ -52,6 +55,7 @@ use dispatch::Dispatch;
 use error::StartError;
 use inbox::Inboxes;
 use intake::Write;
+use lookups::Lookups;
 use progress::Progress;
 use queued::QueuedBytes;
 use reader::Read;
@@ -84,6 +88,8 @@ struct Threads {
     lock: File,
     log: Arc<dyn Log>,
     intake: JoinHandle<()>,
+    /// Ask what intake wants to know.
+    lookups: Vec<JoinHandle<()>>,
     applier: JoinHandle<()>,
     /// Behind the applier: they end when it has.
     behind: Vec<JoinHandle<()>>,
@@ -94,7 +100,8 @@ struct Threads {
 impl Threads {
     fn all(&self) -> impl Iterator<Item = &JoinHandle<()>> {
         let front = [&self.applier, &self.intake, &self.receipts];
-        self.behind.iter().chain(front).chain(&self.readers)
+        let many = self.behind.iter().chain(&self.lookups);
+        many.chain(&self.readers).chain(front)
     }
 }
 
@@ -111,6 +118,7 @@ struct Inner {
     doors: RwLock<Option<Doors>>,
     threads: Mutex<Option<Threads>>,
     ending: Ending,
+    lookups: Option<Arc<Lookups>>,
     dispatch: Arc<Dispatch>,
     progress: Arc<Progress>,
     inboxes: Arc<Inboxes>,
@@ -273,6 +281,10 @@ impl Inner {
                 .take(),
         );
         join(threads.intake);
+        if let Some(lookups) = &self.lookups {
+            lookups.close();
+        }
+        threads.lookups.into_iter().for_each(join);
         // Readers may still wait for the applier, so they go before it.
         threads.readers.into_iter().for_each(join);
         join(threads.receipts);

@@ -176,7 +176,7 @@ impl Progress {
         self.given_up.store(true, Ordering::Relaxed);
     }
 
-    fn has_given_up(&self) -> bool {
+    pub(crate) fn has_given_up(&self) -> bool {
         self.given_up.load(Ordering::Relaxed)
     }
 

@@ -20,7 +20,8 @@ use super::dispatch::Dispatch;
 use super::entering::Entering;
 use super::error::StartError;
 use super::inbox::Inboxes;
-use super::intake::{Intake, Write, members_cache};
+use super::intake::{self, Aside, Intake, Write};
+use super::lookups::{self, Lookups};
 use super::progress::Progress;
 use super::queued::QueuedBytes;
 use super::reader::{Read, Reader};
@@ -294,13 +295,28 @@ impl Parts {
             Arc::clone(&self.counters),
         );
         let writer = self.receipts_writer(&receipts);
-        let intake = self.intake(stamps, reads.clone());
+        // A store on other hosts may be slow, or hang.
+        let lookups = self.patience.map(|_| {
+            let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.config.clock));
+            Arc::new(Lookups::new(to_admit.bell(), store, clock))
+        });
+        let intake = self.intake(stamps, reads.clone(), lookups.clone());
+        let mut asking = Vec::new();
+        for lookups in lookups
+            .iter()
+            .flat_map(|it| std::iter::repeat_n(it, lookups::THREADS))
+        {
+            let (members, openings) = (Arc::clone(lookups), Arc::clone(lookups));
+            asking.push(spawn("router-members", move || members.run_members())?);
+            asking.push(spawn("router-openings", move || openings.run_openings())?);
+        }
         let threads = Threads {
             lock,
             log: Arc::clone(&self.log),
             applier: spawn("router-applier", applying.run)?,
             behind: applying.behind,
             intake: spawn("router-intake", move || intake.run(&to_admit))?,
+            lookups: asking,
             readers: (0..self.config.readers)
                 .map(|_| {
                     let (reader, to_read) = (self.reader(&receipts), to_read.clone());
@@ -317,6 +333,7 @@ impl Parts {
             })),
             threads: Mutex::new(Some(threads)),
             ending: applying.ending,
+            lookups,
             dispatch: self.dispatch,
             progress: self.progress,
             inboxes: self.inboxes,
@@ -364,7 +381,12 @@ impl Parts {
         }
     }
 
-    fn intake(&self, stamps: Stamps, reads: crossbeam::channel::Sender<(Caller, Read)>) -> Intake {
+    fn intake(
+        &self,
+        stamps: Stamps,
+        reads: crossbeam::channel::Sender<(Caller, Read)>,
+        lookups: Option<Arc<Lookups>>,
+    ) -> Intake {
         Intake {
             store: Arc::clone(&self.store),
             log: Arc::clone(&self.log),
@@ -379,7 +401,11 @@ impl Parts {
             config: self.config.clone(),
             stamps,
             placement: Arc::clone(&self.placement),
-            members: members_cache(),
+            members: intake::members_cache(),
+            lookups,
+            aside: Aside::default(),
+            absent: intake::absent_cache(),
+            asked: 0,
             ticket: 0,
         }
     }

@@ -2,7 +2,7 @@
 //! with offsets as times, so that those of deposed consumers lose to newer ones; and outages.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -56,6 +56,10 @@ pub struct Services {
     pub deaf: AtomicBool,
     /// Writing takes a while.
     pub slow: AtomicBool,
+    /// Where conversations are hangs: whoever asks waits until it does not any more.
+    pub hangs: AtomicBool,
+    /// How often it was asked for the members of a conversation that does not exist.
+    pub asked_in_vain: AtomicU64,
     /// Writing is a defect.
     pub panics: AtomicBool,
     /// Only where inboxes are.
@@ -101,6 +105,14 @@ impl Services {
             .keys()
             .filter(|(user, _)| *user == user_id)
             .count()
+    }
+
+    /// Where conversations are, once that answers.
+    fn authority(&self) -> MutexGuard<'_, Tables> {
+        while self.hangs.load(Ordering::SeqCst) {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        self.tables.lock().unwrap()
     }
 
     fn there(&self, what: &AtomicBool) -> Result<MutexGuard<'_, Tables>, StoreError> {
@@ -169,8 +181,17 @@ impl Store for GroupStore {
     }
 
     fn members(&self, conversation_id: u64) -> Result<Option<Arc<[u64]>>, StoreError> {
-        let tables = self.services.tables.lock().unwrap();
-        Ok(tables.members.get(&conversation_id).cloned())
+        let found = self
+            .services
+            .authority()
+            .members
+            .get(&conversation_id)
+            .cloned();
+        let in_vain = u64::from(found.is_none());
+        self.services
+            .asked_in_vain
+            .fetch_add(in_vain, Ordering::SeqCst);
+        Ok(found)
     }
 
     fn is_member(&self, conversation_id: u64, user_id: u64) -> Result<bool, StoreError> {
@@ -213,12 +234,12 @@ impl Store for GroupStore {
     }
 
     fn opened(&self, key: OpenKey) -> Result<Option<u64>, StoreError> {
-        let tables = self.services.tables.lock().unwrap();
+        let tables = self.services.authority();
         Ok(tables.conversations.get(&key).copied())
     }
 
     fn open(&self, opened: &Opened, _: u64) -> Result<Opening, StoreError> {
-        let mut tables = self.services.tables.lock().unwrap();
+        let mut tables = self.services.authority();
         if let Some(&conversation_id) = tables.conversations.get(&opened.key) {
             let members = Arc::clone(&tables.members[&conversation_id]);
             return Ok(Opening::Exists {

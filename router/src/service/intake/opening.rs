@@ -9,6 +9,7 @@ use super::{Decided, Decision, Intake};
 use crate::admission::{Refusal, Seen, check_peer, dedup_holds, members_of_new};
 use crate::api::Caller;
 use crate::record::{OpenKey, Opened};
+use crate::service::lookups::ToOpen;
 use crate::service::reader::Read;
 use crate::store::Opening;
 
@@ -51,12 +52,15 @@ impl Intake {
         now_ms: u64,
     ) -> Decided {
         self.check_store()?;
-        if let Some(conversation_id) = self.seen_open(caller, request_id, key, &members, now_ms)? {
+        if let Some(decision) = self.join(caller, request_id, key, &members)? {
+            return Ok(decision);
+        }
+        // One on other hosts says it with the opening itself.
+        if self.lookups.is_none()
+            && let Some(id) = self.stored(key, &members, now_ms)?
+        {
             self.counters.dedup_hits.add(1);
-            return match conversation_id {
-                Some(id) => self.answer_opened(caller, request_id, id),
-                None => Ok(Decision::Later),
-            };
+            return self.answer_opened(caller, request_id, id);
         }
         self.check_space()?;
         if !self.pending().may_open(caller.user_id, members.len()) {
@@ -71,40 +75,77 @@ impl Intake {
             key,
             members: members.to_vec(),
         };
+        let to_open = ToOpen {
+            caller,
+            request_id,
+            opened,
+        };
+        match self.lookups.clone() {
+            None => {
+                let opening = self.store.open(&to_open.opened, now_ms)?;
+                self.begin(to_open, opening)
+            }
+            Some(lookups) if lookups.ask_opening(to_open) => {
+                self.asked += 1;
+                Ok(Decision::Later)
+            }
+            Some(_) => Err(Refusal::OVERLOADED),
+        }
+    }
+
+    /// What the store said decides.
+    pub(super) fn begin(&mut self, to_open: ToOpen, opening: Opening) -> Decided {
+        let ToOpen {
+            caller,
+            request_id,
+            opened,
+        } = to_open;
+        let (id, key) = (opened.conversation_id, opened.key);
         if let Opening::Exists {
             conversation_id,
-            members: existing,
-        } = self.store.open(&opened, now_ms)?
+            members,
+        } = opening
         {
-            if *existing != *members {
+            if *members != *opened.members {
                 return Err(Refusal::CONFLICT);
             }
+            // Another request may have begun it while this one was on its way.
+            if let Some(decision) = self.join(caller, request_id, key, &members)? {
+                return Ok(decision);
+            }
+            self.counters.dedup_hits.add(1);
             return self.answer_opened(caller, request_id, conversation_id);
         }
         let body = opened.encode();
-        let id = opened.conversation_id;
         let asked = (caller, request_id);
+        let members = opened.members.into();
         self.pending()
             .begin_open(self.ticket, key, id, members, asked, body.len());
         self.append(id, body)
     }
 
-    /// Where the conversation is known: its id, or none while its record is on its way.
-    fn seen_open(
-        &self,
+    /// Where its record is on its way, or durable and not stored: what comes of that.
+    fn join(
+        &mut self,
         caller: Caller,
         request_id: u64,
         key: OpenKey,
         members: &[u64],
-        now_ms: u64,
-    ) -> Result<Option<Option<u64>>, Refusal> {
-        match self.pending().join_open(key, caller, request_id, members) {
-            Seen::Joined => return Ok(Some(None)),
-            Seen::Durable(conversation_id) => return Ok(Some(Some(conversation_id))),
+    ) -> Result<Option<Decision>, Refusal> {
+        let seen = self.pending().join_open(key, caller, request_id, members);
+        let decision = match seen {
+            Seen::Joined => Decision::Later,
+            Seen::Durable(id) => self.answer_opened(caller, request_id, id)?,
             Seen::Conflict => return Err(Refusal::CONFLICT),
             Seen::Crowded => return Err(Refusal::OVERLOADED),
-            Seen::New => {}
-        }
+            Seen::New => return Ok(None),
+        };
+        self.counters.dedup_hits.add(1);
+        Ok(Some(decision))
+    }
+
+    /// Where a local store has it: its id.
+    fn stored(&self, key: OpenKey, members: &[u64], now_ms: u64) -> Result<Option<u64>, Refusal> {
         let runs_out = matches!(key, OpenKey::Created { .. });
         let Some(id) = self.store.opened(key)? else {
             return Ok(None);
@@ -113,7 +154,7 @@ impl Intake {
             return Ok(None);
         }
         match self.store.members(id)? {
-            Some(stored) if *stored == *members => Ok(Some(Some(id))),
+            Some(stored) if *stored == *members => Ok(Some(id)),
             Some(_) => Err(Refusal::CONFLICT),
             None => Ok(None),
         }

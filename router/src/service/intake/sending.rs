@@ -1,7 +1,6 @@
 //! Sends: checked, looked up together with those that came with them, and made records one by one.
 
-use std::collections::{BTreeSet, HashSet};
-use std::sync::{Arc, PoisonError};
+use std::collections::HashSet;
 
 use rookery_wire::proto;
 
@@ -26,7 +25,6 @@ impl Intake {
         batch: &[(Caller, Write)],
         now_ms: u64,
     ) -> Vec<Result<ToSend, Refusal>> {
-        let learnt = self.learn_members(batch);
         let mut keys = HashSet::new();
         let mut found = Vec::with_capacity(batch.len());
         let mut claims = Vec::new();
@@ -34,7 +32,7 @@ impl Intake {
             let Write::Send(send) = write else {
                 continue;
             };
-            let prepared = self.prepare(*caller, send, learnt, now_ms);
+            let prepared = self.prepare(*caller, send, now_ms);
             // One that is on its way, or comes twice in the batch, is asked for when its turn comes,
             // where it is not on its way any more.
             let key = (caller.user_id, send.client_msg_id);
@@ -65,14 +63,13 @@ impl Intake {
         &mut self,
         caller: Caller,
         send: &proto::Send,
-        learnt: Result<(), Refusal>,
         now_ms: u64,
     ) -> Result<Claim, Refusal> {
         if send.payload.len() > self.config.payload_bytes_max {
             return Err(Refusal::PAYLOAD_TOO_LARGE);
         }
         self.check_store()?;
-        self.check_member(caller.user_id, send.conversation_id, learnt)?;
+        self.check_member(caller.user_id, send.conversation_id)?;
         let stamp = self.stamps.next(now_ms);
         let known = Known {
             conversation_id: send.conversation_id,
@@ -155,55 +152,12 @@ impl Intake {
         Ok(decision)
     }
 
-    /// Only after [`learn_members`](Self::learn_members).
-    fn check_member(
-        &mut self,
-        user_id: u64,
-        conversation_id: u64,
-        learnt: Result<(), Refusal>,
-    ) -> Result<(), Refusal> {
-        let Some(members) = self.members.hit(conversation_id) else {
-            return learnt.and(Err(Refusal::NOT_MEMBER));
-        };
+    /// Only after [`known`](Self::known).
+    fn check_member(&mut self, user_id: u64, conversation_id: u64) -> Result<(), Refusal> {
+        let members = self.members.hit(conversation_id);
+        let members = members.ok_or(Refusal::NOT_MEMBER)?;
         let found = members.binary_search(&user_id);
         found.map(|_| ()).map_err(|_| Refusal::NOT_MEMBER)
-    }
-
-    /// Looks up the members of those conversations of a batch that are not in the cache. An error is
-    /// for those alone.
-    fn learn_members(&mut self, batch: &[(Caller, Write)]) -> Result<(), Refusal> {
-        let mut missing = BTreeSet::new();
-        for (_, write) in batch {
-            if let Write::Send(send) = write
-                && self.members.hit(send.conversation_id).is_none()
-            {
-                missing.insert(send.conversation_id);
-            }
-        }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        self.members.turn();
-        let mut learn = |id, members: Arc<[u64]>| {
-            let weight = members.len();
-            self.members.insert(id, members, weight);
-        };
-        missing.retain(|&id| {
-            let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(members) = pending.members(id) else {
-                return true;
-            };
-            learn(id, Arc::clone(members));
-            false
-        });
-        let missing: Vec<u64> = missing.into_iter().collect();
-        let found = self.store.members_of(&missing)?;
-        for (id, members) in missing.into_iter().zip(found) {
-            if let Some(members) = members {
-                learn(id, members);
-            }
-        }
-        Ok(())
     }
 }
 
