@@ -5,7 +5,7 @@
 //! store says that it is; what is known of heads is let go of only when it is stored, whenever partitions
 //! move. A delivery need not wait for the store: the record is in the log, whoever reads it again gives it
 //! the same seq, and readers wait for the store to have what anybody was acked. A service that is away is
-//! waited for, and nothing is skipped but what can never be applied, which is put aside.
+//! waited for, and nothing is skipped but what can never be applied, which is put aside ([`DeadLetters`]).
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -17,12 +17,13 @@ use super::apply::{Applier, ApplyError, Decoded, HEADS_MAX};
 use super::clock::Clock;
 use super::commits::Commits;
 use super::counters::Counters;
+use super::dead_letters::DeadLetters;
 use super::dispatch::Dispatch;
 use super::inbox::Inboxes;
 use super::progress::Progress;
 use super::retry::{GiveUp, Retry};
 use super::storing::{RECORDS_MAX, Storing, Unstored};
-use crate::log::{Fed, Feed, Log, Offset, Partition, Record};
+use crate::log::{Fed, Feed, Offset, Partition, Record};
 use crate::record::DecodeError;
 use crate::store::Store;
 
@@ -53,7 +54,7 @@ impl Feed for Feeder {
 pub(super) struct Consumer {
     pub(super) applier: Applier,
     pub(super) store: Arc<dyn Store>,
-    pub(super) log: Arc<dyn Log>,
+    pub(super) dead_letters: DeadLetters,
     pub(super) storing: Arc<Storing>,
     pub(super) commits: Arc<Commits>,
     pub(super) inboxes: Arc<Inboxes>,
@@ -170,7 +171,8 @@ impl Consumer {
         let mut decoded = Vec::with_capacity(records.len());
         let mut reached = BTreeMap::new();
         let mut rows = 0;
-        for record in &records {
+        let records = Arc::new(records);
+        for record in &*records {
             if self.held.contains(&record.partition) {
                 continue;
             }
@@ -186,16 +188,16 @@ impl Consumer {
                     self.hold(record, &source);
                     continue;
                 }
-                Err(poison) => self.bury(record, &poison.to_string())?,
+                Err(poison) => self.dead_letters.bury(record, &poison.to_string())?,
             }
             reached.insert(record.partition, record.offset.plus(1));
             if rows >= BATCH_ROWS_MAX {
-                self.take(&decoded, std::mem::take(&mut reached))?;
+                self.take(&records, &decoded, std::mem::take(&mut reached))?;
                 decoded.clear();
                 rows = 0;
             }
         }
-        self.take(&decoded, reached)
+        self.take(&records, &decoded, reached)
     }
 
     /// Written by a newer program: skipping it would lose what it says.
@@ -209,6 +211,7 @@ impl Consumer {
     /// Counts, tells, and hands over what is to be written.
     fn take(
         &mut self,
+        records: &Arc<Vec<Record>>,
         decoded: &[Decoded<'_>],
         reached: BTreeMap<Partition, Offset>,
     ) -> Result<(), GiveUp> {
@@ -220,7 +223,7 @@ impl Consumer {
         let mut taking = retry.gives(|| self.applier.prepare(decoded, Some(&dispatch), now_ms))?;
         for it in decoded {
             if let Err(poison) = self.applier.take_one(it, &mut taking) {
-                self.bury(it.record, &poison.to_string())?;
+                self.dead_letters.bury(it.record, &poison.to_string())?;
             }
         }
         let (mut batch, applied) = (taking.batch, taking.applied);
@@ -231,21 +234,13 @@ impl Consumer {
         applied.tell(&self.dispatch, &self.counters);
         self.storing.put(Unstored {
             batch,
+            came_as: vec![Arc::clone(records)],
             reached,
             records: applied.records,
             bytes: applied.bytes,
             duplicates: applied.duplicates,
         })?;
         self.applier.turn();
-        Ok(())
-    }
-
-    fn bury(&self, record: &Record, reason: &str) -> Result<(), GiveUp> {
-        let (partition, offset) = (record.partition, record.offset);
-        tracing::error!(%partition, %offset, reason, "a record cannot be applied and is put aside");
-        let log = Arc::clone(&self.log);
-        self.retry.until(u32::MAX, || log.bury(record, reason))?;
-        self.counters.buried.add(1);
         Ok(())
     }
 

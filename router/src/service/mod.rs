@@ -17,6 +17,7 @@ mod commits;
 pub mod config;
 mod consumer;
 pub mod counters;
+mod dead_letters;
 mod dispatch;
 mod entering;
 pub mod error;

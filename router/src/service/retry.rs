@@ -30,28 +30,15 @@ impl Retry {
         pauses_max: u32,
         attempt: impl Fn() -> Result<(), E>,
     ) -> Result<(), GiveUp> {
-        let mut patience = self.patience(pauses_max);
-        while let Err(error) = attempt() {
-            patience.wait(&error)?;
-        }
-        if patience.pauses > 0 {
-            tracing::info!(tries = patience.pauses, "it is back");
-        }
-        Ok(())
+        self.patience(pauses_max).answer(attempt)
     }
 
     /// Asks until it is answered.
     pub(super) fn gives<T, E: Display>(
         &self,
-        mut attempt: impl FnMut() -> Result<T, E>,
+        attempt: impl FnMut() -> Result<T, E>,
     ) -> Result<T, GiveUp> {
-        let mut patience = self.patience(u32::MAX);
-        loop {
-            match attempt() {
-                Ok(answer) => return Ok(answer),
-                Err(error) => patience.wait(&error)?,
-            }
-        }
+        self.patience(u32::MAX).answer(attempt)
     }
 
     /// So many pauses.
@@ -66,7 +53,7 @@ impl Retry {
 }
 
 /// Pauses between tries, each longer than the one before.
-pub(super) struct Patience<'a> {
+struct Patience<'a> {
     of: &'a Retry,
     pauses: u32,
     pauses_max: u32,
@@ -74,8 +61,25 @@ pub(super) struct Patience<'a> {
 }
 
 impl Patience<'_> {
+    fn answer<T, E: Display>(
+        mut self,
+        mut attempt: impl FnMut() -> Result<T, E>,
+    ) -> Result<T, GiveUp> {
+        loop {
+            match attempt() {
+                Ok(answer) => {
+                    if self.pauses > 0 {
+                        tracing::info!(tries = self.pauses, "it is back");
+                    }
+                    return Ok(answer);
+                }
+                Err(error) => self.wait(&error)?,
+            }
+        }
+    }
+
     /// Pauses after this error.
-    pub(super) fn wait(&mut self, error: &dyn Display) -> Result<(), GiveUp> {
+    fn wait(&mut self, error: &dyn Display) -> Result<(), GiveUp> {
         if self.pauses == 0 {
             tracing::warn!(%error, "the consumer waits; what was acked lies in the log");
         }

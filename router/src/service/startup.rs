@@ -16,6 +16,7 @@ use super::commits::Commits;
 use super::config::{Config, READERS_MAX};
 use super::consumer::{Consumer, FED_MAX, Feeder};
 use super::counters::Counters;
+use super::dead_letters::DeadLetters;
 use super::dispatch::Dispatch;
 use super::entering::Entering;
 use super::error::StartError;
@@ -210,12 +211,17 @@ pub(super) fn start_shared(
         closing: Arc::clone(&closing),
         counters: Arc::clone(&parts.counters),
     };
+    let dead_letters = DeadLetters {
+        log: Arc::clone(&parts.log),
+        retry: retry.clone(),
+    };
     let writer = StoreWriter {
         storing: Arc::clone(&storing),
         store: Arc::clone(&parts.store),
         commits: Arc::clone(&commits),
         progress: Arc::clone(&parts.progress),
         counters: Arc::clone(&parts.counters),
+        dead_letters: dead_letters.clone(),
         retry: retry.clone(),
         gather: parts.config.gather,
     };
@@ -226,7 +232,7 @@ pub(super) fn start_shared(
             position,
         ),
         store: Arc::clone(&parts.store),
-        log: Arc::clone(&parts.log),
+        dead_letters,
         storing,
         commits: Arc::clone(&commits),
         inboxes: Arc::clone(&parts.inboxes),

@@ -5,6 +5,11 @@
 //! a moment holds up nobody who is connected; and what gathered meanwhile is one batch. The invariants:
 //! what was put first is stored first; nothing is said to be applied before the store has it; what is on
 //! its way is bounded.
+//!
+//! A message that the store refuses for good would stop everything behind it for ever. It is found by halving
+//! the batch; its record is put aside, and its seq, which may have been delivered, keeps an empty message: so
+//! seqs stay dense, and nobody asks for a gap again and again. That the store takes the empty one is also what
+//! tells a message that it will not have from a store that takes nothing, which is waited for.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,10 +17,11 @@ use std::time::Duration;
 
 use super::commits::Commits;
 use super::counters::Counters;
+use super::dead_letters::DeadLetters;
 use super::progress::Progress;
 use super::retry::{GiveUp, Retry};
-use crate::log::{Offset, Partition};
-use crate::store::{Batch, Store};
+use crate::log::{Offset, Partition, Record};
+use crate::store::{Batch, Store, StoreError};
 
 /// Records that gather at most, and their bytes; what is put last may go beyond.
 pub(super) const RECORDS_MAX: u64 = 8_192;
@@ -27,6 +33,8 @@ const GATHERED_MIN: u64 = 256;
 #[derive(Debug, Default)]
 pub(super) struct Unstored {
     pub(super) batch: Batch,
+    /// The records that its messages came as, and maybe others.
+    pub(super) came_as: Vec<Arc<Vec<Record>>>,
     /// The next offset of each of their partitions.
     pub(super) reached: BTreeMap<Partition, Offset>,
     pub(super) records: u64,
@@ -39,6 +47,7 @@ impl Unstored {
     /// Adds those that come next.
     fn add(&mut self, next: Unstored) {
         self.batch.add(next.batch);
+        self.came_as.extend(next.came_as);
         self.reached.extend(next.reached);
         self.records += next.records;
         self.bytes += next.bytes;
@@ -152,9 +161,17 @@ pub(super) struct StoreWriter {
     pub(super) commits: Arc<Commits>,
     pub(super) progress: Arc<Progress>,
     pub(super) counters: Arc<Counters>,
+    pub(super) dead_letters: DeadLetters,
     pub(super) retry: Retry,
     /// How long records gather at most; no longer than until somebody waits for them.
     pub(super) gather: Duration,
+}
+
+/// What a store says that is there.
+enum Said {
+    Stored,
+    /// For good.
+    Refused(StoreError),
 }
 
 impl StoreWriter {
@@ -163,22 +180,81 @@ impl StoreWriter {
     pub(super) fn run(self) {
         let more = || self.progress.dawdle(self.gather);
         while let Some(unstored) = self.storing.take(more) {
-            if self.write(&unstored).is_err() {
+            if self.write(unstored).is_err() {
                 return;
             }
             self.storing.change(|state| state.writing = false);
         }
     }
 
-    fn write(&self, unstored: &Unstored) -> Result<(), GiveUp> {
-        self.retry
-            .until(u32::MAX, || self.store.apply(&unstored.batch))?;
+    fn write(&self, unstored: Unstored) -> Result<(), GiveUp> {
+        let mut parts = vec![unstored.batch];
+        while let Some(part) = parts.pop() {
+            if let Said::Stored = self.retry.gives(|| self.apply(&part))? {
+                continue;
+            }
+            match part.halves() {
+                Ok((first, second)) => parts.extend([second, first]),
+                Err(one) => self.put_aside(&one, &unstored.came_as)?,
+            }
+        }
         self.counters.applied.add(unstored.records);
         self.counters.duplicates.add(unstored.duplicates);
         for (partition, next) in self.commits.applied(&unstored.reached) {
             self.progress.applied_to(partition, next);
         }
         Ok(())
+    }
+
+    /// Asks a store that is there; an error where it is away.
+    fn apply(&self, batch: &Batch) -> Result<Said, StoreError> {
+        match self.store.apply(batch) {
+            Ok(()) => Ok(Said::Stored),
+            Err(error) if error.is_lasting() => Ok(Said::Refused(error)),
+            Err(away) => Err(away),
+        }
+    }
+
+    /// What was refused alone is stored as an empty message, and put aside; or stored as it is, by a store that
+    /// takes nothing before it takes this.
+    fn put_aside(&self, refused: &Batch, came_as: &[Arc<Vec<Record>>]) -> Result<(), GiveUp> {
+        let Some(message) = refused.messages.first() else {
+            return self.retry.gives(|| self.store.apply(refused));
+        };
+        let empty = Batch {
+            messages: vec![message.without_payload()],
+            ..Batch::default()
+        };
+        let reason = self.retry.gives(|| {
+            if let Said::Stored = self.apply(refused)? {
+                return Ok(None);
+            }
+            if let Said::Refused(source) = self.apply(&empty)? {
+                return Err(StoreError::Failed {
+                    doing: "store anything, an empty message neither; look at the store",
+                    reason: source.to_string(),
+                });
+            }
+            // Once more: it may have begun to take things just now. Of two rows with one write time the one
+            // with the payload stays.
+            match self.apply(refused)? {
+                Said::Stored => Ok(None),
+                Said::Refused(reason) => Ok(Some(reason)),
+            }
+        })?;
+        let Some(reason) = reason else {
+            return Ok(());
+        };
+        let reason = format!("the store refuses it: {reason}");
+        let is_its = |record: &&Record| {
+            let deliver = &message.deliver;
+            (record.key, record.offset.0) == (deliver.conversation_id, message.log_offset)
+        };
+        let mut records = came_as.iter().flat_map(|records| records.iter());
+        match records.find(is_its) {
+            Some(record) => self.dead_letters.bury(record, &reason),
+            None => Ok(()),
+        }
     }
 }
 

@@ -63,6 +63,13 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether doing the same again would only fail again.
+    pub fn is_lasting(&self) -> bool {
+        !matches!(self, StoreError::Away { .. })
+    }
+}
+
 /// How far the embedded store is in its log, and how far its node's ids are; written with every batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
@@ -98,6 +105,15 @@ pub struct StoredMessage {
 }
 
 impl StoredMessage {
+    /// What stands in its place where the store refuses it: the same message, empty.
+    pub fn without_payload(&self) -> StoredMessage {
+        let deliver = proto::Deliver {
+            payload: Vec::new(),
+            ..self.deliver
+        };
+        StoredMessage { deliver, ..*self }
+    }
+
     /// The conversation's head after it.
     pub fn head(&self) -> Head {
         Head {
@@ -184,6 +200,22 @@ impl Batch {
         self.messages.extend(next.messages);
         self.opened.extend(next.opened);
         self.position = next.position;
+    }
+
+    /// Its first part and its second, to be written in this order; or all of it, where there is one message
+    /// in it or none.
+    pub fn halves(mut self) -> Result<(Batch, Batch), Batch> {
+        let all = self.messages.len();
+        let first = if self.opened.is_empty() { all / 2 } else { 0 };
+        if first == all || (first == 0 && self.opened.is_empty()) {
+            return Err(self);
+        }
+        let second = Batch {
+            messages: self.messages.split_off(first),
+            opened: Vec::new(),
+            position: self.position,
+        };
+        Ok((self, second))
     }
 }
 

@@ -64,6 +64,10 @@ pub struct Services {
     pub panics: AtomicBool,
     /// Only where inboxes are.
     pub inbox_away: AtomicBool,
+    /// Payloads that the store refuses for good.
+    pub refused: Mutex<Vec<Vec<u8>>>,
+    /// It refuses whatever is to be written.
+    pub refuses_all: AtomicBool,
     /// What remembers claims.
     pub claims_away: AtomicBool,
 }
@@ -361,8 +365,17 @@ impl Store for GroupStore {
             std::thread::park_timeout(Duration::from_millis(200));
         }
         let mut tables = self.tables()?;
+        let refused = self.services.refused.lock().unwrap();
+        let refuses_all = self.services.refuses_all.load(Ordering::SeqCst);
         for message in &batch.messages {
             let deliver = &message.deliver;
+            if refuses_all || refused.contains(&deliver.payload) {
+                // What stands before it in the batch is written.
+                return Err(StoreError::Failed {
+                    doing: "write a message",
+                    reason: "the test says so".to_owned(),
+                });
+            }
             let sent = Sent {
                 known: Known {
                     conversation_id: deliver.conversation_id,
