@@ -8,6 +8,7 @@
 
 mod router_support;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -113,7 +114,8 @@ fn while_too_much_waits_for_inboxes_sends_go_on_and_counting_waits() {
 #[test]
 fn messages_that_no_inbox_takes_are_stored_and_read_and_entered_later() {
     let (brokers, services) = (Brokers::new(), Services::new());
-    let edge = Edge::start(1, &brokers, &services);
+    let clock = HandClock::new();
+    let edge = Edge::start_at(Arc::clone(&clock), 1, &brokers, &services);
     edge.log.assign(&all());
     let (ann, bob) = (edge.client(1), edge.client(2));
     let id = ann.direct(1, 2).conversation_id;
@@ -127,6 +129,7 @@ fn messages_that_no_inbox_takes_are_stored_and_read_and_entered_later() {
     assert!(services.reached(Brokers::partition_of(id)).inbox.0 <= 1);
     assert_eq!(services.segments(2), 0);
     services.inbox_away.store(false, Ordering::SeqCst);
+    clock.forward(10_000);
     edge.router.close();
     assert_eq!(services.segments(2), 1);
     let reached = services.reached(Brokers::partition_of(id));

@@ -1,7 +1,9 @@
 //! Conversations and members.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+use tokio_postgres::types::ToSql;
 
 use super::{Postgres, error};
 use crate::admission::dedup_holds;
@@ -22,6 +24,25 @@ const OPEN: &str = "\
         RETURNING id \
     ) \
     INSERT INTO members (conversation_id, user_id) SELECT id, unnest($7::bigint[]) FROM opened";
+
+const MISSING: &str = "\
+    SELECT id FROM unnest($1::bigint[]) AS given (id) \
+    WHERE NOT EXISTS (SELECT FROM conversations WHERE conversations.id = given.id)";
+
+/// One statement again. A key that another conversation holds by now stays with that one.
+const REOPEN: &str = "\
+    WITH given AS ( \
+        SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]) \
+        AS given (id, kind, first, second, hlc, opener) \
+    ), opened AS ( \
+        INSERT INTO conversations (id, kind, first, second, hlc, opener, key_holds) \
+        SELECT id, kind, first, second, hlc, opener, NOT EXISTS ( \
+            SELECT FROM conversations AS held WHERE held.kind = given.kind AND held.first = given.first \
+            AND held.second = given.second AND held.key_holds \
+        ) FROM given ON CONFLICT DO NOTHING RETURNING id \
+    ) \
+    INSERT INTO members (conversation_id, user_id) SELECT id, user_id FROM opened \
+    JOIN unnest($7::bigint[], $8::bigint[]) AS member (conversation_id, user_id) ON conversation_id = id";
 
 const EXISTING: &str = "\
     SELECT id, ARRAY(SELECT user_id FROM members WHERE conversation_id = conversations.id ORDER BY user_id) \
@@ -102,6 +123,42 @@ impl Postgres {
                 "open a conversation: its key changed hands {OPEN_TRIES} times"
             ))
         })
+    }
+
+    /// Writes those of the conversations that are missing, with their members. Mostly none is: this server
+    /// took over from one that had them.
+    pub async fn reopen(&self, opened: &[Opened]) -> Result<(), StoreError> {
+        let ids: Vec<u64> = opened.iter().map(|it| it.conversation_id).collect();
+        let ids = signed(&ids);
+        let all = self
+            .run("write conversations again", async |client| {
+                let missing = client.prepare_cached(MISSING).await?;
+                // One whose key somebody took at the same moment is still missing, and does not get it.
+                for _ in 0..OPEN_TRIES {
+                    let rows = client.query(&missing, &[&ids]).await?;
+                    if rows.is_empty() {
+                        return Ok(true);
+                    }
+                    let ids = rows.iter().map(|row| row.try_get(0));
+                    let ids: HashSet<i64> = ids.collect::<Result<_, _>>()?;
+                    let reopen = client.prepare_cached(REOPEN).await?;
+                    let rows = Rows::of(opened, &ids);
+                    let written = client.execute(&reopen, &rows.columns()).await?;
+                    tracing::warn!(
+                        conversations = ids.len(),
+                        members = written,
+                        "postgres lacked conversations that the log has; they are there again"
+                    );
+                }
+                Ok(false)
+            })
+            .await?;
+        match all {
+            true => Ok(()),
+            false => Err(error::away(format!(
+                "write conversations again: some are missing after {OPEN_TRIES} times"
+            ))),
+        }
     }
 
     /// The conversation that holds a key. May be one whose time has run out.
@@ -198,6 +255,56 @@ impl Postgres {
                 .collect()
         })
         .await
+    }
+}
+
+/// Conversations and their members by column.
+#[derive(Default)]
+struct Rows {
+    ids: Vec<i64>,
+    kinds: Vec<i16>,
+    firsts: Vec<i64>,
+    seconds: Vec<i64>,
+    hlcs: Vec<i64>,
+    openers: Vec<i64>,
+    conversations: Vec<i64>,
+    users: Vec<i64>,
+}
+
+impl Rows {
+    fn of(opened: &[Opened], ids: &HashSet<i64>) -> Rows {
+        let mut rows = Rows::default();
+        for opened in opened {
+            let id = opened.conversation_id.cast_signed();
+            if !ids.contains(&id) || rows.ids.contains(&id) {
+                continue;
+            }
+            let (kind, first, second) = key_columns(opened.key);
+            rows.ids.push(id);
+            rows.kinds.push(kind);
+            rows.firsts.push(first);
+            rows.seconds.push(second);
+            rows.hlcs.push(opened.hlc.cast_signed());
+            rows.openers.push(opened.opener_user_id.cast_signed());
+            for user_id in signed(&opened.members) {
+                rows.conversations.push(id);
+                rows.users.push(user_id);
+            }
+        }
+        rows
+    }
+
+    fn columns(&self) -> [&(dyn ToSql + Sync); 8] {
+        [
+            &self.ids,
+            &self.kinds,
+            &self.firsts,
+            &self.seconds,
+            &self.hlcs,
+            &self.openers,
+            &self.conversations,
+            &self.users,
+        ]
     }
 }
 

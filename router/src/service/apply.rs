@@ -12,6 +12,7 @@ use super::audience::{Audience, Audiences};
 use super::counters::Counters;
 use super::dispatch::Dispatch;
 use super::inbox::{Entered, Inboxes};
+use super::openings::OpenedAt;
 use crate::admission::{PendingKey, SendKey, payload_hash};
 use crate::api::{DeviceKey, Event};
 use crate::ids;
@@ -147,6 +148,8 @@ pub(crate) struct Applied {
     /// What is pending no longer.
     pub(crate) keys: Vec<PendingKey>,
     posts: Vec<Post>,
+    /// Of a log that many write: conversations that were opened, those that were read again among them.
+    pub(crate) opened: Vec<OpenedAt>,
     /// Of the records.
     pub(crate) bytes: usize,
     /// The records.
@@ -380,6 +383,13 @@ impl Applier {
         let (id, members) = (opened.conversation_id, &opened.members);
         let audience = self.audiences.learn(id, members, taking.dispatch);
         taking.applied.keys.push(PendingKey::Open(opened.key));
+        if self.repetitions.is_some() {
+            taking.applied.opened.push(OpenedAt {
+                partition: record.partition,
+                offset: record.offset,
+                opened: opened.clone(),
+            });
+        }
         if self.is_stored(record.partition, record.offset) {
             return;
         }

@@ -2,7 +2,7 @@
 //!
 //! Mostly on a thread of its own, so that records are applied meanwhile; on the consumer's where a
 //! partition comes or goes. The invariant: a position never passes what is stored, nor what is in the
-//! inboxes of its readers.
+//! inboxes of its readers, nor an opening that has not settled ([`Openings`]).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +13,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError};
 use super::clock::Clock;
 use super::entering::Entering;
 use super::inbox::Inboxes;
+use super::openings::{OpenedAt, Openings};
 use super::stamps::Given;
 use crate::log::{Log, Offset, Partition};
 use crate::store::{Reached, Store, StoreError};
@@ -20,7 +21,10 @@ use crate::store::{Reached, Store, StoreError};
 /// How far a partition is.
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
+    /// Below it everything is stored.
     applied: Offset,
+    /// Below it everything was counted by now: less than that while it is read again.
+    counted: Offset,
     /// As the store has it.
     committed: Reached,
 }
@@ -33,6 +37,7 @@ pub(super) struct Commits {
     given: Arc<Given>,
     inboxes: Arc<Inboxes>,
     entering: Arc<Entering>,
+    openings: Openings,
     /// The partitions that are consumed here.
     places: Mutex<BTreeMap<Partition, Place>>,
     /// Held while the store writes and offsets are committed: one at a time, and none while partitions
@@ -56,6 +61,7 @@ impl Commits {
             given,
             inboxes,
             entering,
+            openings: Openings::default(),
             places: Mutex::default(),
             storing: Mutex::default(),
         }
@@ -84,8 +90,12 @@ impl Commits {
     pub(super) fn assigned(&self, at: impl Iterator<Item = (Partition, Reached)>) {
         let _storing = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
         let new = at.map(|(partition, committed)| {
-            let applied = committed.next;
-            (partition, Place { applied, committed })
+            let place = Place {
+                applied: committed.next,
+                counted: committed.inbox,
+                committed,
+            };
+            (partition, place)
         });
         self.places().extend(new);
     }
@@ -96,16 +106,30 @@ impl Commits {
         for partition in partitions {
             places.remove(partition);
         }
+        self.openings.drop_partitions(partitions);
     }
 
-    /// The store has the records below these offsets. Gives those of the partitions that are consumed
-    /// here.
-    pub(super) fn applied(&self, next: &BTreeMap<Partition, Offset>) -> Vec<(Partition, Offset)> {
+    /// Whether too many conversations wait to be known to the authority over members.
+    pub(super) fn openings_full(&self) -> bool {
+        self.openings.is_full()
+    }
+
+    /// The store has the records below these offsets, with the openings among them. Gives the offsets of
+    /// the partitions that are consumed here.
+    pub(super) fn applied(
+        &self,
+        next: &BTreeMap<Partition, Offset>,
+        opened: Vec<OpenedAt>,
+    ) -> Vec<(Partition, Offset)> {
         let mut places = self.places();
+        let opened = opened.into_iter();
+        let opened = opened.filter(|at| places.contains_key(&at.partition));
+        self.openings.applied(opened, self.clock.now_ms());
         let ours = next.iter().filter_map(|(&partition, &next)| {
             let place = places.get_mut(&partition)?;
             // What was read again for the inboxes lies below.
             place.applied = place.applied.max(next);
+            place.counted = next;
             Some((partition, next))
         });
         ours.collect()
@@ -116,17 +140,19 @@ impl Commits {
     pub(super) fn persist(&self, all: bool) -> Result<(), StoreError> {
         let _storing = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.places().clone();
-        self.store.note_time(self.clock.now_ms());
+        let now_ms = self.clock.now_ms();
+        self.store.note_time(now_ms);
+        self.openings
+            .write(now_ms, |opened| self.store.reopen(opened));
         self.entering.enter(all)?;
         // Whatever was counted below `before` is entered by now, or among these.
-        let firsts = self.inboxes.firsts();
+        let firsts = [self.inboxes.firsts(), self.openings.firsts()];
         let moved: Vec<(Partition, Reached)> = before
             .iter()
             .filter_map(|(&partition, place)| {
                 let next = place.applied;
-                let inbox = firsts
-                    .get(&partition)
-                    .map_or(next, |&first| first.min(next));
+                let firsts = firsts.iter().filter_map(|of| of.get(&partition));
+                let inbox = firsts.copied().fold(next.min(place.counted), Offset::min);
                 let reached = Reached { next, inbox };
                 (reached != place.committed).then_some((partition, reached))
             })

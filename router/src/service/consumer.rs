@@ -166,6 +166,9 @@ impl Consumer {
         self.retry
             .until(u32::MAX, || match self.inboxes.is_full() {
                 true => Err("too much waits to be entered into inboxes"),
+                false if self.commits.openings_full() => {
+                    Err("too many openings wait for PostgreSQL")
+                }
                 false => Ok(()),
             })?;
         let mut decoded = Vec::with_capacity(records.len());
@@ -234,6 +237,7 @@ impl Consumer {
         applied.tell(&self.dispatch, &self.counters);
         self.storing.put(Unstored {
             batch,
+            opened: applied.opened,
             came_as: vec![Arc::clone(records)],
             reached,
             records: applied.records,

@@ -25,6 +25,7 @@ mod fair;
 mod inbox;
 mod intake;
 mod lookups;
+mod openings;
 mod progress;
 mod queued;
 mod reader;

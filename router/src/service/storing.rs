@@ -18,6 +18,7 @@ use std::time::Duration;
 use super::commits::Commits;
 use super::counters::Counters;
 use super::dead_letters::DeadLetters;
+use super::openings::OpenedAt;
 use super::progress::Progress;
 use super::retry::{GiveUp, Retry};
 use crate::log::{Offset, Partition, Record};
@@ -35,6 +36,7 @@ pub(super) struct Unstored {
     pub(super) batch: Batch,
     /// The records that its messages came as, and maybe others.
     pub(super) came_as: Vec<Arc<Vec<Record>>>,
+    pub(super) opened: Vec<OpenedAt>,
     /// The next offset of each of their partitions.
     pub(super) reached: BTreeMap<Partition, Offset>,
     pub(super) records: u64,
@@ -47,6 +49,7 @@ impl Unstored {
     /// Adds those that come next.
     fn add(&mut self, next: Unstored) {
         self.batch.add(next.batch);
+        self.opened.extend(next.opened);
         self.came_as.extend(next.came_as);
         self.reached.extend(next.reached);
         self.records += next.records;
@@ -200,7 +203,8 @@ impl StoreWriter {
         }
         self.counters.applied.add(unstored.records);
         self.counters.duplicates.add(unstored.duplicates);
-        for (partition, next) in self.commits.applied(&unstored.reached) {
+        let applied = self.commits.applied(&unstored.reached, unstored.opened);
+        for (partition, next) in applied {
             self.progress.applied_to(partition, next);
         }
         Ok(())

@@ -312,6 +312,12 @@ pub trait Store: Send + Sync + 'static {
         Ok(Opening::New)
     }
 
+    /// Conversations that the log has. A store that is the authority over members has them afterwards too,
+    /// though it lost them; one that is derived from the log has nothing to do.
+    fn reopen(&self, _opened: &[Opened]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// The head and the messages with a seq above `have_seq`, ascending and without a gap; a message
     /// that is being written ends both.
     fn since(

@@ -64,6 +64,8 @@ pub struct Services {
     pub panics: AtomicBool,
     /// Only where inboxes are.
     pub inbox_away: AtomicBool,
+    /// Only where conversations and members are.
+    pub conversations_away: AtomicBool,
     /// Payloads that the store refuses for good.
     pub refused: Mutex<Vec<Vec<u8>>>,
     /// It refuses whatever is to be written.
@@ -111,12 +113,25 @@ impl Services {
             .count()
     }
 
-    /// Where conversations are, once that answers.
-    fn authority(&self) -> MutexGuard<'_, Tables> {
+    /// Where conversations and members are, once that answers.
+    fn authority(&self) -> Result<MutexGuard<'_, Tables>, StoreError> {
         while self.hangs.load(Ordering::SeqCst) {
             std::thread::park_timeout(Duration::from_millis(1));
         }
-        self.tables.lock().unwrap()
+        self.there(&self.conversations_away)
+    }
+
+    /// What is the authority over members failed over to a copy that lacks a conversation.
+    pub fn lose_conversation(&self, conversation_id: u64) {
+        let mut tables = self.tables.lock().unwrap();
+        tables.conversations.retain(|_, id| *id != conversation_id);
+        tables.members.remove(&conversation_id);
+    }
+
+    /// Whether it has a conversation.
+    pub fn has_conversation(&self, conversation_id: u64) -> bool {
+        let tables = self.tables.lock().unwrap();
+        tables.members.contains_key(&conversation_id)
     }
 
     fn there(&self, what: &AtomicBool) -> Result<MutexGuard<'_, Tables>, StoreError> {
@@ -187,7 +202,7 @@ impl Store for GroupStore {
     fn members(&self, conversation_id: u64) -> Result<Option<Arc<[u64]>>, StoreError> {
         let found = self
             .services
-            .authority()
+            .authority()?
             .members
             .get(&conversation_id)
             .cloned();
@@ -238,12 +253,12 @@ impl Store for GroupStore {
     }
 
     fn opened(&self, key: OpenKey) -> Result<Option<u64>, StoreError> {
-        let tables = self.services.authority();
+        let tables = self.services.authority()?;
         Ok(tables.conversations.get(&key).copied())
     }
 
     fn open(&self, opened: &Opened, _: u64) -> Result<Opening, StoreError> {
-        let mut tables = self.services.authority();
+        let mut tables = self.services.authority()?;
         if let Some(&conversation_id) = tables.conversations.get(&opened.key) {
             let members = Arc::clone(&tables.members[&conversation_id]);
             return Ok(Opening::Exists {
@@ -255,6 +270,19 @@ impl Store for GroupStore {
         tables.conversations.insert(opened.key, id);
         tables.members.insert(id, opened.members.clone().into());
         Ok(Opening::New)
+    }
+
+    fn reopen(&self, opened: &[Opened]) -> Result<(), StoreError> {
+        let mut tables = self.services.authority()?;
+        for it in opened {
+            let id = it.conversation_id;
+            tables.conversations.entry(it.key).or_insert(id);
+            tables
+                .members
+                .entry(id)
+                .or_insert_with(|| it.members.clone().into());
+        }
+        Ok(())
     }
 
     fn since(&self, id: u64, have: u64, bound: Bound) -> Result<(Head, Slice), StoreError> {

@@ -72,6 +72,48 @@ fn migrations_are_applied_once_by_whoever_comes_first() {
     assert!(runtime.block_on(migrate(&options)).unwrap().is_empty());
 }
 
+/// The server took over from one that had more. A key that was given away meanwhile stays where it is.
+#[test]
+fn what_the_log_has_is_written_again_and_what_is_there_stays() {
+    let runtime = runtime();
+    let postgres = Postgres::new(&migrated(&runtime)).unwrap();
+    runtime.block_on(async {
+        let direct = |id, peer| conversation(id, OpenKey::direct(1, peer), &[1, peer]);
+        let created = |id| {
+            let (user_id, request_id) = (1, 7);
+            let key = OpenKey::Created {
+                user_id,
+                request_id,
+            };
+            conversation(id, key, &[1, 2, 3])
+        };
+        let (there, taken) = (direct(100, 2), direct(300, 3));
+        for opened in [&there, &taken] {
+            assert_eq!(postgres.open(opened, NOW_MS).await.unwrap(), Opening::New);
+        }
+        // One is there, one is not, the key of one is another's by now, and two have the same.
+        let lost = [direct(200, 4), direct(201, 3), created(202), created(203)];
+        let all: Vec<Opened> = [there].iter().chain(&lost).cloned().collect();
+        for _ in 0..2 {
+            postgres.reopen(&all).await.unwrap();
+            for opened in all.iter().chain([&taken]) {
+                let members = postgres.members(opened.conversation_id).await.unwrap();
+                assert_eq!(members.as_deref(), Some(&opened.members[..]));
+            }
+            let holder = async |opened: &Opened| postgres.opened(opened.key).await.unwrap();
+            assert_eq!(holder(&all[0]).await, Some(100));
+            assert_eq!(holder(&lost[0]).await, Some(200));
+            assert_eq!(holder(&taken).await, Some(300));
+            assert_eq!(holder(&lost[3]).await, Some(202));
+        }
+        let answer = postgres.open(&direct(400, 4), NOW_MS).await.unwrap();
+        assert_eq!(answer, exists(200, &[1, 4]));
+        let (list, _) = postgres.conversations_of(1, 0, 10).await.unwrap();
+        assert_eq!(list, [100, 200, 201, 202, 203, 300]);
+        postgres.reopen(&[]).await.unwrap();
+    });
+}
+
 #[test]
 fn a_conversation_is_opened_once_and_read_back() {
     let runtime = runtime();

@@ -112,6 +112,13 @@ impl ClusterStore {
         self.drivers.wait(self.claims.wait_connected(limit))
     }
 
+    fn learn(&self, opened: &[Opened]) {
+        for opened in opened {
+            let members = opened.members.as_slice().into();
+            self.members.learn(opened.conversation_id, members);
+        }
+    }
+
     /// The members of many conversations, as far as those exist: one call for all that are not in
     /// memory.
     async fn find_members(
@@ -218,6 +225,11 @@ impl Store for ClusterStore {
         Ok(opening)
     }
 
+    fn reopen(&self, opened: &[Opened]) -> Result<(), StoreError> {
+        self.learn(opened);
+        self.drivers.wait(self.postgres.reopen(opened))
+    }
+
     fn since(
         &self,
         conversation_id: u64,
@@ -295,10 +307,7 @@ impl Store for ClusterStore {
     }
 
     fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
-        for opened in &batch.opened {
-            let members = opened.members.as_slice().into();
-            self.members.learn(opened.conversation_id, members);
-        }
+        self.learn(&batch.opened);
         self.drivers.wait(self.cql.apply(batch))
     }
 
