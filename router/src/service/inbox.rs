@@ -358,6 +358,28 @@ mod tests {
         assert_eq!(slots(begun_ms + 7 * SLOT_MS), (1_007, 1_007));
     }
 
+    /// For days, while messages come and are stored.
+    #[test]
+    fn however_long_nothing_can_be_entered_a_conversation_is_one_entry() {
+        let inboxes = Inboxes::new(500_000);
+        let members: Arc<[u64]> = [1, 2].into();
+        let mut now_ms = START_MS;
+        for seq in 1..=10_000 {
+            for id in [7, 8] {
+                inboxes.enter(&message(id, seq), &members, now_ms);
+            }
+            assert_eq!(inboxes.due(now_ms + 10_000, false).len(), 2);
+            now_ms += SLOT_MS / 3;
+        }
+        let state = inboxes.state();
+        assert_eq!((state.of.len(), state.by_user.len(), state.rows), (2, 4, 4));
+        drop(state);
+        assert_eq!(inboxes.firsts()[&HERE], Offset(10));
+        assert_eq!(rows(&inboxes, 2, now_ms), [(8, 1, 10_000), (7, 1, 10_000)]);
+        inboxes.entered(&inboxes.due(now_ms, true));
+        assert_eq!((inboxes.rows(), inboxes.firsts().len()), (0, 0));
+    }
+
     #[test]
     fn what_gathers_is_bounded_and_the_oldest_goes_first() {
         let inboxes = Inboxes::new(500_000);
