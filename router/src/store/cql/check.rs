@@ -193,15 +193,19 @@ pub(super) async fn undecided(
         return Ok(None);
     };
     let holding = holding(&replication, &datacenters(session));
-    Ok((holding.len() > 1).then(|| {
+    Ok(several(&options.keyspace, &holding))
+}
+
+/// What is wrong where nobody chose among the datacenters that hold a keyspace.
+fn several(keyspace: &str, holding: &BTreeSet<String>) -> Option<String> {
+    (holding.len() > 1).then(|| {
         format!(
-            "the keyspace `{}` has copies in {} datacenters ({}), and none is chosen: what was written in \
-             one may be read too early in another",
-            options.keyspace,
+            "the keyspace `{keyspace}` has copies in {} datacenters ({}), and none is chosen: what was written \
+             in one may be read too early in another",
             holding.len(),
-            listed(&holding)
+            listed(holding)
         )
-    }))
+    })
 }
 
 /// The datacenters with copies of a keyspace. `NetworkTopologyStrategy` names them, whether they have nodes
@@ -310,6 +314,21 @@ mod tests {
             set(&["dc1"])
         );
         assert_eq!(strategy(SIMPLE, &[("replication_factor", "3")]), there);
+    }
+
+    #[test]
+    fn a_keyspace_in_several_datacenters_wants_one_to_be_chosen() {
+        let judged = |replication: &[(&str, &str)]| {
+            let class = [("class", "NetworkTopologyStrategy")];
+            let all = replication.iter().chain(&class);
+            let replication = all.map(|&(name, value)| (name.to_owned(), value.to_owned()));
+            several("chat", &holding(&replication.collect(), &BTreeSet::new()))
+        };
+        let said = judged(&[("dc1", "3"), ("dc2", "3")]).unwrap();
+        assert!(said.contains("2 datacenters (dc1, dc2)"), "{said}");
+        assert_eq!(judged(&[("dc1", "3"), ("dc2", "0")]), None);
+        assert_eq!(judged(&[("dc1", "3")]), None);
+        assert_eq!(judged(&[]), None);
     }
 
     #[test]
