@@ -32,7 +32,7 @@ struct Measure {
 }
 
 impl Acks for Measure {
-    fn acked(&mut self, ticket: Ticket, _partition: Partition, _offset: Offset) {
+    fn acked(&mut self, ticket: Ticket, _: Partition, _: Offset, _: u64) {
         let now = self.start.elapsed().as_nanos() as u64;
         self.batch.push((now.saturating_sub(ticket) / 1000) as u32);
     }

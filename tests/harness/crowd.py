@@ -166,8 +166,8 @@ class Crowd:
     # -- what they do -------------------------------------------------------------------------
 
     def token(self, server: Server, user: int, device: int = 1) -> str:
-        """A login token; good for a day, so that servers whose clocks jump take it too."""
-        return tokens.hs256(user, server.key, device, ttl=86_400)
+        """A login token; good for a month, so that servers whose clocks jump take it too."""
+        return tokens.hs256(user, server.key, device, ttl=30 * 86_400)
 
     async def open_conversation(self) -> int:
         """A conversation of all the members."""

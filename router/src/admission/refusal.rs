@@ -43,6 +43,12 @@ impl Refusal {
     /// The store failed or the router is closing.
     pub const UNAVAILABLE: Refusal =
         Refusal::later(ErrorCode::Unavailable, 5_000, "the store is away");
+    /// The host's clock is off, so nothing is given an id.
+    pub const CLOCK_OFF: Refusal = Refusal::later(
+        ErrorCode::Unavailable,
+        5_000,
+        "the server's clock is not right",
+    );
     /// A queue is full.
     pub const OVERLOADED: Refusal =
         Refusal::later(ErrorCode::Overloaded, 500, "too many requests wait");

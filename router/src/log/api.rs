@@ -78,8 +78,9 @@ pub trait Sink: Send {
 /// Where the outcome of every accepted append to a distributed log goes: exactly one call per ticket, on
 /// one thread of the log, in the order of each partition. It must not block.
 pub trait Acks: Send {
-    /// The record is durable at this place. Whoever consumes the partition is given it by its [`Feed`].
-    fn acked(&mut self, ticket: Ticket, partition: Partition, offset: Offset);
+    /// The record is durable at this place since `at_ms`, Unix ms by the log's own clock; 0 where it does
+    /// not say. Whoever consumes the partition is given it by its [`Feed`].
+    fn acked(&mut self, ticket: Ticket, partition: Partition, offset: Offset, at_ms: u64);
     /// The append failed; the record may or may not be consumed all the same.
     fn failed(&mut self, ticket: Ticket, error: &AppendError);
     /// No more outcomes for the moment: the time to hand on what was gathered.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::counters::Counters;
 use super::dispatch::Dispatch;
 use super::intake::refusal_of;
+use super::permit::Permit;
 use super::progress::Progress;
 use super::sink::Answers;
 use crate::admission::{Pending, Refusal};
@@ -17,6 +18,7 @@ use crate::log::{Acks, AppendError, Offset, Partition, Ticket};
 
 /// See the module.
 pub(super) struct Acker {
+    pub(super) permit: Arc<Permit>,
     pub(super) pending: Arc<Mutex<Pending>>,
     pub(super) progress: Arc<Progress>,
     pub(super) dispatch: Arc<Dispatch>,
@@ -28,13 +30,15 @@ pub(super) struct Acker {
 }
 
 impl Acks for Acker {
-    fn acked(&mut self, ticket: Ticket, partition: Partition, offset: Offset) {
+    fn acked(&mut self, ticket: Ticket, partition: Partition, offset: Offset, at_ms: u64) {
         // First of all: whoever hears of a record from here on finds it counted.
         self.progress.told_to(partition, offset.plus(1));
+        self.permit.answered(ticket, at_ms);
         self.tickets.push((ticket, Ok(())));
     }
 
     fn failed(&mut self, ticket: Ticket, error: &AppendError) {
+        self.permit.answered(ticket, 0);
         self.counters.append_failed.add(1);
         self.tickets.push((ticket, Err(refusal_of(error))));
     }

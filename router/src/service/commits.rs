@@ -14,7 +14,7 @@ use super::clock::Clock;
 use super::entering::Entering;
 use super::inbox::Inboxes;
 use super::openings::{OpenedAt, Openings};
-use super::stamps::Given;
+use super::permit::Permit;
 use crate::log::{Log, Offset, Partition};
 use crate::store::{Reached, Store, StoreError};
 
@@ -34,7 +34,7 @@ pub(super) struct Commits {
     store: Arc<dyn Store>,
     log: Arc<dyn Log>,
     clock: Arc<dyn Clock>,
-    given: Arc<Given>,
+    permit: Arc<Permit>,
     inboxes: Arc<Inboxes>,
     entering: Arc<Entering>,
     openings: Openings,
@@ -50,7 +50,7 @@ impl Commits {
         store: Arc<dyn Store>,
         log: Arc<dyn Log>,
         clock: Arc<dyn Clock>,
-        given: Arc<Given>,
+        permit: Arc<Permit>,
         inboxes: Arc<Inboxes>,
         entering: Arc<Entering>,
     ) -> Commits {
@@ -58,7 +58,7 @@ impl Commits {
             store,
             log,
             clock,
-            given,
+            permit,
             inboxes,
             entering,
             openings: Openings::default(),
@@ -157,8 +157,8 @@ impl Commits {
                 (reached != place.committed).then_some((partition, reached))
             })
             .collect();
-        // Others may consume what was given here, so it does not come with what is applied.
-        self.store.reach(&moved, &self.given.position())?;
+        // For a start that finds no data directory. Not what was consumed: others may have given that.
+        self.store.reach(&moved, &self.permit.ceiling())?;
         let mut places = self.places();
         for (partition, reached) in moved {
             // For those who look at it: a partition begins where the store says.

@@ -67,6 +67,8 @@ pub struct Counters {
     pub store_waits: Counter,
     /// Events dropped because the shards took none while the router closed.
     pub dropped_at_close: Counter,
+    /// Gauge: 1 while the host's clock is off, so that sends and openings are refused.
+    pub clock_off: Counter,
     /// Gauge: partitions that wait for a newer program, which wrote a record of theirs.
     pub held_partitions: Counter,
     /// Gauge: rows that gather for inboxes.

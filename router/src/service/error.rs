@@ -16,6 +16,15 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The operator must say that what the store knows is enough.
+    #[error(
+        "{path}: the ceiling is damaged: it does not say below which time this node gave ids. With the \
+         clock right remove the file: ids go on above the row of this node in the store's table `nodes`"
+    )]
+    Ceiling {
+        /// Which.
+        path: PathBuf,
+    },
     /// Another process works in the directory.
     #[error("data directory {path} is in use by another process (it holds {path}/lock)")]
     Locked {

@@ -179,19 +179,21 @@ impl Intake {
 
     /// Decides on those whose conversations are known as far as they ever will be.
     fn admit(&mut self, batch: Vec<(Caller, Write)>, now_ms: u64) {
-        let mut claimed = self.claim(&batch, now_ms).into_iter();
+        let permitted = self.stamps.check(now_ms);
+        let claimed = permitted.map(|()| self.claim(&batch, now_ms));
+        let mut claimed = claimed.unwrap_or_default().into_iter();
         for (caller, write) in batch {
             self.queued.leave(write.bytes());
             let about = write.about();
             self.wait_for_room();
-            let decided = match write {
+            let decided = permitted.and_then(|()| match write {
                 Write::Send(send) => {
                     let claimed = claimed.next().unwrap_or(Err(Refusal::UNAVAILABLE));
                     claimed.and_then(|claimed| self.send(caller, &send, claimed, now_ms))
                 }
                 Write::OpenDirect(open) => self.open_direct(caller, &open, now_ms),
                 Write::CreateConversation(create) => self.create(caller, &create, now_ms),
-            };
+            });
             self.answer(caller, about, decided);
         }
     }
@@ -226,6 +228,7 @@ impl Intake {
             }
         };
         self.progress.issue(bytes);
+        self.stamps.appends(ticket);
         match self.log.append(partition, conversation_id, body, ticket) {
             Ok(()) => {
                 self.ticket += 1;

@@ -11,6 +11,7 @@ mod acker;
 mod applier;
 mod apply;
 mod audience;
+mod ceiling;
 mod channel;
 pub mod clock;
 mod commits;
@@ -26,6 +27,7 @@ mod inbox;
 mod intake;
 mod lookups;
 mod openings;
+mod permit;
 mod progress;
 mod queued;
 mod reader;
@@ -33,6 +35,7 @@ mod receipts;
 mod recovery;
 mod retry;
 mod sink;
+mod skew;
 pub mod space;
 mod stamps;
 mod startup;
@@ -148,7 +151,7 @@ pub fn start_on(
 /// The router over a log and a store that other processes share, each behind its trait. `open_log` is
 /// given where acks go, and where the records go that this process is to consume. `placement` may learn of
 /// epochs meanwhile. The data directory
-/// holds a lock only.
+/// holds a lock and the ceiling of ids only.
 pub fn start_shared(
     config: Config,
     outlet: Arc<dyn Outlet>,

@@ -23,6 +23,7 @@ use super::error::StartError;
 use super::inbox::Inboxes;
 use super::intake::{self, Aside, Intake, Write};
 use super::lookups::{self, Lookups};
+use super::permit::Permit;
 use super::progress::Progress;
 use super::queued::QueuedBytes;
 use super::reader::{Read, Reader};
@@ -165,7 +166,7 @@ struct Applying {
 
 /// Starts over a log and a store that others share.
 pub(super) fn start_shared(
-    config: Config,
+    mut config: Config,
     outlet: Arc<dyn Outlet>,
     store: Arc<dyn Store>,
     placement: Arc<SharedPlacement>,
@@ -174,7 +175,12 @@ pub(super) fn start_shared(
     check_limits(&config)?;
     let lock = lock(&config.data_dir)?;
     let answering = Answering::new(outlet);
+    let service = |error: StoreError| StartError::Service(error.to_string());
+    let position = store.position().map_err(service)?;
+    let permit = Permit::open(&config, position, &answering.counters)?;
+    config.clock = Arc::clone(&permit) as _;
     let acker = Acker {
+        permit: Arc::clone(&permit),
         pending: Arc::clone(&answering.pending),
         progress: Arc::clone(&answering.progress),
         dispatch: Arc::clone(&answering.dispatch),
@@ -183,8 +189,6 @@ pub(super) fn start_shared(
         late: VecDeque::new(),
         answered: (0, 0),
     };
-    let service = |error: StoreError| StartError::Service(error.to_string());
-    let position = store.position().map_err(service)?;
     let (feed, fed) = crossbeam::channel::bounded(FED_MAX);
     let log = open_log(Box::new(acker), Box::new(Feeder(feed))).map_err(recovery::log_error)?;
     let parts = Parts::new(
@@ -196,13 +200,13 @@ pub(super) fn start_shared(
         Some(READ_PATIENCE),
     );
     let interval = parts.config.persist_interval;
-    let stamps = Stamps::new(parts.config.node_id, position);
+    let stamps = Stamps::permitted(parts.config.node_id, Arc::clone(&permit));
     let closing = Arc::new(AtomicBool::new(false));
     let commits = Arc::new(Commits::new(
         Arc::clone(&parts.store),
         Arc::clone(&parts.log),
         Arc::clone(&parts.config.clock),
-        stamps.given(),
+        Arc::clone(&permit),
         Arc::clone(&parts.inboxes),
         parts.entering(),
     ));
@@ -245,6 +249,7 @@ pub(super) fn start_shared(
         retry,
     };
     let (ending, ended) = crossbeam::channel::bounded(0);
+    let looking = spawn("router-clock", permit.looks(&parts.store, ended.clone()))?;
     let committing = spawn("router-commits", move || commits.run(&ended, interval))?;
     let writing = spawn("router-store", move || writer.run())?;
     let consume = move || {
@@ -254,7 +259,7 @@ pub(super) fn start_shared(
     };
     let applying = Applying {
         run: Box::new(consume),
-        behind: vec![writing, committing],
+        behind: vec![writing, committing, looking],
         ending: Ending::Starved(closing),
     };
     parts.serve(stamps, applying, lock)

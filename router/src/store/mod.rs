@@ -75,9 +75,9 @@ impl StoreError {
 pub struct Position {
     /// Every record below this offset was applied.
     pub next_offset: u64,
-    /// The greatest id given by then.
+    /// The greatest id given by then; of a shared log, what those that may be given are below.
     pub last_id: u64,
-    /// The greatest stamp given by then.
+    /// The same of stamps.
     pub last_hlc: u64,
 }
 
@@ -377,12 +377,17 @@ pub trait Store: Send + Sync + 'static {
     fn apply(&self, batch: &Batch) -> Result<(), StoreError>;
 
     /// Makes durable whatever was applied and marked before the call, and then how far that is, and
-    /// the ids and stamps that this node has given.
+    /// what ids and stamps of this node are below.
     fn reach(&self, reached: &[(Partition, Reached)], given: &Position) -> Result<(), StoreError>;
 
     /// Writing has paused: the store may write out what it holds in memory for the next writes. What
     /// was applied is durable already.
     fn rest(&self) -> Result<(), StoreError>;
+
+    /// The time by the store's own clock, Unix ms; none where that is this host's.
+    fn now_ms(&self) -> Result<Option<u64>, StoreError> {
+        Ok(None)
+    }
 
     /// Tells the store the time, by which it drops what has run out.
     fn note_time(&self, now_ms: u64);

@@ -223,7 +223,7 @@ struct TellAcks {
 }
 
 impl Acks for TellAcks {
-    fn acked(&mut self, ticket: Ticket, partition: Partition, offset: Offset) {
+    fn acked(&mut self, ticket: Ticket, partition: Partition, offset: Offset, _at_ms: u64) {
         (self.before)(ticket);
         drop(
             self.answers

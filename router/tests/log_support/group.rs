@@ -18,7 +18,7 @@ use super::{PATIENCE, partition_of};
 pub(crate) struct Answered(pub(crate) Sender<Result<(Partition, Offset), AppendError>>);
 
 impl Acks for Answered {
-    fn acked(&mut self, _ticket: Ticket, partition: Partition, offset: Offset) {
+    fn acked(&mut self, _ticket: Ticket, partition: Partition, offset: Offset, _at_ms: u64) {
         drop(self.0.send(Ok((partition, offset))));
     }
     fn failed(&mut self, _ticket: Ticket, error: &AppendError) {

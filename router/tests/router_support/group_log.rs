@@ -26,7 +26,7 @@ pub struct Brokers {
     pub written_and_timed_out: AtomicU64,
     /// The log takes no more.
     pub fatal: AtomicBool,
-    /// The clock by which records are taken, Unix ms.
+    /// The clock by which records are taken, Unix ms; 0: nobody is told.
     pub now_ms: AtomicU64,
 }
 
@@ -188,6 +188,7 @@ fn produce(brokers: &Brokers, take: &Receiver<Append>, mut acks: Box<dyn Acks>) 
         // Each partition's in order, and no more.
         appends.sort_by_key(|(partition, ..)| std::cmp::Reverse(*partition));
         for (partition, key, body, ticket) in appends {
+            let at_ms = brokers.now_ms.load(Ordering::SeqCst);
             let (partition, offset) = brokers.write_to(partition, key, body);
             let unlucky = |left: u64| left.checked_sub(1);
             let timed_out = &brokers.written_and_timed_out;
@@ -196,7 +197,7 @@ fn produce(brokers: &Brokers, take: &Receiver<Append>, mut acks: Box<dyn Acks>) 
                     let reason = "no answer".to_owned();
                     acks.failed(ticket, &AppendError::TimedOut { reason });
                 }
-                Err(_) => acks.acked(ticket, partition, offset),
+                Err(_) => acks.acked(ticket, partition, offset, at_ms),
             }
         }
         acks.end_of_batch();

@@ -16,6 +16,8 @@ use rookery_router::store::{
 };
 use rookery_wire::proto;
 
+use super::NOW_MS;
+
 #[derive(Default)]
 struct Tables {
     /// By conversation and seq.
@@ -72,11 +74,16 @@ pub struct Services {
     pub refuses_all: AtomicBool,
     /// What remembers claims.
     pub claims_away: AtomicBool,
+    /// The clock of where messages are, Unix ms.
+    pub now_ms: AtomicU64,
 }
 
 impl Services {
     pub fn new() -> Arc<Services> {
-        Arc::default()
+        Arc::new(Services {
+            now_ms: AtomicU64::new(NOW_MS),
+            ..Services::default()
+        })
     }
 
     /// Every message of a conversation, by seq.
@@ -91,7 +98,7 @@ impl Services {
         self.tables.lock().unwrap().rewritten.clone()
     }
 
-    /// The greatest id that a node has stored.
+    /// What the ids of a node are below, as far as is stored.
     pub fn stored_id(&self, node_id: u16) -> u64 {
         let tables = self.tables.lock().unwrap();
         tables.given.get(&node_id).map_or(0, |it| it.last_id)
@@ -101,6 +108,13 @@ impl Services {
     pub fn reached(&self, partition: Partition) -> Reached {
         let tables = self.tables.lock().unwrap();
         tables.reached.get(&partition).copied().unwrap_or_default()
+    }
+
+    /// The newest slot of a user's inbox.
+    pub fn newest_slot(&self, user_id: u64) -> Option<Slot> {
+        let tables = self.tables.lock().unwrap();
+        let mut rows = tables.inbox.keys().filter(|(user, _)| *user == user_id);
+        rows.next_back().map(|(_, place)| place.slot)
     }
 
     /// Segments of a user's inbox.
@@ -444,6 +458,11 @@ impl Store for GroupStore {
 
     fn rest(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn now_ms(&self) -> Result<Option<u64>, StoreError> {
+        drop(self.tables()?);
+        Ok(Some(self.services.now_ms.load(Ordering::SeqCst)))
     }
 
     fn note_time(&self, _: u64) {}

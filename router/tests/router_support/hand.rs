@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rookery_router::{Clock, Space};
 
-/// A clock that stands until it is set.
-pub struct HandClock(pub AtomicU64);
+/// Clocks that stand until they are set: the wall clock, and the steady one.
+pub struct HandClock {
+    wall_ms: AtomicU64,
+    steady_ms: AtomicU64,
+}
 
 /// A day in 2026.
 pub const NOW_MS: u64 = 1_790_000_000_000;
@@ -14,21 +17,35 @@ pub const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 impl HandClock {
     pub fn new() -> Arc<HandClock> {
-        Arc::new(HandClock(AtomicU64::new(NOW_MS)))
+        Arc::new(HandClock {
+            wall_ms: AtomicU64::new(NOW_MS),
+            steady_ms: AtomicU64::new(0),
+        })
     }
 
+    /// Time passes.
+    pub fn pass(&self, ms: u64) {
+        self.steady_ms.fetch_add(ms, Ordering::Relaxed);
+        self.forward(ms);
+    }
+
+    /// The wall clock is set.
     pub fn forward(&self, ms: u64) {
-        self.0.fetch_add(ms, Ordering::Relaxed);
+        self.wall_ms.fetch_add(ms, Ordering::Relaxed);
     }
 
     pub fn back(&self, ms: u64) {
-        self.0.fetch_sub(ms, Ordering::Relaxed);
+        self.wall_ms.fetch_sub(ms, Ordering::Relaxed);
     }
 }
 
 impl Clock for HandClock {
     fn now_ms(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.wall_ms.load(Ordering::Relaxed)
+    }
+
+    fn steady_ms(&self) -> u64 {
+        self.steady_ms.load(Ordering::Relaxed)
     }
 }
 

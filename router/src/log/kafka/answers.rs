@@ -20,6 +20,14 @@ const CLOSING_LOOK: Duration = Duration::from_millis(20);
 /// How soon what a full mailbox did not take is offered again.
 const LATE_LOOK: Duration = Duration::from_millis(1);
 
+/// Where a record that was taken lies, and when the brokers took it, Unix ms; 0 where they do not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) partition: Partition,
+    pub(super) offset: Offset,
+    pub(super) at_ms: u64,
+}
+
 /// The outcome of an append.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -28,7 +36,7 @@ pub(super) struct Answer {
     pub(super) partition: Partition,
     /// The body's length, which is held until now.
     pub(super) body: usize,
-    pub(super) outcome: Result<(Partition, Offset), AppendError>,
+    pub(super) outcome: Result<Taken, AppendError>,
 }
 
 pub(super) struct Answers {
@@ -121,7 +129,7 @@ impl Answers {
             .is_some();
         match answer.outcome {
             _ if died => acks.failed(answer.ticket, &AppendError::Closed),
-            Ok((partition, offset)) => acks.acked(answer.ticket, partition, offset),
+            Ok(taken) => acks.acked(answer.ticket, taken.partition, taken.offset, taken.at_ms),
             Err(error) => acks.failed(answer.ticket, &error),
         }
     }
@@ -143,9 +151,12 @@ mod tests {
     struct Tell(mpsc::Sender<String>);
 
     impl Acks for Tell {
-        fn acked(&mut self, ticket: Ticket, partition: Partition, offset: Offset) {
+        fn acked(&mut self, ticket: Ticket, partition: Partition, offset: Offset, at_ms: u64) {
             assert!(ticket != 3, "a defect of the receiver");
-            drop(self.0.send(format!("{ticket} at {partition}/{offset}")));
+            drop(
+                self.0
+                    .send(format!("{ticket} at {partition}/{offset}, {at_ms} ms")),
+            );
         }
         fn failed(&mut self, ticket: Ticket, error: &AppendError) {
             drop(self.0.send(format!("{ticket}: {error}")));
@@ -157,7 +168,11 @@ mod tests {
         let answers = Arc::new(Answers::new(Held::new(10, 1000)));
         for ticket in 1..=5 {
             answers.held.take(9).unwrap();
-            let outcome = Ok((Partition(7), Offset(ticket)));
+            let outcome = Ok(Taken {
+                partition: Partition(7),
+                offset: Offset(ticket),
+                at_ms: 70,
+            });
             answers.push(Answer {
                 ticket,
                 partition: Partition(ticket as u32 % 2),
@@ -173,8 +188,8 @@ mod tests {
         let told: Vec<String> = told.iter().collect();
         let closed = AppendError::Closed;
         let expected = [
-            "1 at 7/1".into(),
-            "2 at 7/2".into(),
+            "1 at 7/1, 70 ms".into(),
+            "2 at 7/2, 70 ms".into(),
             format!("4: {closed}"),
             format!("5: {closed}"),
         ];
@@ -191,7 +206,7 @@ mod tests {
     struct Late(u32, mpsc::Sender<u32>);
 
     impl Acks for Late {
-        fn acked(&mut self, _: Ticket, _: Partition, _: Offset) {
+        fn acked(&mut self, _: Ticket, _: Partition, _: Offset, _: u64) {
             self.0 = 3;
         }
         fn failed(&mut self, _: Ticket, _: &AppendError) {}
@@ -217,7 +232,11 @@ mod tests {
             ticket: 1,
             partition: Partition(0),
             body: 9,
-            outcome: Ok((Partition(0), Offset(0))),
+            outcome: Ok(Taken {
+                partition: Partition(0),
+                offset: Offset(0),
+                at_ms: 0,
+            }),
         });
         assert_eq!(told.recv_timeout(Duration::from_secs(60)), Ok(0));
         answers.close();

@@ -10,10 +10,10 @@ use std::time::Duration;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::message::{DeliveryResult, Message, Timestamp};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
 
-use super::answers::{Answer, Answers};
+use super::answers::{Answer, Answers, Taken};
 use super::floors::Floors;
 use super::health::{Health, Trouble, code_of, log_line};
 use super::held::Held;
@@ -61,8 +61,8 @@ impl ProducerContext for Reports {
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
         let (message, outcome) = match result {
             Ok(message) => {
-                let place = place(message.partition(), message.offset());
-                (message, place.and_then(|place| self.check(place)))
+                let taken = taken(message.partition(), message.offset(), message.timestamp());
+                (message, taken.and_then(|taken| self.check(taken)))
             }
             Err((error, message)) => {
                 let error =
@@ -90,17 +90,17 @@ impl ProducerContext for Reports {
 
 impl Reports {
     /// Nothing is acked that the store would not take for this log's.
-    fn check(&self, place: (Partition, Offset)) -> Result<(Partition, Offset), AppendError> {
-        if let Err(floor) = self.floors.take(place.0, place.1) {
+    fn check(&self, taken: Taken) -> Result<Taken, AppendError> {
+        if let Err(floor) = self.floors.take(taken.partition, taken.offset) {
             let what = format!(
                 "the brokers took a record at offset {} of partition {}, below {floor}, which was there \
                  before: the topic was made anew or cut off",
-                place.1, place.0
+                taken.offset, taken.partition
             );
             self.health.end(Trouble::Mismatch, what);
         }
         match self.health.ended() {
-            None => Ok(place),
+            None => Ok(taken),
             Some(why) => Err(AppendError::Failed { reason: why.into() }),
         }
     }
@@ -108,9 +108,18 @@ impl Reports {
 
 /// Where a record that was taken lies. The brokers do not say it of a repetition that they recognise
 /// after their memory of offsets (five requests) has moved on: then nobody knows here.
-fn place(partition: i32, offset: i64) -> Result<(Partition, Offset), AppendError> {
+fn taken(partition: i32, offset: i64, at: Timestamp) -> Result<Taken, AppendError> {
+    let at_ms = match at {
+        Timestamp::LogAppendTime(ms) => u64::try_from(ms).unwrap_or(0),
+        // This host's own.
+        Timestamp::CreateTime(_) | Timestamp::NotAvailable => 0,
+    };
     match (u32::try_from(partition), u64::try_from(offset)) {
-        (Ok(partition), Ok(offset)) => Ok((Partition(partition), Offset(offset))),
+        (Ok(partition), Ok(offset)) => Ok(Taken {
+            partition: Partition(partition),
+            offset: Offset(offset),
+            at_ms,
+        }),
         _ => Err(AppendError::TimedOut {
             reason: "the record is there, and the brokers no longer know where".into(),
         }),
@@ -380,7 +389,11 @@ mod tests {
 
     #[test]
     fn a_place_that_nobody_knows_is_not_made_up() {
-        assert_eq!(place(3, 4), Ok((Partition(3), Offset(4))));
-        assert!(place(3, -1001).is_err());
+        let place = |taken: Taken| (taken.partition, taken.offset, taken.at_ms);
+        let at = |offset, at| taken(3, offset, at).map(place);
+        let (ours, theirs) = (Timestamp::CreateTime(7), Timestamp::LogAppendTime(7));
+        assert_eq!(at(4, ours), Ok((Partition(3), Offset(4), 0)));
+        assert_eq!(at(4, theirs), Ok((Partition(3), Offset(4), 7)));
+        assert!(at(-1001, theirs).is_err());
     }
 }

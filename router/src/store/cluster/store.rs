@@ -320,6 +320,10 @@ impl Store for ClusterStore {
         Ok(())
     }
 
+    fn now_ms(&self) -> Result<Option<u64>, StoreError> {
+        self.drivers.wait(self.cql.now_ms()).map(Some)
+    }
+
     fn note_time(&self, _now_ms: u64) {
         // Rows run out by their TTLs, which the services keep.
     }

@@ -64,7 +64,7 @@ impl Cql {
             .await
     }
 
-    /// Writes how far partitions are, and the ids and stamps that a node has given.
+    /// Writes how far partitions are, and what ids and stamps of a node are below.
     pub async fn reach(
         &self,
         reached: &[(Partition, Reached)],

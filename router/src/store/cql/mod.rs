@@ -188,7 +188,12 @@ impl Cql {
         inbox::read(self.live().await?, user_id, from, below, rows_max).await
     }
 
-    /// The greatest id and stamp that a node has persisted; its offset is the log's business and 0 here.
+    /// The time by the clock of one of the servers, Unix ms.
+    pub async fn now_ms(&self) -> Result<u64, StoreError> {
+        nodes::now_ms(self.live().await?).await
+    }
+
+    /// What ids and stamps of a node are below; its offset is the log's business and 0 here.
     pub async fn position(&self, node_id: u16) -> Result<Position, StoreError> {
         nodes::read(self.live().await?, node_id).await
     }

@@ -1,9 +1,15 @@
-//! The rows of `nodes`: the greatest id and stamp that a node has given, so that its own grow through a
-//! restart. Not those that it consumed: a host whose clock is wrong would hand it on.
+//! The rows of `nodes`: what a node's ids and stamps are below, so that its own grow through a restart. Not
+//! those that it consumed: a host whose clock is wrong would hand it on. And the clock of the servers.
 
 use super::session::Live;
 use super::{bits, from_bits};
 use crate::store::{Position, StoreError};
+
+/// By the clock of the server that answers, Unix ms.
+pub(super) async fn now_ms(live: &Live) -> Result<u64, StoreError> {
+    let row = live.row::<(i64,)>(&live.statements.now, (), &[]).await?;
+    Ok(row.map_or(0, |(ms,)| from_bits(ms)))
+}
 
 pub(super) async fn read(live: &Live, node_id: u16) -> Result<Position, StoreError> {
     let key = [u64::from(node_id)];

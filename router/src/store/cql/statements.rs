@@ -100,6 +100,8 @@ statements! {
     sends: "sends", "read sends", LocalQuorum,
         "SELECT conversation_id, log_offset, seq, message_id, hlc, at_ms, payload_hash FROM {ks}.sends \
          WHERE sender_user_id = ? AND client_msg_id = ?";
+    now: "local", "ask for the time", LocalOne,
+        "SELECT toUnixTimestamp(now()) FROM system.local";
     node: "nodes", "read a node's row", LocalQuorum,
         "SELECT last_id, last_hlc FROM {ks}.nodes WHERE node_id = ?";
     position: "positions", "read how far a partition is", LocalQuorum,

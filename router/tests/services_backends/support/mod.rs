@@ -66,4 +66,8 @@ impl Clock for SetClock {
     fn now_ms(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+
+    fn steady_ms(&self) -> u64 {
+        0
+    }
 }
