@@ -5,14 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::{Clock, SystemClock};
+use super::error::StartError;
 use super::space::{DiskSpace, Space};
+use crate::ids::NODE_MAX;
 use crate::log;
+use crate::record::MESSAGE_HEADER_BYTES;
 
 /// Payload bytes of one answer, where nobody asks for less.
 pub const PAGE_BYTES_MAX: usize = 256 << 10;
 
 /// Threads that read, at most: each waits for the store, and more of them only wait together.
 pub const READERS_MAX: usize = 64;
+
+/// More than the log counts for an entry of its queue besides the body.
+const LOG_ENTRY_BYTES: u64 = 128;
 
 /// The router's options; [`Config::new`] gives defaults for all but the directory.
 #[derive(Clone)]
@@ -99,4 +105,47 @@ impl Config {
             space: Arc::new(DiskSpace),
         }
     }
+
+    /// Values that can't work, by the option's name.
+    pub(super) fn check_shared(&self) -> Result<(), StartError> {
+        if self.node_id > NODE_MAX {
+            return wrong("node_id must be 0 to 1023");
+        }
+        if self.intake_queue_max == 0 || self.read_queue_max == 0 || self.in_flight_max == 0 {
+            return wrong("intake_queue_max, read_queue_max and in_flight_max must be at least 1");
+        }
+        if self.readers == 0 || self.readers > READERS_MAX {
+            return wrong(&format!("readers must be 1 to {READERS_MAX}"));
+        }
+        if self.page_messages_max == 0 || self.persist_interval.is_zero() {
+            return wrong("page_messages_max and persist_interval must not be 0");
+        }
+        if self.receipts_queue_max == 0 || self.receipts_interval.is_zero() {
+            return wrong("receipts_queue_max and receipts_interval must not be 0");
+        }
+        Ok(())
+    }
+
+    /// The same, with what the embedded log holds.
+    pub(super) fn check(&self) -> Result<(), StartError> {
+        self.check_shared()?;
+        let record_bytes_max = self.payload_bytes_max + MESSAGE_HEADER_BYTES;
+        if record_bytes_max > self.log.record_bytes_max {
+            return wrong("payload_bytes_max is more than a record of the log holds");
+        }
+        // So that what is in flight never fills the log's queue: one record may pass the bound, and
+        // each takes some bytes besides its body.
+        let queue = (self.log.queue_records_max, self.log.queue_bytes_max as u64);
+        let bytes_max = self.in_flight_bytes_max
+            + self.log.record_bytes_max as u64
+            + LOG_ENTRY_BYTES * self.in_flight_max as u64;
+        if self.in_flight_max > queue.0 || bytes_max > queue.1 {
+            return wrong("in_flight_max and in_flight_bytes_max must fit in the log's queue");
+        }
+        Ok(())
+    }
+}
+
+fn wrong(what: &str) -> Result<(), StartError> {
+    Err(StartError::Config(what.into()))
 }

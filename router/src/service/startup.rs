@@ -13,7 +13,7 @@ use super::applier::ApplierThread;
 use super::apply::Applier;
 use super::channel::{Receiver, bounded};
 use super::commits::Commits;
-use super::config::{Config, READERS_MAX};
+use super::config::Config;
 use super::consumer::{Consumer, FED_MAX, Feeder};
 use super::counters::Counters;
 use super::dead_letters::DeadLetters;
@@ -36,14 +36,10 @@ use super::storing::{StoreWriter, Storing};
 use super::{Doors, Ending, Inner, RouterHandle, Threads};
 use crate::admission::Pending;
 use crate::api::{Caller, Outlet};
-use crate::ids::NODE_MAX;
 use crate::log::{self, Acks, Feed, Log, LogError, Recovered, Replayed, Sink};
 use crate::placement::{Placement, SharedPlacement};
 use crate::store::fjall::FjallStore;
 use crate::store::{Position, Store, StoreError};
-
-/// More than the log counts for an entry of its queue besides the body.
-const LOG_ENTRY_BYTES: u64 = 128;
 
 /// How long what was acked may take into a shared store before a read is refused.
 const READ_PATIENCE: Duration = Duration::from_secs(2);
@@ -107,7 +103,7 @@ pub(super) fn start(
     outlet: Arc<dyn Outlet>,
     open_log: impl FnOnce(&Config, Box<dyn Sink>) -> Result<OpenedLog, LogError>,
 ) -> Result<RouterHandle, StartError> {
-    check(&config)?;
+    config.check()?;
     let lock = lock(&config.data_dir)?;
     let answering = Answering::new(outlet);
     // Each commit has a record that is in flight, so this queue is never full.
@@ -172,7 +168,7 @@ pub(super) fn start_shared(
     placement: Arc<SharedPlacement>,
     open_log: impl FnOnce(Box<dyn Acks>, Box<dyn Feed>) -> Result<Arc<dyn Log>, LogError>,
 ) -> Result<RouterHandle, StartError> {
-    check_limits(&config)?;
+    config.check_shared()?;
     let lock = lock(&config.data_dir)?;
     let answering = Answering::new(outlet);
     let service = |error: StoreError| StartError::Service(error.to_string());
@@ -445,52 +441,6 @@ impl Parts {
             patience: self.patience,
         }
     }
-}
-
-fn wrong(what: &str) -> Result<(), StartError> {
-    Err(StartError::Config(what.into()))
-}
-
-/// Values that can't work, by the option's name.
-fn check_limits(config: &Config) -> Result<(), StartError> {
-    if config.node_id > NODE_MAX {
-        return wrong("node_id must be 0 to 1023");
-    }
-    if config.intake_queue_max == 0 || config.read_queue_max == 0 || config.in_flight_max == 0 {
-        return wrong("intake_queue_max, read_queue_max and in_flight_max must be at least 1");
-    }
-    if config.readers == 0 || config.readers > READERS_MAX {
-        return wrong(&format!("readers must be 1 to {READERS_MAX}"));
-    }
-    if config.page_messages_max == 0 || config.persist_interval.is_zero() {
-        return wrong("page_messages_max and persist_interval must not be 0");
-    }
-    if config.receipts_queue_max == 0 || config.receipts_interval.is_zero() {
-        return wrong("receipts_queue_max and receipts_interval must not be 0");
-    }
-    Ok(())
-}
-
-/// The same, with what the embedded log holds.
-fn check(config: &Config) -> Result<(), StartError> {
-    check_limits(config)?;
-    let record_bytes_max = config.payload_bytes_max + crate::record::MESSAGE_HEADER_BYTES;
-    if record_bytes_max > config.log.record_bytes_max {
-        return wrong("payload_bytes_max is more than a record of the log holds");
-    }
-    // So that what is in flight never fills the log's queue: one record may pass the bound, and
-    // each takes some bytes besides its body.
-    let queue = (
-        config.log.queue_records_max,
-        config.log.queue_bytes_max as u64,
-    );
-    let bytes_max = config.in_flight_bytes_max
-        + config.log.record_bytes_max as u64
-        + LOG_ENTRY_BYTES * config.in_flight_max as u64;
-    if config.in_flight_max > queue.0 || bytes_max > queue.1 {
-        return wrong("in_flight_max and in_flight_bytes_max must fit in the log's queue");
-    }
-    Ok(())
 }
 
 /// Makes the directory, and takes it for this process.
