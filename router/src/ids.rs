@@ -90,6 +90,11 @@ pub fn epoch(conversation_id: u64) -> u8 {
     (conversation_id >> OPENING_BITS & EPOCH_MASK) as u8
 }
 
+/// The node that made an id.
+pub fn node(id: u64) -> u16 {
+    (id >> SEQUENCE_BITS) as u16 & NODE_MAX
+}
+
 /// When an id was made, Unix ms.
 pub fn unix_ms(id: u64) -> u64 {
     EPOCH_MS + (id >> (NODE_BITS + SEQUENCE_BITS))

@@ -154,6 +154,16 @@ impl Claims {
         self.shared.broken.notify_one();
     }
 
+    /// Keeps claims that others took, of records that came here. Redis has them, unless it loses them; then
+    /// it is told them from here too, since whoever took them may be gone.
+    pub fn keep_applied(&self, claims: impl IntoIterator<Item = Claim>) {
+        let now_ms = self.shared.clock.now_ms();
+        let mut link = self.shared.link();
+        for claim in claims {
+            link.recent.keep(claim, true, now_ms);
+        }
+    }
+
     /// Puts right what ids stand for, where [`take`](Self::take) claimed ids that stood for something
     /// already. Not done where Redis does not answer: the store of messages goes before it anyway.
     pub async fn correct(&self, claims: &[Claim]) {

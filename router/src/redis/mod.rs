@@ -21,6 +21,7 @@ pub use claims::{Claims, Taken};
 pub use directory::{Directory, USER_TTL};
 pub use node::{Instance, NODE_TTL, Node};
 pub use options::Options;
+pub use recent::AGE_MAX_MS as LOST_MS_MAX;
 
 /// The name that errors and checks give.
 const SERVICE: &str = "redis";

@@ -105,6 +105,20 @@ pub struct StoredMessage {
 }
 
 impl StoredMessage {
+    /// What its sender's name for it stands for.
+    pub fn claim(&self) -> Claim {
+        Claim {
+            sender_user_id: self.deliver.sender_user_id,
+            client_msg_id: self.deliver.client_msg_id,
+            known: Known {
+                conversation_id: self.deliver.conversation_id,
+                payload_hash: self.payload_hash,
+                message_id: self.deliver.message_id,
+                hlc: self.deliver.hlc,
+            },
+        }
+    }
+
     /// What stands in its place where the store refuses it: the same message, empty.
     pub fn without_payload(&self) -> StoredMessage {
         let deliver = proto::Deliver {

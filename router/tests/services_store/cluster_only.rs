@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use rookery_router::record::{OpenKey, Opened};
 use rookery_router::store::{Claim, Claimed, Opening, Position, Store, StoreError};
-use rookery_router::{postgres, redis};
+use rookery_router::{SystemClock, postgres, redis};
 
 use crate::cluster_subject::{open, options};
+use crate::cql_subject::runtime;
 use crate::store_support::messages::{Talk, fresh_id, known};
 
 fn claim_of(talk: &Talk, at: usize) -> Claim {
@@ -39,6 +40,45 @@ fn an_id_is_new_then_begun_then_durable() {
     assert_eq!(other.claim(&[retry]).unwrap(), [durable]);
     let sent = other.sent(&[retry.name()]).unwrap();
     assert_eq!(sent[0].first().map(|sent| sent.seq), Some(1));
+}
+
+/// Redis comes back without its last second, and whoever took a claim in it is gone: who consumed the record
+/// remembers.
+#[test]
+fn a_claim_that_redis_lost_is_taken_again_by_whoever_applied_its_record() {
+    let options = options();
+    let (claimer, consumer) = (open(&options), open(&options));
+    claimer.note_empty_log().unwrap();
+    for store in [&claimer, &consumer] {
+        assert!(store.wait_for_claims(Duration::from_secs(10)));
+    }
+    let mut talk = Talk::of(2);
+    for message in &mut talk.messages {
+        message.at_ms = rookery_router::Clock::now_ms(&SystemClock);
+    }
+    let [first, other] = [claim_of(&talk, 0), claim_of(&talk, 1)];
+    assert_eq!(claimer.claim(&[first]).unwrap(), [Claimed::New]);
+    drop(claimer);
+    consumer.apply(&talk.batch(1..=1)).unwrap();
+    // All that this node's prefix has.
+    runtime().block_on(async {
+        let client = ::redis::Client::open(options.redis.url.as_str()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut keys = ::redis::cmd("KEYS");
+        keys.arg(format!("{}*", options.redis.key_prefix));
+        let keys: Vec<String> = keys.query_async(&mut connection).await.unwrap();
+        let mut del = ::redis::cmd("DEL");
+        let () = del.arg(keys).query_async(&mut connection).await.unwrap();
+    });
+    // That much is noticed by the next claim.
+    assert_eq!(consumer.claim(&[other]).unwrap(), [Claimed::Unsure]);
+    assert!(consumer.wait_for_claims(Duration::from_secs(10)));
+    // What doubts remain end by themselves; then Redis alone answers.
+    consumer.note_empty_log().unwrap();
+    let late = open(&options);
+    assert!(late.wait_for_claims(Duration::from_secs(10)));
+    let durable = Claimed::Durable(first.known);
+    assert_eq!(late.claim(&[first]).unwrap(), [durable]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rookery_wire::proto;
@@ -13,6 +14,7 @@ use super::members::Members;
 use crate::Clock;
 use crate::admission::{Known, SendKey};
 use crate::identity::Identity;
+use crate::ids;
 use crate::log::{Offset, Partition};
 use crate::postgres::{self, Postgres};
 use crate::record::{OpenKey, Opened};
@@ -21,7 +23,7 @@ use crate::sequencer::Head;
 use crate::store::cql::{self, Cql};
 use crate::store::{
     Batch, Below, Bound, Claim, Claimed, Opening, Place, Position, Reached, Receipt, Received,
-    Segment, SegmentRow, Sent, Slice, Slot, Store, StoreError,
+    Segment, SegmentRow, Sent, Slice, Slot, Store, StoreError, StoredMessage,
 };
 
 /// What the store is opened with.
@@ -40,10 +42,13 @@ pub struct Options {
 /// See the module above.
 pub struct ClusterStore {
     node_id: u16,
+    clock: Arc<dyn Clock>,
     cql: Cql,
     postgres: Postgres,
     claims: Claims,
     members: Members,
+    /// The least id that was claimed by this process: its own are greater.
+    first_claimed: AtomicU64,
     /// Last: the others are dropped while their runtime is there.
     drivers: Drivers,
 }
@@ -80,8 +85,10 @@ impl ClusterStore {
             node_id: options.node_id,
             cql: drivers.wait(Cql::connect(&options.cql))?,
             postgres: Postgres::new(&options.postgres)?,
-            claims: Claims::start(&options.redis, clock, drivers.handle())?,
+            claims: Claims::start(&options.redis, Arc::clone(&clock), drivers.handle())?,
+            clock,
             members: Members::new(),
+            first_claimed: AtomicU64::new(u64::MAX),
             drivers,
         })
     }
@@ -203,6 +210,10 @@ impl Store for ClusterStore {
     }
 
     fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
+        let ids = claims.iter().map(|claim| claim.known.message_id);
+        if let Some(least) = ids.min() {
+            self.first_claimed.fetch_min(least, Ordering::Relaxed);
+        }
         self.drivers.wait(claim(&self.claims, &self.cql, claims))
     }
 
@@ -308,7 +319,19 @@ impl Store for ClusterStore {
 
     fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
         self.learn(&batch.opened);
-        self.drivers.wait(self.cql.apply(batch))
+        self.drivers.wait(self.cql.apply(batch))?;
+        let ours = self.first_claimed.load(Ordering::Relaxed);
+        let now_ms = self.clock.now_ms();
+        let of_others = batch.messages.iter().filter(|message| {
+            let id = message.deliver.message_id;
+            let is_ours = ids::node(id) == self.node_id && id >= ours;
+            // Redis does not lose what it has had for long.
+            let is_new = now_ms.saturating_sub(message.at_ms) < redis::LOST_MS_MAX;
+            is_new && !is_ours
+        });
+        self.claims
+            .keep_applied(of_others.map(StoredMessage::claim));
+        Ok(())
     }
 
     fn reach(&self, reached: &[(Partition, Reached)], given: &Position) -> Result<(), StoreError> {
