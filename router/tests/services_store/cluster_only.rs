@@ -52,12 +52,13 @@ fn a_claim_that_redis_lost_is_taken_again_by_whoever_applied_its_record() {
     for store in [&claimer, &consumer] {
         assert!(store.wait_for_claims(Duration::from_secs(10)));
     }
-    let mut talk = Talk::of(2);
+    let mut talk = Talk::of(3);
     for message in &mut talk.messages {
         message.at_ms = rookery_router::Clock::now_ms(&SystemClock);
     }
-    let [first, other] = [claim_of(&talk, 0), claim_of(&talk, 1)];
-    assert_eq!(claimer.claim(&[first]).unwrap(), [Claimed::New]);
+    let [first, other, forgotten] = [0, 1, 2].map(|at| claim_of(&talk, at));
+    let new = [Claimed::New; 2];
+    assert_eq!(claimer.claim(&[first, forgotten]).unwrap(), new);
     drop(claimer);
     consumer.apply(&talk.batch(1..=1)).unwrap();
     // All that this node's prefix has.
@@ -77,8 +78,9 @@ fn a_claim_that_redis_lost_is_taken_again_by_whoever_applied_its_record() {
     consumer.note_empty_log().unwrap();
     let late = open(&options);
     assert!(late.wait_for_claims(Duration::from_secs(10)));
-    let durable = Claimed::Durable(first.known);
-    assert_eq!(late.claim(&[first]).unwrap(), [durable]);
+    // The other one nobody remembers: that is what Redis says of a record that its consumer does not keep.
+    let claimed = [Claimed::Durable(first.known), Claimed::New];
+    assert_eq!(late.claim(&[first, forgotten]).unwrap(), claimed);
 }
 
 #[test]
