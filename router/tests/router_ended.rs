@@ -45,6 +45,10 @@ impl Clock for Doom {
         assert!(!dies, "the test says so");
         NOW_MS
     }
+
+    fn steady_ms(&self) -> u64 {
+        0
+    }
 }
 
 /// Asks for everything, whether or not anybody answers, until the router says that it has ended.

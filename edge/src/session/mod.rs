@@ -38,7 +38,7 @@ pub use heartbeat::Heartbeat;
 pub(crate) use heartbeat::{look_interval, tcp_keepalive_s};
 pub use owner::owner;
 pub use presence::{Note, Presence};
-use requests::UnderWay;
+use requests::{UnderWay, caller};
 pub use settings::{Mode, Settings, Transport};
 use users::Users;
 
@@ -234,13 +234,16 @@ impl Handler for Sessions {
         self.move_failed(shard, conn, errno);
     }
 
-    fn on_closed(&mut self, _: &mut Shard<Self>, conn: ConnId, mut state: Conn, cause: Cause) {
+    fn on_closed(&mut self, shard: &mut Shard<Self>, conn: ConnId, mut state: Conn, cause: Cause) {
         if state.phase == Phase::Live {
             self.forget_device(state.user_id, conn);
         }
         self.leave_opening(state.phase);
         self.gate.leave(state.seat);
-        self.unstore(&mut state);
+        let (_, work) = self.unstore(&mut state);
+        if work.is_some_and(|work| work.under_way.has_reads()) {
+            self.router.gone(caller(shard, conn, &state));
+        }
         tracing::debug!(conn = conn.as_u64(), user = state.user_id, ?cause, "closed");
     }
 

@@ -7,7 +7,7 @@ use rookery_wire::proto::{self, About, ClientFrame, CloseCode, ErrorCode, Limits
 use rookery_wire::ws;
 
 use super::Sessions;
-use super::conn::Phase;
+use super::conn::{Conn, Phase};
 use super::input::{Held, Next, say_and_end};
 
 /// What a client is told to wait when the router's queue is full: longer than the queue takes.
@@ -47,6 +47,10 @@ impl UnderWay {
         }
     }
 
+    pub(super) fn has_reads(self) -> bool {
+        self.reads > 0
+    }
+
     fn has_room(self, requests_max: u8) -> bool {
         self.reads + self.openings < requests_max
     }
@@ -59,6 +63,16 @@ fn answers_opening(frame: &[u8]) -> bool {
         Ok(ServerFrame::ConversationOpened(_)) => true,
         Ok(ServerFrame::Error(error)) => error.request_id != 0,
         _ => false,
+    }
+}
+
+/// A connection, as the router is told of it.
+pub(super) fn caller(shard: &Shard<Sessions>, conn: ConnId, state: &Conn) -> Caller {
+    Caller {
+        user_id: state.user_id,
+        device_id: state.device_id,
+        shard: shard.id(),
+        conn: conn.as_u64(),
     }
 }
 
@@ -167,16 +181,10 @@ impl Sessions {
             ),
             ClientFrame::Login(_) | ClientFrame::Ping(_) | ClientFrame::Pong(_) => return false,
         };
-        let shard_id = shard.id();
-        let Some(state) = shard.conn(conn) else {
+        let Some(&mut state) = shard.conn(conn) else {
             return false;
         };
-        let caller = Caller {
-            user_id: state.user_id,
-            device_id: state.device_id,
-            shard: shard_id,
-            conn: conn.as_u64(),
-        };
+        let caller = caller(shard, conn, &state);
         let is_taken = self.router.submit(caller, request).is_ok();
         if !is_taken {
             let (code, why) = match self.router.health() {

@@ -33,8 +33,11 @@ pub struct Config {
     pub intake_queue_max: usize,
     /// Bytes of payload that wait for admission; beyond it, Busy too.
     pub intake_bytes_max: u64,
-    /// Sync, History, Outbox and List requests that wait for a reader; beyond it, Busy too.
+    /// Sync, History, Outbox and List requests that wait for a reader, a sixteenth of them of one user;
+    /// beyond it, Busy too.
     pub read_queue_max: usize,
+    /// How long they may wait for one where the store is on other hosts; then they are refused.
+    pub read_wait_max: Duration,
     /// Records admitted and not yet in the store; beyond it admission waits, so that no queue
     /// behind it is ever full.
     pub in_flight_max: usize,
@@ -86,6 +89,7 @@ impl Config {
             intake_queue_max: 16_384,
             intake_bytes_max: 64 << 20,
             read_queue_max: 4_096,
+            read_wait_max: Duration::from_secs(5),
             in_flight_max: 16_384,
             in_flight_bytes_max: 32 << 20,
             readers: 2,

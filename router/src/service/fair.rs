@@ -91,6 +91,22 @@ impl<T> FairQueue<T> {
         self.state().pop()
     }
 
+    /// Lets go of those entries of a user.
+    pub(super) fn remove(&self, user_id: u64, is_gone: impl Fn(&T) -> bool) {
+        let mut state = self.state();
+        let state = &mut *state;
+        let Some(entries) = state.of.get_mut(&user_id) else {
+            return;
+        };
+        let before = entries.len();
+        entries.retain(|entry| !is_gone(entry));
+        state.len -= before - entries.len();
+        if entries.is_empty() {
+            state.of.remove(&user_id);
+            state.turns.retain(|turn| *turn != user_id);
+        }
+    }
+
     /// Takes no more; what is here is still given out.
     pub(super) fn close(&self) {
         self.state().closed = true;
@@ -117,6 +133,20 @@ mod tests {
         let all: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
         let expected = [(1, 0), (2, 0), (3, 0), (1, 1), (2, 1), (1, 2), (1, 3)];
         assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn who_is_gone_has_no_turn() {
+        let queue = FairQueue::new(64);
+        for n in 0..4 {
+            assert!(queue.push(1, n) && queue.push(2, 10 + n));
+        }
+        queue.remove(1, |n| *n != 2);
+        queue.remove(2, |_| true);
+        queue.remove(3, |_| true);
+        assert!(queue.push(2, 20));
+        assert_eq!([2, 20].map(Some), [queue.try_pop(), queue.try_pop()]);
+        assert_eq!(queue.try_pop(), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crossbeam::channel::{RecvTimeoutError, Sender, tick};
+use crossbeam::channel::{RecvTimeoutError, tick};
 use rookery_wire::proto;
 
 use super::channel::Receiver;
@@ -25,7 +25,7 @@ use super::dispatch::Dispatch;
 use super::lookups::Lookups;
 use super::progress::Progress;
 use super::queued::QueuedBytes;
-use super::reader::Read;
+use super::reader::Reads;
 use super::stamps::Stamps;
 use crate::admission::{Pending, Refusal};
 use crate::api::Caller;
@@ -76,7 +76,7 @@ impl Write {
 pub(crate) struct Intake {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) log: Arc<dyn Log>,
-    pub(crate) reads: Sender<(Caller, Read)>,
+    pub(super) reads: Arc<Reads>,
     pub(crate) pending: Arc<Mutex<Pending>>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) dispatch: Arc<Dispatch>,

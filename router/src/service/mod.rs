@@ -63,7 +63,7 @@ use intake::Write;
 use lookups::Lookups;
 use progress::Progress;
 use queued::QueuedBytes;
-use reader::Read;
+use reader::{Read, Reads};
 use receipts::Ack;
 use sink::Work;
 pub use startup::OpenedLog;
@@ -83,7 +83,7 @@ pub struct RouterHandle {
 /// The ways in. Gone once the router closes; the queues end then.
 struct Doors {
     writes: Sender<(Caller, Write)>,
-    reads: crossbeam::channel::Sender<(Caller, Read)>,
+    reads: Arc<Reads>,
     acks: crossbeam::channel::Sender<Ack>,
 }
 
@@ -123,6 +123,7 @@ struct Inner {
     doors: RwLock<Option<Doors>>,
     threads: Mutex<Option<Threads>>,
     ending: Ending,
+    reads: Arc<Reads>,
     lookups: Option<Arc<Lookups>>,
     dispatch: Arc<Dispatch>,
     progress: Arc<Progress>,
@@ -181,6 +182,12 @@ impl RouterHandle {
             Request::ListConversations(list) => self.read(caller, Read::ListConversations(list)),
             Request::ListMembers(list) => self.read(caller, Read::ListMembers(list)),
         }
+    }
+
+    /// The connection is gone: what it wants to read and nobody has begun with is let go of.
+    pub fn gone(&self, caller: Caller) {
+        let reads = &self.inner.reads;
+        reads.remove(caller.user_id, |waiting| waiting.caller == caller);
     }
 
     /// Takes no more requests, finishes those that were accepted, syncs the store, moves the
@@ -248,7 +255,10 @@ impl RouterHandle {
             .read()
             .unwrap_or_else(PoisonError::into_inner);
         let doors = doors.as_ref().ok_or(Busy)?;
-        doors.reads.try_send((caller, read)).map_err(|_| Busy)
+        match doors.reads.put(caller, read) {
+            true => Ok(()),
+            false => Err(Busy),
+        }
     }
 
     fn ack(&self, caller: Caller, ack: proto::DeliverAck) {
@@ -290,6 +300,7 @@ impl Inner {
             lookups.close();
         }
         threads.lookups.into_iter().for_each(join);
+        self.reads.close();
         // Readers may still wait for the applier, so they go before it.
         threads.readers.into_iter().for_each(join);
         join(threads.receipts);

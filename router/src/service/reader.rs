@@ -11,14 +11,14 @@ mod outbox;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam::channel::Receiver;
 use rookery_wire::proto;
 
 use super::config::Config;
 use super::counters::Counters;
 use super::dispatch::Dispatch;
+use super::fair::FairQueue;
 use super::inbox::Inboxes;
 use super::progress::Progress;
 use super::receipts::Receipts;
@@ -69,6 +69,29 @@ impl Read {
     }
 }
 
+/// A read as it waits for a reader.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) caller: Caller,
+    read: Read,
+    since: Instant,
+}
+
+/// Reads, which the users' turns share out.
+pub(super) type Reads = FairQueue<Waiting>;
+
+impl Reads {
+    /// False where too many wait, of this user or in all.
+    pub(super) fn put(&self, caller: Caller, read: Read) -> bool {
+        let waiting = Waiting {
+            caller,
+            read,
+            since: now(),
+        };
+        self.push(caller.user_id, waiting)
+    }
+}
+
 /// One reader's thread.
 pub(crate) struct Reader {
     pub(crate) store: Arc<dyn Store>,
@@ -98,13 +121,15 @@ impl From<StoreError> for Failure {
 
 impl Reader {
     /// Works until nobody can send it anything more.
-    pub(crate) fn run(self, reads: &Receiver<(Caller, Read)>) {
-        while let Ok((caller, read)) = reads.recv() {
+    pub(super) fn run(self, reads: &Reads) {
+        while let Some(waiting) = reads.pop() {
+            let Waiting { caller, read, .. } = waiting;
             let request_id = read.request_id();
-            let frames = match self
-                .caught_up(&read)
-                .and_then(|()| self.answer(caller, &read))
-            {
+            let answer = self
+                .in_time(waiting.since)
+                .and_then(|()| self.caught_up(&read))
+                .and_then(|()| self.answer(caller, &read));
+            let frames = match answer {
                 _ if self.store_failed.load(Ordering::Relaxed) => {
                     vec![Refusal::UNAVAILABLE.frame(request_id)]
                 }
@@ -128,6 +153,16 @@ impl Reader {
                 _ => self.dispatch.answer_read(caller, frames),
             }
         }
+    }
+
+    /// While a store on other hosts hangs, a reader is stuck with each read for seconds: those behind it are
+    /// not to wait for all of that.
+    fn in_time(&self, since: Instant) -> Result<(), Failure> {
+        let waited = now().saturating_duration_since(since);
+        if self.patience.is_some() && waited > self.config.read_wait_max {
+            return Err(Failure::Refused(Refusal::UNAVAILABLE));
+        }
+        Ok(())
     }
 
     /// Waits until the store has what anybody was told of that the answer is about.
@@ -250,4 +285,12 @@ impl Reader {
             bytes_max: self.config.page_bytes_max,
         }
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a wait has an end; nothing is decided by it"
+)]
+fn now() -> Instant {
+    Instant::now()
 }

@@ -26,7 +26,7 @@ use super::lookups::{self, Lookups};
 use super::permit::Permit;
 use super::progress::Progress;
 use super::queued::QueuedBytes;
-use super::reader::{Read, Reader};
+use super::reader::{Reader, Reads};
 use super::receipts::{Receipts, ReceiptsWriter};
 use super::recovery;
 use super::retry::Retry;
@@ -294,8 +294,7 @@ impl Parts {
         lock: File,
     ) -> Result<RouterHandle, StartError> {
         let (writes, to_admit) = bounded::<(Caller, Write)>(self.config.intake_queue_max);
-        let (reads, to_read) =
-            crossbeam::channel::bounded::<(Caller, Read)>(self.config.read_queue_max);
+        let reads = Arc::new(Reads::new(self.config.read_queue_max));
         let (acks, receipts) = Receipts::new(
             &self.config,
             Arc::clone(&self.inboxes),
@@ -307,7 +306,7 @@ impl Parts {
             let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.config.clock));
             Arc::new(Lookups::new(to_admit.bell(), store, clock))
         });
-        let intake = self.intake(stamps, reads.clone(), lookups.clone());
+        let intake = self.intake(stamps, Arc::clone(&reads), lookups.clone());
         let mut asking = Vec::new();
         for lookups in lookups
             .iter()
@@ -326,8 +325,8 @@ impl Parts {
             lookups: asking,
             readers: (0..self.config.readers)
                 .map(|_| {
-                    let (reader, to_read) = (self.reader(&receipts), to_read.clone());
-                    spawn("router-reader", move || reader.run(&to_read))
+                    let (reader, reads) = (self.reader(&receipts), Arc::clone(&reads));
+                    spawn("router-reader", move || reader.run(&reads))
                 })
                 .collect::<Result<_, _>>()?,
             receipts: spawn("router-receipts", move || writer.run())?,
@@ -335,11 +334,12 @@ impl Parts {
         let inner = Inner {
             doors: RwLock::new(Some(Doors {
                 writes,
-                reads,
+                reads: Arc::clone(&reads),
                 acks,
             })),
             threads: Mutex::new(Some(threads)),
             ending: applying.ending,
+            reads,
             lookups,
             dispatch: self.dispatch,
             progress: self.progress,
@@ -388,12 +388,7 @@ impl Parts {
         }
     }
 
-    fn intake(
-        &self,
-        stamps: Stamps,
-        reads: crossbeam::channel::Sender<(Caller, Read)>,
-        lookups: Option<Arc<Lookups>>,
-    ) -> Intake {
+    fn intake(&self, stamps: Stamps, reads: Arc<Reads>, lookups: Option<Arc<Lookups>>) -> Intake {
         Intake {
             store: Arc::clone(&self.store),
             log: Arc::clone(&self.log),

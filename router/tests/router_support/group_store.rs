@@ -62,6 +62,10 @@ pub struct Services {
     pub hangs: AtomicBool,
     /// How often it was asked for the members of a conversation that does not exist.
     pub asked_in_vain: AtomicU64,
+    /// Reading messages takes until this is over.
+    pub reads_held: AtomicBool,
+    /// The conversations that were read, in order.
+    pub read: Mutex<Vec<u64>>,
     /// Writing is a defect.
     pub panics: AtomicBool,
     /// Only where inboxes are.
@@ -300,6 +304,10 @@ impl Store for GroupStore {
     }
 
     fn since(&self, id: u64, have: u64, bound: Bound) -> Result<(Head, Slice), StoreError> {
+        self.services.read.lock().unwrap().push(id);
+        while self.services.reads_held.load(Ordering::SeqCst) {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
         let tables = self.tables()?;
         let above = tables.of(id).filter(|row| row.deliver.seq > have);
         Ok((tables.head(id), bounded(above, bound)))

@@ -145,8 +145,7 @@ impl Intake {
                 Found::Opening(to_open, opening) => {
                     self.wait_for_room();
                     let (caller, request_id) = (to_open.caller, to_open.request_id);
-                    let decided = opening.map_err(Into::into);
-                    let decided = decided.and_then(|opening| self.begin(to_open, opening));
+                    let decided = opening.and_then(|opening| self.begin(to_open, opening));
                     self.answer(caller, request_id.into(), decided);
                 }
             }

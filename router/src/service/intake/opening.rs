@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crossbeam::channel::TrySendError;
 use rookery_wire::proto;
 
 use super::{Decided, Decision, Intake};
@@ -162,16 +161,13 @@ impl Intake {
 
     /// A reader answers, because the head is to be read after what was acked is applied.
     fn answer_opened(&self, caller: Caller, request_id: u64, conversation_id: u64) -> Decided {
-        match self.reads.try_send((
-            caller,
-            Read::Opened {
-                request_id,
-                conversation_id,
-            },
-        )) {
-            Ok(()) => Ok(Decision::Later),
-            Err(TrySendError::Full(_)) => Err(Refusal::OVERLOADED),
-            Err(TrySendError::Disconnected(_)) => Err(Refusal::UNAVAILABLE),
+        let read = Read::Opened {
+            request_id,
+            conversation_id,
+        };
+        match self.reads.put(caller, read) {
+            true => Ok(Decision::Later),
+            false => Err(Refusal::OVERLOADED),
         }
     }
 }
