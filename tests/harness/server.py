@@ -131,9 +131,11 @@ class Server:
             self.said.append(line)
 
     def kill(self) -> None:
-        """SIGKILL, at once."""
+        """SIGKILL, at once; then the ports are free."""
         self.process.kill()
         self.process.wait()
+        # The kernel takes down what a process's rings hold after the process is gone.
+        self._wait_down_to(0, self._listeners, "listeners")
 
     def stop(self) -> int:
         """SIGTERM, and its exit code."""
@@ -233,6 +235,9 @@ class Server:
     def wait_accepted(self) -> None:
         """Waits until the server has accepted whoever has connected."""
         self._wait_down_to(0, self._unaccepted, "connections that nobody accepts")
+
+    def _listeners(self) -> int:
+        return sum(fields[3] == _LISTEN for fields in self._sockets())
 
     def _unaccepted(self) -> int:
         """Of its listeners, as the kernel counts them."""
