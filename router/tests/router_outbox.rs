@@ -384,6 +384,7 @@ fn a_store_that_is_away_keeps_acks_waiting_and_drops_what_has_no_room() {
     config.receipts_interval = Duration::from_millis(20);
     config.receipts_max = 2;
     config.close_grace = Duration::from_secs(5);
+    config.clock = HandClock::new();
     let store = GroupStore::new(&services, 1);
     let mut log = None;
     let router = start_shared(
