@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use router_support::group_edge::{Edge, all, assert_seqs_dense, wait_stored};
+use router_support::group_edge::{Edge, all, assert_seqs_dense, pass, wait_stored};
 use router_support::group_log::Brokers;
 use router_support::group_store::Services;
 use router_support::*;
@@ -70,7 +70,7 @@ fn an_opening_is_written_once_more_when_it_has_settled() {
         services.reached(partition).next.0 == 1
     });
     services.lose_conversation(id);
-    clock.forward(10_000);
+    pass(&clock, &services, 10_000);
     wait("it was not written again", || services.has_conversation(id));
     wait("the partition stands still", || {
         services.reached(partition).inbox.0 == 1
@@ -91,7 +91,7 @@ fn while_the_authority_is_away_messages_are_stored_and_openings_are_not_passed()
     edge.log.assign(&all());
     for n in 0..200 {
         ann.acked(id, n, b"text");
-        clock.forward(1_000);
+        pass(&clock, &services, 1_000);
     }
     wait_stored(&services, &[id], 201);
     wait("the position stands still", || {
@@ -103,10 +103,10 @@ fn while_the_authority_is_away_messages_are_stored_and_openings_are_not_passed()
         "the opening was passed"
     );
     services.conversations_away.store(false, Ordering::SeqCst);
+    pass(&clock, &services, 60_000);
     wait("the opening is never passed", || {
         services.reached(partition).inbox.0 > 0
     });
-    clock.forward(60_000);
     edge.router.close();
     let reached = services.reached(partition);
     assert_eq!(reached.inbox, reached.next);

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rookery_router::record::Message;
-use router_support::group_edge::{Edge, all, assert_seqs_dense, wait_stored};
+use router_support::group_edge::{Edge, all, assert_seqs_dense, pass, wait_stored};
 use router_support::group_log::Brokers;
 use router_support::group_store::Services;
 use router_support::*;
@@ -93,7 +93,7 @@ fn what_the_store_refuses_for_good_is_put_aside_and_the_rest_is_stored() {
     // And goes on.
     ann.acked(ids[0], 1_000, b"after");
     wait_stored(&services, &ids, TEXTS + 1);
-    clock.forward(10_000);
+    pass(&clock, &services, 10_000);
     edge.router.close();
     let reached = services.reached(Brokers::partition_of(ids[0]));
     assert!(reached.next.0 > 0 && reached.next == reached.inbox);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rookery_router::log::Partition;
 use rookery_router::record::Message;
-use router_support::group_edge::{Edge, all, assert_seqs_dense, wait_stored};
+use router_support::group_edge::{Edge, all, assert_seqs_dense, pass, wait_stored};
 use router_support::group_log::Brokers;
 use router_support::group_store::Services;
 use router_support::*;
@@ -129,7 +129,7 @@ fn messages_that_no_inbox_takes_are_stored_and_read_and_entered_later() {
     assert!(services.reached(Brokers::partition_of(id)).inbox.0 <= 1);
     assert_eq!(services.segments(2), 0);
     services.inbox_away.store(false, Ordering::SeqCst);
-    clock.forward(10_000);
+    pass(&clock, &services, 10_000);
     edge.router.close();
     assert_eq!(services.segments(2), 1);
     let reached = services.reached(Brokers::partition_of(id));

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rookery_router::log::Partition;
@@ -78,6 +79,12 @@ impl Edge {
 
 pub fn all() -> Vec<Partition> {
     (0..PARTITIONS).map(Partition).collect()
+}
+
+/// Time passes for an edge and for the services.
+pub fn pass(clock: &HandClock, services: &Services, ms: u64) {
+    services.now_ms.fetch_add(ms, Ordering::SeqCst);
+    clock.pass(ms);
 }
 
 /// Waits until so many messages are stored in all.

@@ -142,7 +142,7 @@ error_codes! {
     RateLimited = 200, "rate_limited", true, "More requests than the caller's share. Reserved: no server sends it yet.";
     Overloaded = 201, "overloaded", true, "A queue on the way is full.";
     StorageFull = 202, "storage_full", true, "Nothing can be made durable now.";
-    Unavailable = 203, "unavailable", true, "A service behind the server is away.";
+    Unavailable = 203, "unavailable", true, "A service behind the server is away, or the server's clock is off.";
     LoginInvalid = 300, "login_invalid", false, "The token is malformed, forged, of another algorithm or not yet valid.";
     LoginExpired = 301, "login_expired", false, "The token has expired.";
     LoginExpected = 302, "login_expected", false, "The first frame is not a Login.";
