@@ -5,12 +5,12 @@
 //! every moment a message that may become or has become durable is found here or in the store.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use rookery_wire::proto::ClientMsgId;
 
 use super::Known;
+use super::opening::Opening;
 use super::tickets::{Queued, Tickets};
 use crate::api::Caller;
 use crate::generations::Generations;
@@ -100,37 +100,6 @@ pub struct Pending {
     recent: Recent,
 }
 
-/// Members of conversations that one user is opening, and that all are: some ms of the store's time, and less
-/// than a second.
-const OPENING_OWN_MAX: usize = 2_048;
-const OPENING_MAX: usize = 65_536;
-
-/// Members of the conversations that are on their way.
-#[derive(Debug, Default)]
-struct Opening {
-    by_user: HashMap<u64, usize>,
-    all: usize,
-}
-
-impl Opening {
-    fn begin(&mut self, user_id: u64, members: usize) {
-        *self.by_user.entry(user_id).or_default() += members;
-        self.all += members;
-    }
-
-    fn end(&mut self, user_id: u64, members: usize) {
-        self.all = self.all.saturating_sub(members);
-        if let Entry::Occupied(mut own) = self.by_user.entry(user_id) {
-            let left = own.get().saturating_sub(members);
-            if left == 0 {
-                own.remove();
-            } else {
-                own.insert(left);
-            }
-        }
-    }
-}
-
 /// Messages that are remembered after their ack, up to twice as many: 64 B each.
 const RECENT_MAX: usize = 50_000;
 
@@ -196,9 +165,7 @@ impl Pending {
     /// Whether a user may open a conversation of so many members now. An opening is as many rows, for which
     /// everybody waits who sends after it.
     pub fn may_open(&self, user_id: u64, members: usize) -> bool {
-        let own = self.opening.by_user.get(&user_id).copied().unwrap_or(0);
-        let fits = |rows: usize, most| rows == 0 || rows + members <= most;
-        fits(own, OPENING_OWN_MAX) && fits(self.opening.all, OPENING_MAX)
+        self.opening.has_room(user_id, members)
     }
 
     /// The members of a conversation that is durable and perhaps not stored yet.
@@ -314,7 +281,7 @@ impl Pending {
 
     /// Whether nothing is here.
     pub fn is_empty(&self) -> bool {
-        let no_rows = self.opening.all == 0 && self.opening.by_user.is_empty();
+        let no_rows = self.opening.is_empty();
         self.sends.is_empty() && self.opens.is_empty() && self.queued.is_empty() && no_rows
     }
 
