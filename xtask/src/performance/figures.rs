@@ -41,6 +41,8 @@ pub(super) struct Measured {
     pub(super) form: Form,
     /// At the steady rate.
     pub(super) steady: Point,
+    /// At the rate of a busy host.
+    pub(super) busy: Point,
     /// Rates, in the order in which they were tried.
     pub(super) climb: Vec<Point>,
 }
@@ -81,6 +83,7 @@ pub(super) struct Performance {
     pub(super) record_bytes: u32,
     pub(super) payload_bytes: u32,
     pub(super) steady_rate: u32,
+    pub(super) busy_rate: u32,
     pub(super) producer: Producer,
     pub(super) distributed: Measured,
     pub(super) embedded: Measured,
@@ -89,14 +92,9 @@ pub(super) struct Performance {
 }
 
 impl Performance {
-    /// Sends sustained by the distributed form, as a part of the producer's records.
-    pub(super) fn ratio(&self) -> Option<f64> {
-        Some(self.distributed.sustained_per_second()? / self.producer.fastest.per_second)
-    }
-
-    /// By how much the distributed form's p99 from send to durable ack is above the producer's own, ms.
-    pub(super) fn ack_p99_above_ms(&self) -> Option<f64> {
-        let ours = self.distributed.steady.loaded.flock.ack_p99_us? as f64 / 1_000.0;
-        Some(ours - self.producer.steady.p99_ms as f64)
+    /// Processor time of the host for each record of the producer alone, as fast as it goes, us: it and the
+    /// brokers, who have nothing else to do.
+    pub(super) fn producer_us(&self) -> f64 {
+        self.cores as f64 * 1e6 / self.producer.fastest.per_second
     }
 }

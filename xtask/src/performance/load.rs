@@ -71,6 +71,16 @@ impl Loaded {
         self.per_message(self.used.first()?.us)
     }
 
+    /// The same of those services whose names begin so.
+    pub(super) fn service_us(&self, name: &str) -> Option<f64> {
+        let named = self.used.iter().skip(1);
+        let named: Vec<u64> = named
+            .filter(|used| used.process.starts_with(name))
+            .map(|used| used.us)
+            .collect();
+        (!named.is_empty()).then(|| self.per_message(named.iter().sum()))?
+    }
+
     /// The same of all services together, where they run on this host.
     pub(super) fn services_us(&self) -> Option<f64> {
         let services = self.used.get(1..).filter(|services| !services.is_empty())?;

@@ -36,6 +36,8 @@ const RECORD_BYTES: u32 = 300;
 const RECORD_HEAD_BYTES: u32 = 46;
 /// Messages per second at which latencies and processor times are compared.
 const STEADY_RATE: u32 = 1_000;
+/// The same on a host that is busy.
+const BUSY_RATE: u32 = 5_000;
 /// Connections of the measurements but the one of many; so few that flock does not wait for memory to rest.
 const CONNECTIONS: u32 = 900;
 /// The warm-up goes on while a message costs the services this much less than in the round before.
@@ -157,6 +159,7 @@ impl<'a> Bench<'a> {
             record_bytes: RECORD_BYTES,
             payload_bytes: RECORD_BYTES - RECORD_HEAD_BYTES,
             steady_rate: STEADY_RATE,
+            busy_rate: BUSY_RATE,
             producer,
             distributed,
             embedded,
@@ -189,11 +192,13 @@ impl<'a> Bench<'a> {
         self.warm_up(&server)?;
         let steady = self.point(&server, CONNECTIONS, STEADY_RATE, self.times.steady)?;
         let attempt = |rate| self.point(&server, CONNECTIONS, rate, self.times.rate);
+        let busy = self.point(&server, CONNECTIONS, BUSY_RATE, self.times.rate)?;
         let climb = search::climb(STEADY_RATE, self.times.halvings, attempt)?;
         server.stop()?;
         let measured = Measured {
             form,
             steady,
+            busy,
             climb,
         };
         let sustained = measured.sustained_per_second().unwrap_or_default();
