@@ -138,7 +138,7 @@ impl Consuming {
             group.health.end(Trouble::Mismatch, sentence);
             return Ok(());
         }
-        self.consumer.seek(&group.topic, number, at, LOOK_TIMEOUT)?;
+        self.read_from(group, partition, at)?;
         group.marks().assign(partition.0, begin.0);
         self.floors.raise(partition, begin);
         group.begins.goes(partition);
@@ -275,9 +275,28 @@ impl Consuming {
         self.places(group)?
             .into_iter()
             .try_for_each(|(partition, next)| {
-                let (number, at) = (partition.0 as i32, At::Offset(next.0 as i64));
-                self.consumer.seek(&group.topic, number, at, LOOK_TIMEOUT)
+                self.read_from(group, partition, At::Offset(next.0 as i64))
             })
+    }
+
+    /// Has a partition read from an offset on. Where it was looked for at one that the topic does not have, as
+    /// that which it was assigned at may be, librdkafka has stopped it for good and seeks nothing: then it is
+    /// assigned anew.
+    fn read_from(&self, group: &Group, partition: Partition, at: At) -> KafkaResult<()> {
+        let number = partition.0 as i32;
+        match self.consumer.seek(&group.topic, number, at, LOOK_TIMEOUT) {
+            Err(KafkaError::Seek(why)) => {
+                tracing::debug!(why, %partition, "kafka: a partition is assigned anew");
+                let anew = group.list(&[(partition.0, at)])?;
+                self.consumer.incremental_unassign(&anew)?;
+                self.consumer.incremental_assign(&anew)?;
+                match self.is_paused {
+                    true => self.consumer.pause(&anew),
+                    false => Ok(()),
+                }
+            }
+            sought => sought,
+        }
     }
 
     /// Looks, while there is a trouble and at intervals, whether it is over.
