@@ -28,6 +28,9 @@ pub const REPLICATION: u32 = 3;
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 /// Another broker is asked after so long when one went away instead of answering.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
+/// How often a topic is looked for that a broker does not know: where it was made just now, brokers hear of it
+/// one after the other.
+const TOPIC_ASKS: u32 = 8;
 /// How often is asked whether a new topic has leaders.
 const LEADER_ASKS: u32 = 20;
 
@@ -118,14 +121,22 @@ pub(super) fn expect(options: &Options) -> Result<(), LogError> {
 }
 
 fn expect_one(options: &Options, name: &str) -> Result<(), LogError> {
-    let found = metadata(options, name)
-        .and_then(|metadata| refusal(&metadata, name).map_or(Ok(metadata), Err));
-    found
-        .map(drop)
-        .map_err(|(trouble, what)| LogError::Service {
-            service: options.service(),
-            reason: format!("{what}. {}", trouble.advice()),
-        })
+    let ask = || {
+        let metadata = metadata(options, name)?;
+        refusal(&metadata, name).map_or(Ok(()), Err)
+    };
+    let mut found = ask();
+    for _ in 1..TOPIC_ASKS {
+        if !matches!(found, Err((Trouble::NoTopic, _))) {
+            break;
+        }
+        std::thread::park_timeout(ASK_AGAIN);
+        found = ask();
+    }
+    found.map_err(|(trouble, what)| LogError::Service {
+        service: options.service(),
+        reason: format!("{what}. {}", trouble.advice()),
+    })
 }
 
 /// Whether no message was ever appended: each partition has a genesis at most. Blocks for some seconds at most.
