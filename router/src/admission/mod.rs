@@ -4,7 +4,7 @@
 //! `(sender, client_msg_id)` is one message for 7 days, whether its record is on its way to the
 //! disk (here, in [`Pending`]), or stored.
 
-mod opening;
+mod opening_share;
 mod pending;
 mod refusal;
 mod rules;

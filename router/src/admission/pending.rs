@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rookery_wire::proto::ClientMsgId;
 
 use super::Known;
-use super::opening::Opening;
+use super::opening_share::OpeningShare;
 use super::tickets::{Queued, Tickets};
 use crate::api::Caller;
 use crate::generations::Generations;
@@ -91,7 +91,7 @@ struct PendingOpen {
 pub struct Pending {
     sends: HashMap<SendKey, PendingSend>,
     opens: HashMap<OpenKey, PendingOpen>,
-    opening: Opening,
+    opening: OpeningShare,
     /// Members of conversations that are durable and not stored.
     conversations: HashMap<u64, Arc<[u64]>>,
     /// What the log has not answered.

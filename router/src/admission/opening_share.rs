@@ -11,12 +11,12 @@ const ALL_MAX: usize = 65_536;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Opening {
+pub(super) struct OpeningShare {
     by_user: HashMap<u64, usize>,
     all: usize,
 }
 
-impl Opening {
+impl OpeningShare {
     /// Whether a user may open a conversation of so many members; one at a time in any case.
     pub(super) fn has_room(&self, user_id: u64, members: usize) -> bool {
         let own = self.by_user.get(&user_id).copied().unwrap_or(0);
