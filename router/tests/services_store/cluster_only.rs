@@ -3,30 +3,32 @@
 use std::time::Duration;
 
 use rookery_router::record::{OpenKey, Opened};
+use rookery_router::store::cluster::{ClusterStore, Options};
 use rookery_router::store::{Claim, Claimed, Opening, Position, Store, StoreError};
 use rookery_router::{SystemClock, postgres, redis};
 
 use crate::cluster_subject::{open, options};
 use crate::cql_subject::runtime;
-use crate::store_support::messages::{Talk, fresh_id, known};
+use crate::store_support::messages::{Talk, fresh_id};
 
 fn claim_of(talk: &Talk, at: usize) -> Claim {
-    let message = &talk.messages[at];
-    Claim {
-        sender_user_id: message.deliver.sender_user_id,
-        client_msg_id: message.deliver.client_msg_id,
-        known: known(message),
+    talk.messages[at].claim()
+}
+
+/// Two nodes on an empty log, with Redis connected.
+fn two(options: &Options) -> [ClusterStore; 2] {
+    let nodes = [open(options), open(options)];
+    nodes[0].note_empty_log().unwrap();
+    for node in &nodes {
+        assert!(node.wait_for_claims(Duration::from_secs(10)));
     }
+    nodes
 }
 
 #[test]
 fn an_id_is_new_then_begun_then_durable() {
     let options = options();
-    let (store, other) = (open(&options), open(&options));
-    store.note_empty_log().unwrap();
-    for store in [&store, &other] {
-        assert!(store.wait_for_claims(Duration::from_secs(10)));
-    }
+    let [store, other] = two(&options);
     let talk = Talk::of(2);
     let claims = [claim_of(&talk, 0), claim_of(&talk, 1)];
     assert_eq!(store.claim(&claims).unwrap(), [Claimed::New; 2]);
@@ -47,11 +49,7 @@ fn an_id_is_new_then_begun_then_durable() {
 #[test]
 fn a_claim_that_redis_lost_is_taken_again_by_whoever_applied_its_record() {
     let options = options();
-    let (claimer, consumer) = (open(&options), open(&options));
-    claimer.note_empty_log().unwrap();
-    for store in [&claimer, &consumer] {
-        assert!(store.wait_for_claims(Duration::from_secs(10)));
-    }
+    let [claimer, consumer] = two(&options);
     let mut talk = Talk::of(3);
     for message in &mut talk.messages {
         message.at_ms = rookery_router::Clock::now_ms(&SystemClock);

@@ -140,10 +140,5 @@ impl Talk {
 }
 
 pub(crate) fn known(message: &StoredMessage) -> Known {
-    Known {
-        conversation_id: message.deliver.conversation_id,
-        payload_hash: message.payload_hash,
-        message_id: message.deliver.message_id,
-        hlc: message.deliver.hlc,
-    }
+    message.claim().known
 }
