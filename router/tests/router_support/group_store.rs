@@ -133,9 +133,7 @@ impl Services {
 
     /// Where conversations and members are, once that answers.
     fn authority(&self) -> Result<MutexGuard<'_, Tables>, StoreError> {
-        while self.hangs.load(Ordering::SeqCst) {
-            std::thread::park_timeout(Duration::from_millis(1));
-        }
+        while_held(&self.hangs);
         self.there(&self.conversations_away)
     }
 
@@ -160,6 +158,15 @@ impl Services {
             }),
             false => Ok(self.tables.lock().unwrap()),
         }
+    }
+}
+
+/// Some half a minute at most, so that a test that fails ends.
+fn while_held(hold: &AtomicBool) {
+    let mut looks = 0;
+    while hold.load(Ordering::SeqCst) && looks < 30_000 {
+        std::thread::park_timeout(Duration::from_millis(1));
+        looks += 1;
     }
 }
 
@@ -305,9 +312,7 @@ impl Store for GroupStore {
 
     fn since(&self, id: u64, have: u64, bound: Bound) -> Result<(Head, Slice), StoreError> {
         self.services.read.lock().unwrap().push(id);
-        while self.services.reads_held.load(Ordering::SeqCst) {
-            std::thread::park_timeout(Duration::from_millis(1));
-        }
+        while_held(&self.services.reads_held);
         let tables = self.tables()?;
         let above = tables.of(id).filter(|row| row.deliver.seq > have);
         Ok((tables.head(id), bounded(above, bound)))
