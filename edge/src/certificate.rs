@@ -75,6 +75,12 @@ impl Certificate {
             .join(":")
     }
 
+    /// When it ends; the beginning of 1970 where it does not say.
+    pub fn expires(&self) -> SystemTime {
+        let end_s = self.tls.expires_at().unwrap_or(0);
+        UNIX_EPOCH + Duration::from_secs(end_s.try_into().unwrap_or(0))
+    }
+
     /// Whether it is ours to renew, and time to.
     pub fn is_due(&self, now: SystemTime) -> bool {
         matches!(self.source, Source::SelfSigned(_)) && self_signed::is_due(&self.tls, now)

@@ -6,6 +6,7 @@
 // `println!` panics where nobody reads, or the disk is full.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod admin;
 pub mod admission;
 pub mod auth;
 pub mod certificate;
@@ -16,3 +17,4 @@ pub mod logging;
 pub mod serve;
 pub mod services;
 pub mod session;
+pub mod top;

@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{fmt, registry};
+use tracing_subscriber::{Registry, fmt, registry, reload};
 
 use crate::config::{Log, LogFormat};
 
@@ -21,9 +21,24 @@ pub enum LoggingError {
     Twice,
 }
 
+/// Which lines are written; can be changed while they are.
+#[derive(Clone)]
+pub struct Filter(reload::Handle<Targets, Registry>);
+
+impl Filter {
+    /// Another one, in the words of `log.filter`.
+    pub fn set(&self, filter: &str) -> Result<(), String> {
+        let targets = filter
+            .parse::<Targets>()
+            .map_err(|error| error.to_string())?;
+        self.0.reload(targets).map_err(|error| error.to_string())
+    }
+}
+
 /// Sets up logging for the whole process.
-pub fn init(log: &Log) -> Result<(), LoggingError> {
-    let lines = registry().with(log.filter.parse::<Targets>()?);
+pub fn init(log: &Log) -> Result<Filter, LoggingError> {
+    let (targets, handle) = reload::Layer::new(log.filter.parse::<Targets>()?);
+    let lines = registry().with(targets);
     // A line that cannot be written is lost. To say so on stderr, where it could not be written, would panic.
     let text = fmt::layer()
         .with_writer(std::io::stderr)
@@ -38,5 +53,6 @@ pub fn init(log: &Log) -> Result<(), LoggingError> {
             lines.with(json).try_init()
         }
     };
-    set.map_err(|_| LoggingError::Twice)
+    set.map_err(|_| LoggingError::Twice)?;
+    Ok(Filter(handle))
 }

@@ -2,11 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use rookery_metrics::{Reading, Value};
+
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[doc = $doc:literal])+ $Kind:ident $name:ident,)*) => {
         /// A shard's counters since its start.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct Counters { $($(#[$doc])* pub $name: u64,)* }
+        pub struct Counters { $($(#[doc = $doc])+ pub $name: u64,)* }
 
         /// The published copy that other threads read.
         #[derive(Debug, Default)]
@@ -23,69 +25,75 @@ macro_rules! counters {
         }
 
         impl Counters {
-            /// Names and values, for an exporter.
-            pub fn fields(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name),)*].into_iter()
+            /// What all of them say.
+            pub fn readings(&self) -> impl Iterator<Item = Reading> {
+                [$(Reading {
+                    name: stringify!($name),
+                    help: concat!($($doc),+).trim_start(),
+                    value: Value::$Kind(self.$name),
+                },)*].into_iter()
             }
         }
     };
 }
 
 counters! {
-    /// Connections open now (a gauge).
-    live,
+    /// Connections open now.
+    Gauge live,
     /// Connections accepted.
-    accepted,
+    Counter accepted,
     /// Connections made by `connect`.
-    connected,
+    Counter connected,
     /// Connects that failed.
-    connect_failed,
+    Counter connect_failed,
     /// Ended: the peer closed its side.
-    closed_peer,
+    Counter closed_peer,
     /// Ended: the handler asked.
-    closed_asked,
+    Counter closed_asked,
     /// Ended: an error of the kernel.
-    closed_errno,
+    Counter closed_errno,
     /// Ended: the shard stopped.
-    closed_stopping,
+    Counter closed_stopping,
     /// Receives that brought bytes.
-    recv_ops,
+    Counter recv_ops,
     /// Bytes received.
-    recv_bytes,
+    Counter recv_bytes,
     /// Sends submitted.
-    send_ops,
+    Counter send_ops,
     /// Bytes sent.
-    send_bytes,
+    Counter send_bytes,
     /// Sends that the kernel took only in part, or not yet.
-    send_short,
+    Counter send_short,
+    /// Bytes that are queued for sending and that the kernel has not taken.
+    Gauge queued_bytes,
     /// Sends refused because the connection's queue was full.
-    send_refused,
+    Counter send_refused,
     /// Oneshot polls armed.
-    polls,
+    Counter polls,
     /// Connections that left for another shard.
-    moves_out,
+    Counter moves_out,
     /// Connections that arrived from another shard.
-    moves_in,
+    Counter moves_in,
     /// Moves that found no slot.
-    moves_failed,
+    Counter moves_failed,
     /// Accepts and sockets that found the file table full.
-    enfile,
+    Counter enfile,
     /// Receives that found no buffer.
-    enobufs,
+    Counter enobufs,
     /// Other errors of an accept (EMFILE, ECONNABORTED, ...).
-    accept_errors,
+    Counter accept_errors,
     /// Posts refused because a mailbox was full.
-    mailbox_full,
+    Counter mailbox_full,
     /// Mails handled.
-    mails,
+    Counter mails,
     /// Deadlines fired.
-    deadlines,
+    Counter deadlines,
     /// Time in which the thread should have run and did not, nanoseconds: deadlines were put off by it.
-    stood_still_ns,
+    Counter stood_still_ns,
     /// Turns of the loop.
-    turns,
+    Counter turns,
     /// Turns longer than `stall_ms`.
-    stalls,
+    Counter stalls,
     /// The longest turn, nanoseconds.
-    longest_turn_ns,
+    Gauge longest_turn_ns,
 }

@@ -259,6 +259,7 @@ impl<D: Driver, H: Handler> Engine<D, H> {
         shard.counters.turns += 1;
         shard.counters.live = shard.live as u64;
         shard.counters.longest_turn_ns = shard.counters.longest_turn_ns.max(took_ns);
+        shard.fabric.record_turn(shard.id, took_ns);
         if took_ns > self.stall_ns {
             shard.counters.stalls += 1;
             if self.may_report() {

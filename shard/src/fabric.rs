@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crossbeam::queue::ArrayQueue;
+use rookery_metrics::{Histogram, Snapshot};
 
 use crate::config::Config;
 use crate::counters::{Counters, Published};
@@ -37,6 +38,7 @@ struct Port<P> {
     waker: Arc<Waker>,
     free: Vec<AtomicU32>,
     counters: Published,
+    turns: Histogram,
 }
 
 /// Shared by the shards of one engine.
@@ -57,6 +59,7 @@ impl<P> Fabric<P> {
                 .map(|_| AtomicU32::new(config.ring_slots))
                 .collect(),
             counters: Published::default(),
+            turns: Histogram::default(),
         });
         Arc::new(Fabric {
             ports: ports.collect(),
@@ -85,6 +88,19 @@ impl<P> Fabric<P> {
     /// The counters that each shard published at the end of its last turn.
     pub fn counters(&self) -> Vec<Counters> {
         self.ports.iter().map(|p| p.counters.snapshot()).collect()
+    }
+
+    /// How long the turns of all shards took.
+    pub fn turns(&self) -> Snapshot {
+        let mut sum = Snapshot::default();
+        for port in &self.ports {
+            sum.add(&port.turns.snapshot());
+        }
+        sum
+    }
+
+    pub(crate) fn record_turn(&self, shard: u16, took_ns: u64) {
+        self.ports[usize::from(shard)].turns.record_ns(took_ns);
     }
 
     /// Free slots of each ring of each shard, as last published.

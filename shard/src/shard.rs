@@ -200,6 +200,7 @@ impl<H: Handler> Shard<H> {
             self.spare.put(bytes);
             return Ok(());
         }
+        self.counters.queued_bytes += bytes.len() as u64;
         slot.out
             .get_or_insert_with(Box::<Outgoing>::default)
             .push(bytes);

@@ -1,51 +1,39 @@
 //! What admission counts, for all shards. A shard adds at the beginning or the end of a connection
 //! only, never on a message's way.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use rookery_metrics::{Counter, Reading};
 
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Counts since the start.
-        #[derive(Debug, Default)]
-        pub struct Counters { $($(#[$doc])* pub $name: AtomicU64,)* }
-
-        impl Counters {
-            /// Names and values, for an exporter.
-            pub fn fields(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name.load(Relaxed)),)*].into_iter()
-            }
-        }
-    };
-}
-
-counters! {
-    /// Connections that were let in.
-    admitted,
-    /// Parts of a handshake that waited for a later turn.
-    delayed,
-    /// Refused: as many connections as `limits.connections_max`.
-    refused_full,
-    /// Refused: as much memory as `limits.memory_max_bytes`.
-    refused_memory,
-    /// Refused: as many connections as `limits.connections_per_address_max`.
-    refused_address,
-    /// Refused after the upgrade, at the login (1013): memory.
-    refused_login,
-    /// Cut off: as many handshakes as `limits.handshakes_per_address_per_second_max`.
-    cut_off_rate,
-    /// Cut off: refused, and not told in time.
-    cut_off_waiting,
-    /// Cut off: silent for longest when `limits.handshakes_max` were under way.
-    cut_off_silent,
-    /// Connections whose address was not limited because the table's bucket was full.
-    untracked,
-    /// Connections that were moved to a shard with more room before their handshake.
-    rebalanced,
+rookery_metrics::metrics! {
+    /// Counts since the start.
+    pub struct Counters {
+        /// Connections that were let in.
+        pub admitted: Counter,
+        /// Parts of a handshake that waited for a later turn.
+        pub delayed: Counter,
+        /// Refused: as many connections as `limits.connections_max`.
+        pub refused_full: Counter,
+        /// Refused: as much memory as `limits.memory_max_bytes`.
+        pub refused_memory: Counter,
+        /// Refused: as many connections as `limits.connections_per_address_max`.
+        pub refused_address: Counter,
+        /// Refused after the upgrade, at the login (1013): memory.
+        pub refused_login: Counter,
+        /// Cut off: as many handshakes as `limits.handshakes_per_address_per_second_max`.
+        pub cut_off_rate: Counter,
+        /// Cut off: refused, and not told in time.
+        pub cut_off_waiting: Counter,
+        /// Cut off: silent for longest when `limits.handshakes_max` were under way.
+        pub cut_off_silent: Counter,
+        /// Connections whose address was not limited because the table's bucket was full.
+        pub untracked: Counter,
+        /// Connections that were moved to a shard with more room before their handshake.
+        pub rebalanced: Counter,
+    }
 }
 
 /// Adds one.
-pub(crate) fn add_one(counter: &AtomicU64) {
-    counter.fetch_add(1, Relaxed);
+pub(crate) fn add_one(counter: &Counter) {
+    counter.add(1);
 }
 
 /// What changed between two looks at the counters, by name.
@@ -55,15 +43,15 @@ pub struct Since(Vec<u64>);
 impl Since {
     /// What has been added since the last look; nothing where that is nothing but admissions.
     pub fn look(&mut self, counters: &Counters) -> Vec<(&'static str, u64)> {
-        let now: Vec<(&'static str, u64)> = counters.fields().collect();
+        let now: Vec<Reading> = counters.readings().collect();
         self.0.resize(now.len(), 0);
         let added: Vec<(&'static str, u64)> = now
             .iter()
             .zip(&self.0)
-            .map(|((name, value), before)| (*name, value - before))
+            .map(|(now, before)| (now.name, now.value.number() - before))
             .filter(|(_, added)| *added > 0)
             .collect();
-        self.0 = now.into_iter().map(|(_, value)| value).collect();
+        self.0 = now.into_iter().map(|now| now.value.number()).collect();
         if added.iter().all(|(name, _)| *name == "admitted") {
             return Vec::new();
         }

@@ -200,7 +200,7 @@ mod tests {
         gate.leave(Seat::default());
         assert_eq!(gate.connections(), 1);
         assert!(gate.enter(ip("::1"), 0).is_ok());
-        assert_eq!(gate.counters().refused_full.load(Relaxed), 1);
+        assert_eq!(gate.counters().refused_full.value(), 1);
     }
 
     #[test]
@@ -232,7 +232,7 @@ mod tests {
                 .count()
         };
         assert_eq!((entered(1), entered(1), entered(2)), (3, 0, 3));
-        assert_eq!(gate.counters().cut_off_rate.load(Relaxed), 2 + 5 + 2);
+        assert_eq!(gate.counters().cut_off_rate.value(), 2 + 5 + 2);
     }
 
     #[test]
@@ -250,7 +250,7 @@ mod tests {
             .filter(|_| gate.enter(ip("::1"), 0).is_ok())
             .count();
         assert_eq!(let_in, 25, "500 kB at 20.5 kB each");
-        assert_eq!(gate.counters().refused_memory.load(Relaxed), 75);
+        assert_eq!(gate.counters().refused_memory.value(), 75);
         gate.take_sample(Sample {
             resident_bytes: 9_010_000,
             socket_bytes: 500_000,

@@ -10,6 +10,7 @@ pub(crate) mod output;
 mod preflight;
 pub mod serve;
 pub mod token;
+pub mod trace;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ Examples:
   rookery chat --user 7 --to 8             a chat with user 8, in another terminal
   rookery chat --user 8 --to 7             ... and user 8's side of it
   rookery flock wss://127.0.0.1:8443       a thousand clients, and what they measure
+  rookery top                              what a running server does, live
   rookery token --user 7 --device 1        a login token for a client of your own
   rookery check-config rookery.toml        what a configuration comes to, or what is wrong with it
   rookery migrate --config cluster.toml    topics and tables, for a server on Kafka and ScyllaDB
@@ -58,6 +60,10 @@ pub enum Verb {
     Handshakes(rookery_benches::handshakes::Args),
     /// Mint a login token (JWT) and print it
     Token(token::Args),
+    /// Watch a running server: shards, rates, queues, connections
+    Top(crate::top::Args),
+    /// Watch the frames of one user on a running server, without their payloads
+    Trace(trace::Args),
     /// Print the effective configuration, or everything that is wrong with it; or try its services
     CheckConfig(check_config::Args),
     /// Make the topics, keyspace and tables that the distributed form needs
@@ -119,6 +125,8 @@ fn dispatch(verb: Verb, env: &Environment) -> Result<(), Failure> {
             print(format!("{report}\n").as_bytes())
         }
         Verb::Token(args) => token::run(&args, env),
+        Verb::Top(args) => crate::top::run(&args, env),
+        Verb::Trace(args) => trace::run(&args, env),
         Verb::CheckConfig(args) => check_config::run(&args, env),
         Verb::Migrate(args) => migrate::run(&args, env),
         Verb::Completions { shell } => {

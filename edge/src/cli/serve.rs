@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::Failure;
+use crate::admin::TokenError;
 use crate::auth::KeyError;
 use crate::certificate::CertificateError;
 use crate::config::{Config, ConfigError, Environment, Overrides, listen_address};
@@ -61,7 +62,7 @@ impl Args {
 /// Reads the configuration, sets up logging, and serves.
 pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Failure> {
     let config = args.configuration(env)?;
-    crate::logging::init(&config.log)?;
+    let filter = crate::logging::init(&config.log)?;
     if let Some(note) = env.note() {
         tracing::warn!("{note}");
     }
@@ -75,9 +76,13 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Failure> {
         );
     }
     let mode = if args.echo { Mode::Echo } else { Mode::Chat };
-    crate::serve::serve(&config, mode).map_err(|error| {
+    crate::serve::serve(&config, mode, filter).map_err(|error| {
         // Files that the configuration names are the operator's to mend, as `check-config` says too.
-        if error.is::<KeyError>() || error.is::<CertificateError>() || error.is::<FileError>() {
+        if error.is::<KeyError>()
+            || error.is::<CertificateError>()
+            || error.is::<FileError>()
+            || error.is::<TokenError>()
+        {
             Failure::usage(super::causes(&error))
         } else {
             Failure::Running(error)

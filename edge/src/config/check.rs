@@ -17,6 +17,7 @@ const SHARDS_MAX: u16 = 1_024;
 pub(super) fn check(config: &Config) -> Vec<(Key, String)> {
     let mut found = Vec::new();
     listeners(config, &mut found);
+    admin(config, &mut found);
     limits(config, &mut found);
     auth(config, &mut found);
     rest(config, &mut found);
@@ -48,6 +49,34 @@ fn listeners(config: &Config, found: &mut Vec<(Key, String)>) {
             }
             seen.push(*address);
         }
+    }
+}
+
+fn admin(config: &Config, found: &mut Vec<(Key, String)>) {
+    let (listen, clients) = (&config.admin.listen, &config.listen);
+    for (at, address) in listen.iter().enumerate() {
+        if !address.ip().is_loopback() {
+            let message = format!(
+                "has {address}: the admin port is for this host only; let an agent on this host, or a proxy \
+                 that ends TLS here, hand it on"
+            );
+            found.push((("admin", "listen"), message));
+        }
+        let before = clients
+            .tls
+            .iter()
+            .chain(&clients.plain)
+            .chain(&listen[..at]);
+        let mut others = before.filter(|other| address::overlap(**other, *address));
+        if let Some(other) = others.next() {
+            let message =
+                format!("has {address}, and {other} is listed too: only one can have the port");
+            found.push((("admin", "listen"), message));
+        }
+    }
+    if config.admin.token_file.is_some() && listen.is_empty() {
+        let message = "is set, and `admin.listen` is empty: the socket needs no token".into();
+        found.push((("admin", "token_file"), message));
     }
 }
 

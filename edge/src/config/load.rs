@@ -89,7 +89,7 @@ fn unreadable(path: &Path, is_given: bool, what: &str) -> ConfigError {
 }
 
 /// The sections and their keys; the keys of the top level stand under "".
-pub(super) fn schema() -> [(&'static str, &'static [&'static str]); 12] {
+pub(super) fn schema() -> [(&'static str, &'static [&'static str]); 13] {
     [
         ("", &["data"]),
         ("listen", fields::of::<sections::Listen>()),
@@ -99,6 +99,7 @@ pub(super) fn schema() -> [(&'static str, &'static [&'static str]); 12] {
         ("engine", fields::of::<sections::Engine>()),
         ("router", fields::of::<sections::Router>()),
         ("log", fields::of::<sections::Log>()),
+        ("admin", fields::of::<sections::Admin>()),
         ("kafka", fields::of::<services::Kafka>()),
         ("cql", fields::of::<services::Cql>()),
         ("postgres", fields::of::<services::Postgres>()),

@@ -29,6 +29,8 @@ pub struct Config {
     pub router: Router,
     /// Which log and store; what is written to stderr.
     pub log: Log,
+    /// Where operators ask and act.
+    pub admin: Admin,
     /// The distributed log.
     pub kafka: Kafka,
     /// The distributed store.
@@ -162,6 +164,21 @@ pub struct Limits {
     pub drain_timeout_ms: u32,
 }
 
+/// `[admin]`: the operator's way in, over HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// The socket for the operator's verbs; none: `admin.sock` in the data directory.
+    #[serde(with = "empty_is_none")]
+    pub socket: Option<PathBuf>,
+    /// Loopback addresses, for Prometheus and scripts, with a token.
+    #[serde(deserialize_with = "address::list")]
+    pub listen: Vec<SocketAddr>,
+    /// The token; none: `admin.token` in the data directory, made where there is none.
+    #[serde(with = "empty_is_none")]
+    pub token_file: Option<PathBuf>,
+}
+
 /// `[engine]`: the shard engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -246,6 +263,7 @@ impl Default for Config {
             engine: Engine::default(),
             router: Router::default(),
             log: Log::default(),
+            admin: Admin::default(),
             kafka: Kafka::default(),
             cql: Cql::default(),
             postgres: Postgres::default(),

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use crate::admin::Admin;
 use crate::auth::DevKey;
 use crate::certificate::{Certificate, Made, Source};
 use crate::cli::output::announce;
@@ -57,6 +58,14 @@ pub(super) fn credentials(config: &Config, certificate: &Certificate, dev_key: O
             "  and: rookery chat --user 8 --to 7 --data {}",
             config.data.display()
         ));
+    }
+}
+
+/// Where operators ask.
+pub(super) fn admin(admin: &Admin) {
+    announce(format_args!("admin socket {}", admin.socket().display()));
+    for addr in admin.addrs() {
+        announce(format_args!("admin http://{addr}"));
     }
 }
 

@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime};
 use rookery_shard::Postboxes;
 
 use super::keeper::tell;
+use crate::admin::Outcome;
 use crate::certificate::{self, Certificate};
+use crate::cli::causes;
 use crate::config::{Config, Tls};
 use crate::session::Mail;
 
@@ -54,23 +56,26 @@ impl CertificateKeeper {
     /// Looks at its dates; called a few times a second.
     pub(super) fn look(&mut self, now: SystemTime) {
         if self.used.is_due(now) && self.renewed.passes(now) {
-            self.read(now);
+            // Its failure is in the log, and it is tried again tomorrow.
+            let _ = self.read(now);
         }
         self.warn(now);
     }
 
-    /// Reads it again, as SIGHUP asks.
-    pub(super) fn reload(&mut self, now: SystemTime) {
-        if self.read(now) {
+    /// Reads it again, as SIGHUP and the admin port ask.
+    pub(super) fn reload(&mut self, now: SystemTime) -> Outcome {
+        let outcome = self.read(now).map(|()| {
             let fingerprint = self.used.fingerprint_text();
             tracing::info!(fingerprint, "the certificate was reloaded");
-        }
+            format!("the certificate was reloaded: SHA-256 {fingerprint}")
+        });
         self.warned = Daily::default();
         self.warn(now);
+        outcome
     }
 
-    /// New connections get what is there now. False: nothing that can be used.
-    fn read(&mut self, now: SystemTime) -> bool {
+    /// New connections get what is there now, where it can be used.
+    fn read(&mut self, now: SystemTime) -> Result<(), String> {
         match certificate::load(&self.tls, &self.data, now) {
             Ok(found) => {
                 if found.fingerprint != self.used.fingerprint && self.used.is_due(now) {
@@ -85,11 +90,12 @@ impl CertificateKeeper {
                 tell(&self.postboxes, || {
                     Mail::Certificate(Arc::clone(&self.used.tls))
                 });
-                true
+                Ok(())
             }
             Err(error) => {
-                tracing::error!(%error, "the certificate was not reloaded; the old one stays in use");
-                false
+                let why = "the certificate was not reloaded; the old one stays in use";
+                tracing::error!(%error, "{why}");
+                Err(format!("{why}: {}", causes(&error.into())))
             }
         }
     }

@@ -4,13 +4,13 @@
 mod announce;
 mod certificates;
 mod cluster;
+mod commands;
 mod compose;
 mod directory;
 mod doorman;
 mod keeper;
 mod memory;
 mod outlet;
-mod signals;
 mod watch;
 
 use std::sync::Arc;
@@ -19,21 +19,23 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use rookery_shard::{Running, mailbox};
 
+use crate::admin::{Admin, Changing, Command, View};
 use crate::admission::Gate;
 use crate::certificate;
 use crate::config::{Config, LogKind};
+use crate::logging::Filter;
 use crate::services::Services;
-use crate::session::{Mode, Parcel, Sessions};
+use crate::session::{Mode, Parcel, Sessions, Telemetry};
 use certificates::CertificateKeeper;
+use commands::Commands;
 use doorman::Doorman;
 use keeper::RouterKeeper;
-use signals::{Signal, Signals};
 
 /// Mails that may wait for one shard: a fan-out each, drained every turn.
 const MAILBOX: usize = 16_384;
 
 /// Runs the server until SIGINT or SIGTERM.
-pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
+pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> {
     if let Err(error) = rookery_shard::limits::raise_open_files() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
@@ -48,7 +50,7 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
         LogKind::Embedded => None,
         LogKind::Kafka => Some(Services::of(config)?),
     };
-    let signals = Signals::listen().context("cannot listen for signals")?;
+    let commands = Commands::listen().context("cannot listen for signals")?;
 
     let shards = config.engine.shard_count();
     let (postboxes, inboxes) =
@@ -66,26 +68,47 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
     let settings = Arc::new(compose::settings(config, mode, verifier, presence)?);
     let gate = Arc::new(Gate::new(compose::admission(config)?));
     let mut doorman = Doorman::new(Arc::clone(&gate))?;
+    let telemetry = Telemetry::of_shards(shards);
     let engine = {
+        let telemetry = Arc::clone(&telemetry);
+        let gate = Arc::clone(&gate);
         let (settings, router) = (Arc::clone(&settings), keeper.router().clone());
         let tls = Arc::clone(&certificate.tls);
-        rookery_shard::start(compose::engine(config, mode), inboxes, move |_| {
+        rookery_shard::start(compose::engine(config, mode), inboxes, move |shard| {
             let (settings, tls) = (Arc::clone(&settings), Arc::clone(&tls));
-            Sessions::new(settings, tls, router.clone(), Arc::clone(&gate))
+            let (telemetry, gate) = (Arc::clone(&telemetry), Arc::clone(&gate));
+            Sessions::new(shard, telemetry, settings, tls, router.clone(), gate)
         })?
     };
+    let view = Arc::new(View {
+        fabric: Arc::clone(engine.fabric()),
+        telemetry,
+        gate,
+        postboxes: postboxes.clone(),
+        filter,
+        commands: commands.sender(),
+        started: now,
+        changing: Changing::new(keeper.router().clone(), certificate.expires()),
+    });
+    let admin = Admin::start(config, Arc::clone(&view))?;
     announce::started(config, mode, engine.local_addrs(), &settings.listeners);
     let mut certificates = CertificateKeeper::new(config, postboxes, certificate, now);
     announce::credentials(config, certificates.certificate(), dev_key.as_ref());
+    announce::admin(&admin);
     announce::services(services.as_ref());
     announce::ready();
 
     let stopper = engine.stopper();
     let mut looked = Ok(());
     while !engine.has_ended() {
-        match signals.wait() {
-            Some(Signal::Reload) => certificates.reload(SystemTime::now()),
-            Some(Signal::Stop) => {
+        match commands.wait() {
+            Some(Command::Reload(answer)) => {
+                let outcome = certificates.reload(SystemTime::now());
+                if let Some(answer) = answer {
+                    let _ = answer.send(outcome);
+                }
+            }
+            Some(Command::Stop) => {
                 tracing::info!(
                     live = live(&engine),
                     "stopping: clients are told to come again"
@@ -101,10 +124,12 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
                 }
                 doorman.look();
                 certificates.look(SystemTime::now());
+                view.update(keeper.router(), certificates.certificate().expires());
             }
         }
     }
     let ended = engine.join();
+    drop(admin);
     // With them go the last who tell the directory anything.
     drop(settings);
     keeper.close();

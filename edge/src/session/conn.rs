@@ -1,5 +1,7 @@
 //! What a connection is at rest: the few plain bytes that stand in the engine's slot table.
 
+use rookery_wire::proto::CloseCode;
+
 use crate::admission::Seat;
 
 /// How far a connection has come.
@@ -59,7 +61,8 @@ pub struct Conn {
     /// and pongs came in that second, whether the question is still to be sent, and, in the highest bit,
     /// whether it was asked to say something since.
     heard: u32,
-    /// When the token expires, Unix seconds (until 2106).
+    /// When the token expires, Unix seconds (until 2106). Once it has ended: the close code that was said
+    /// last, or 0.
     pub(crate) expires_s: u32,
     /// How far it has come.
     pub(crate) phase: Phase,
@@ -77,6 +80,18 @@ const SECONDS: u32 = (1 << 24) - 1;
 const CONTROLS_MAX: u32 = 60;
 
 impl Conn {
+    /// Its last words were said: a close code, where there was one. What it was before.
+    pub(crate) fn end(&mut self, code: Option<CloseCode>) -> Phase {
+        self.expires_s = code.map_or(0, |code| u32::from(code.0));
+        std::mem::replace(&mut self.phase, Phase::Ended)
+    }
+
+    /// The close code with which it ended.
+    pub(crate) fn close_code(&self) -> Option<CloseCode> {
+        let code = u16::try_from(self.expires_s).ok()?;
+        (self.phase == Phase::Ended && code > 0).then_some(CloseCode(code))
+    }
+
     /// Something came, or was acknowledged.
     pub(crate) fn hear(&mut self, now_s: u32) {
         let now = now_s & SECONDS;

@@ -49,6 +49,8 @@ pub(super) struct Opening {
     is_refused: bool,
     /// It is not read until it has been served.
     is_held: bool,
+    /// When it was accepted, by the monotonic clock.
+    pub(super) accepted_ns: u64,
 }
 
 impl Sessions {
@@ -96,6 +98,7 @@ impl Sessions {
             is_begun: false,
             is_refused,
             is_held: false,
+            accepted_ns: shard.now().mono_ns,
         };
         let mut work = Work::new(Link::accept(handshake));
         work.opening = Some(Box::new(opening));

@@ -2,20 +2,31 @@
 
 use rookery_shard::{Close, ConnId, Shard};
 use rookery_wire::link::Writer;
-use rookery_wire::proto::{self, CloseCode, ErrorCode};
-use rookery_wire::ws;
+use rookery_wire::proto::{CloseCode, ErrorCode};
 
 use super::Sessions;
 use super::conn::Phase;
 use super::input::say_and_end;
 
 impl Sessions {
-    /// Ends a connection of which nobody holds anything. Fan-out forgets it at once.
+    /// Ends a connection of which nobody holds anything, and that was told nothing. Fan-out forgets it at
+    /// once.
     pub(super) fn end(&mut self, shard: &mut Shard<Self>, conn: ConnId, how: Close) {
+        self.end_with(shard, conn, how, None);
+    }
+
+    /// The same for one that was told a close code.
+    pub(super) fn end_with(
+        &mut self,
+        shard: &mut Shard<Self>,
+        conn: ConnId,
+        how: Close,
+        code: Option<CloseCode>,
+    ) {
         let Some(state) = shard.conn(conn) else {
             return;
         };
-        let was = std::mem::replace(&mut state.phase, Phase::Ended);
+        let was = state.end(code);
         self.leave_opening(was);
         if was == Phase::Live {
             let user_id = state.user_id;
@@ -39,7 +50,7 @@ impl Sessions {
         let mut writer = Writer::new(held.tls.as_mut(), None, &mut out);
         if code == CloseCode::LOGIN_LATE {
             let late = ErrorCode::LoginLate.message(0, 0, "no Login came in time");
-            writer.message(ws::Opcode::Binary, &proto::encode(&late));
+            self.say(&mut writer, &state, &late);
         }
         let next = say_and_end(&mut writer, code, code.name());
         drop(writer);

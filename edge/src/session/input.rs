@@ -16,8 +16,8 @@ pub(super) enum Next {
     Stay,
     /// It has to wait for the router before more of it is looked at.
     Wait,
-    /// Its last words are written.
-    End,
+    /// Its last words are written, with a close code or without.
+    End(Option<CloseCode>),
     /// Its user belongs to that shard.
     Move(u16),
 }
@@ -57,6 +57,7 @@ impl Sessions {
             held.work.link.keep(bytes);
             return self.put_back(shard, conn, held);
         }
+        let accepted_ns = held.work.opening.as_ref().map(|it| it.accepted_ns);
         let mut out = shard.spare_buffer();
         let config = self.link_config(&held.work, conn);
         let Work {
@@ -74,9 +75,12 @@ impl Sessions {
             Ok(_) => upper.next,
             Err(error) => {
                 tracing::debug!(conn = conn.as_u64(), %error, "the peer broke the rules or left");
-                Next::End
+                Next::End(error.close_code())
             }
         };
+        if let Some(accepted_ns) = accepted_ns {
+            self.time_opening(shard, conn, state.phase, accepted_ns);
+        }
         self.settle(shard, conn, held, out, next);
     }
 
@@ -120,7 +124,7 @@ impl Sessions {
         match next {
             _ if refused => self.end(shard, conn, Close::Now),
             Next::Stay | Next::Wait => {}
-            Next::End => self.end(shard, conn, Close::Flush),
+            Next::End(code) => self.end_with(shard, conn, Close::Flush, code),
             Next::Move(to) => shard.move_to(conn, to),
         }
     }
@@ -169,7 +173,7 @@ impl Upper<'_> {
         self.next = next;
         match self.next {
             Next::Stay => Flow::Continue,
-            Next::Wait | Next::End | Next::Move(_) => Flow::Stop,
+            Next::Wait | Next::End(_) | Next::Move(_) => Flow::Stop,
         }
     }
 
@@ -235,12 +239,12 @@ impl Receiver for Upper<'_> {
 fn close_back(writer: &mut Writer<'_>, code: Option<CloseCode>) -> Next {
     writer.close_back(code);
     writer.end();
-    Next::End
+    Next::End(code)
 }
 
 /// Closes with a code and a reason.
 pub(super) fn say_and_end(writer: &mut Writer<'_>, code: CloseCode, reason: &str) -> Next {
     writer.close(code, reason);
     writer.end();
-    Next::End
+    Next::End(Some(code))
 }

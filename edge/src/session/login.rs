@@ -4,9 +4,8 @@ use aws_lc_rs::rand;
 use rookery_shard::{Close, ConnId, Shard};
 use rookery_wire::link::Writer;
 use rookery_wire::proto::{self, CloseCode, ErrorCode};
-use rookery_wire::ws;
 
-use super::conn::Phase;
+use super::conn::{Conn, Phase};
 use super::input::{Next, say_and_end};
 use super::{Note, Parcel, Sessions};
 use crate::admission::add_one;
@@ -25,14 +24,14 @@ impl Sessions {
         let now_ms = shard.now().unix_ms;
         let who = match self.settings.verifier.verify(&login.token, now_ms) {
             Ok(who) => who,
-            Err(error) => return refuse(writer, &error),
+            Err(error) => return self.refuse(writer, &error),
         };
         let session_id = self.session_id(&login.resume_token, &who, now_ms);
         if self.gate.is_short_of_memory() {
             return self.shed(conn, writer);
         }
         let Some(state) = shard.conn(conn) else {
-            return Next::End;
+            return Next::End(None);
         };
         self.leave_opening(state.phase);
         state.user_id = who.user_id;
@@ -52,13 +51,24 @@ impl Sessions {
     }
 
     /// There is no memory for one more: the client comes again later.
-    fn shed(&self, conn: ConnId, writer: &mut Writer<'_>) -> Next {
+    fn shed(&mut self, conn: ConnId, writer: &mut Writer<'_>) -> Next {
         add_one(&self.gate.counters().refused_login);
         let reason = "no memory for more connections";
         let retry_ms = self.retry_after_s(conn) * 1_000;
         let busy = ErrorCode::Overloaded.message(0, retry_ms, reason);
-        writer.message(ws::Opcode::Binary, &proto::encode(&busy));
+        self.say(writer, &Conn::default(), &busy);
         say_and_end(writer, CloseCode::TRY_AGAIN_LATER, reason)
+    }
+
+    /// Says why, as an Error and as a close code.
+    fn refuse(&mut self, writer: &mut Writer<'_>, error: &AuthError) -> Next {
+        let (code, close) = match error {
+            AuthError::Expired => (ErrorCode::LoginExpired, CloseCode::TOKEN_EXPIRED),
+            _ => (ErrorCode::LoginInvalid, CloseCode::LOGIN_INVALID),
+        };
+        let reason = error.to_string();
+        self.say(writer, &Conn::default(), &code.message(0, 0, &reason));
+        say_and_end(writer, close, &reason)
     }
 
     /// The session that the resume token proves, or a new one.
@@ -118,6 +128,7 @@ impl Sessions {
         let state = *state;
         self.make_room_for_device(shard, state.user_id, state.device_id);
         self.users.add(state.user_id, conn);
+        self.telemetry().counters.logins.add(1);
         self.tell(Note::Login {
             user_id: state.user_id,
             device_id: state.device_id,
@@ -145,7 +156,7 @@ impl Sessions {
             payload_bytes_max: settings.frames.payload_bytes_max as u32,
             page_messages_max: settings.page_messages_max,
         };
-        writer.message(ws::Opcode::Binary, &proto::encode(&welcome));
+        self.say(writer, &state, &welcome);
         self.begin_heartbeats(shard, conn);
     }
 
@@ -165,18 +176,4 @@ impl Sessions {
             self.close(shard, oldest, CloseCode::TOO_MANY_DEVICES);
         }
     }
-}
-
-/// Says why, as an Error and as a close code.
-fn refuse(writer: &mut Writer<'_>, error: &AuthError) -> Next {
-    let (code, close) = match error {
-        AuthError::Expired => (ErrorCode::LoginExpired, CloseCode::TOKEN_EXPIRED),
-        _ => (ErrorCode::LoginInvalid, CloseCode::LOGIN_INVALID),
-    };
-    let reason = error.to_string();
-    writer.message(
-        ws::Opcode::Binary,
-        &proto::encode(&code.message(0, 0, &reason)),
-    );
-    say_and_end(writer, close, &reason)
 }

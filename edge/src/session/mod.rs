@@ -9,6 +9,8 @@
 //! Invariant: while a connection is at rest it owns a [`conn::Conn`] in the slot table, its TLS
 //! session in `tls`, and nothing else.
 
+mod asks;
+mod closed;
 mod conn;
 mod deadlines;
 mod door;
@@ -21,6 +23,8 @@ mod owner;
 mod presence;
 mod requests;
 mod settings;
+mod telemetry;
+mod trace;
 mod users;
 
 use std::collections::VecDeque;
@@ -32,6 +36,8 @@ use rookery_wire::link::Link;
 use rookery_wire::tls;
 
 use crate::admission::{Gate, Lobby, Pace, Window};
+pub use asks::{Ask, Connection};
+pub use closed::{CLOSED_MAX, Closed};
 use conn::{Conn, Phase, Place};
 use door::Opening;
 pub use heartbeat::Heartbeat;
@@ -40,6 +46,9 @@ pub use owner::owner;
 pub use presence::{Note, Presence};
 use requests::{UnderWay, caller};
 pub use settings::{Mode, Settings, Transport};
+pub use telemetry::{Named, Telemetry};
+pub use trace::Line;
+use trace::Traces;
 use users::Users;
 
 /// What other threads tell a shard's sessions.
@@ -50,6 +59,8 @@ pub enum Mail {
     RouterAnew(RouterHandle),
     /// New connections use this certificate.
     Certificate(Arc<tls::ServerConfig>),
+    /// From the admin port.
+    Ask(Ask),
 }
 
 /// What a connection has under way; boxed, and gone at rest.
@@ -121,11 +132,19 @@ pub struct Sessions {
     opening: usize,
     /// Them, oldest first; and some that are through, or gone.
     arrivals: VecDeque<ConnId>,
+    /// The number of this shard.
+    shard: u16,
+    /// Of all shards; this one counts in its own.
+    telemetry: Arc<[Telemetry]>,
+    traces: Traces,
+    closed: closed::Ring,
 }
 
 impl Sessions {
     /// The sessions of a shard that has none yet.
     pub fn new(
+        shard: u16,
+        telemetry: Arc<[Telemetry]>,
         settings: Arc<Settings>,
         certificate: Arc<tls::ServerConfig>,
         router: RouterHandle,
@@ -146,6 +165,10 @@ impl Sessions {
             window: Window::new(),
             opening: 0,
             arrivals: VecDeque::new(),
+            shard,
+            telemetry,
+            traces: Traces::default(),
+            closed: closed::Ring::default(),
         }
     }
 
@@ -216,6 +239,7 @@ impl Handler for Sessions {
             Mail::Router(event) => self.router_event(shard, event),
             Mail::RouterAnew(router) => self.change_router(shard, router),
             Mail::Certificate(certificate) => self.certificate = certificate,
+            Mail::Ask(ask) => self.asked(shard, ask),
         }
     }
 
@@ -240,6 +264,8 @@ impl Handler for Sessions {
         }
         self.leave_opening(state.phase);
         self.gate.leave(state.seat);
+        self.telemetry().count_close(state.close_code());
+        self.closed.push(&state, cause, shard.now().unix_ms);
         let (_, work) = self.unstore(&mut state);
         if work.is_some_and(|work| work.under_way.has_reads()) {
             self.router.gone(caller(shard, conn, &state));
@@ -249,6 +275,7 @@ impl Handler for Sessions {
 
     fn on_turn_end(&mut self, shard: &mut Shard<Self>) {
         self.serve_lobby(shard);
+        self.gauge();
     }
 
     fn on_stop(&mut self, shard: &mut Shard<Self>) {

@@ -36,6 +36,9 @@ impl Sessions {
         if shard.queue_bytes(conn) + wanted > self.settings.answer_bytes_max() {
             return self.close(shard, conn, CloseCode::SLOW_READER);
         }
+        for frame in frames {
+            self.note_sent(&state, frame);
+        }
         // As one run of bytes: the acks of a batch share their records.
         let header =
             |frame: &Vec<u8>| ws::encode_header(ws::Opcode::Binary, true, frame.len(), None);
@@ -72,6 +75,7 @@ impl Sessions {
                     continue;
                 }
                 if let Some(state) = self.room(shard, conn, bytes_on_the_wire(framed.len())) {
+                    self.note_sent(&state, frame);
                     self.write(shard, conn, &state, |writer| writer.raw(&[&framed]));
                 }
             }
@@ -96,6 +100,7 @@ impl Sessions {
         }
         let mut held = self.hold(&state);
         held.work.skipped += 1;
+        self.telemetry().counters.skipped.add(1);
         self.put_back(shard, conn, held);
         None
     }

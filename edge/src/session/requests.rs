@@ -4,7 +4,6 @@ use rookery_router::{Caller, Event, Health, Request, RouterHandle};
 use rookery_shard::{ConnId, Shard};
 use rookery_wire::link::Writer;
 use rookery_wire::proto::{self, About, ClientFrame, CloseCode, ErrorCode, Limits, ServerFrame};
-use rookery_wire::ws;
 
 use super::Sessions;
 use super::conn::{Conn, Phase};
@@ -86,6 +85,10 @@ impl Sessions {
         frame: &[u8],
         under_way: &mut UnderWay,
     ) -> Next {
+        let Some(&mut state) = shard.conn(conn) else {
+            return Next::End(None);
+        };
+        let bytes = frame;
         let frame = match ClientFrame::parse(frame, &self.settings.frames) {
             Ok(frame) => frame,
             Err(error) => {
@@ -93,39 +96,37 @@ impl Sessions {
                 return say_and_end(writer, error.close_code(), &error.to_string());
             }
         };
-        let phase = shard.conn(conn).map(|state| state.phase);
-        match (phase, frame) {
-            (Some(Phase::Login), ClientFrame::Login(login)) => {
-                self.log_in(shard, conn, writer, login)
-            }
-            (Some(Phase::Login), _) => {
+        self.note_received(&state, bytes);
+        match (state.phase, frame) {
+            (Phase::Login, ClientFrame::Login(login)) => self.log_in(shard, conn, writer, login),
+            (Phase::Login, _) => {
                 let expected = ErrorCode::LoginExpected.message(0, 0, "the first frame is a Login");
-                writer.message(ws::Opcode::Binary, &proto::encode(&expected));
+                self.say(writer, &state, &expected);
                 say_and_end(
                     writer,
                     CloseCode::LOGIN_EXPECTED,
                     "the first frame is a Login",
                 )
             }
-            (Some(Phase::Live), ClientFrame::Login(_)) => {
+            (Phase::Live, ClientFrame::Login(_)) => {
                 let twice = ErrorCode::LoginTwice.message(0, 0, "this connection is logged in");
-                writer.message(ws::Opcode::Binary, &proto::encode(&twice));
+                self.say(writer, &state, &twice);
                 say_and_end(
                     writer,
                     CloseCode::LOGIN_TWICE,
                     "this connection is logged in",
                 )
             }
-            (Some(Phase::Live), ClientFrame::Ping(ping)) => {
+            (Phase::Live, ClientFrame::Ping(ping)) => {
                 let pong = proto::Pong {
                     nonce: ping.nonce.to_native(),
                 };
-                writer.message(ws::Opcode::Binary, &proto::encode(&pong));
+                self.say(writer, &state, &pong);
                 Next::Stay
             }
-            (Some(Phase::Live), ClientFrame::Pong(_)) => Next::Stay,
-            (Some(Phase::Live), frame) => {
-                if self.request(shard, conn, writer, &frame) {
+            (Phase::Live, ClientFrame::Pong(_)) => Next::Stay,
+            (Phase::Live, frame) => {
+                if self.request(shard, conn, writer, &state, &frame) {
                     under_way.begin(&frame);
                 }
                 if under_way.has_room(self.settings.requests_max) {
@@ -134,7 +135,7 @@ impl Sessions {
                     Next::Wait
                 }
             }
-            _ => Next::End,
+            _ => Next::End(None),
         }
     }
 
@@ -144,6 +145,7 @@ impl Sessions {
         shard: &mut Shard<Self>,
         conn: ConnId,
         writer: &mut Writer<'_>,
+        state: &Conn,
         frame: &ClientFrame<'_>,
     ) -> bool {
         let (about, request) = match frame {
@@ -181,10 +183,7 @@ impl Sessions {
             ),
             ClientFrame::Login(_) | ClientFrame::Ping(_) | ClientFrame::Pong(_) => return false,
         };
-        let Some(&mut state) = shard.conn(conn) else {
-            return false;
-        };
-        let caller = caller(shard, conn, &state);
+        let caller = caller(shard, conn, state);
         let is_taken = self.router.submit(caller, request).is_ok();
         if !is_taken {
             let (code, why) = match self.router.health() {
@@ -192,7 +191,7 @@ impl Sessions {
                 _ => (ErrorCode::Overloaded, "the router's queue is full"),
             };
             let busy = code.message(about, BUSY_RETRY_MS, why);
-            writer.message(ws::Opcode::Binary, &proto::encode(&busy));
+            self.say(writer, state, &busy);
         }
         is_taken
     }

@@ -42,6 +42,8 @@ pub(crate) struct Users {
     single: Box<[Part]>,
     /// Users with two or more, oldest first.
     several: HashMap<u64, Vec<ConnId>>,
+    /// Users with any.
+    all: usize,
 }
 
 impl Default for Users {
@@ -49,6 +51,7 @@ impl Default for Users {
         Self {
             single: (0..PARTS).map(|_| Part::default()).collect(),
             several: HashMap::new(),
+            all: 0,
         }
     }
 }
@@ -66,6 +69,11 @@ impl Users {
         ((uneven * PARTS as u128) >> 64) as usize
     }
 
+    /// Users with a connection.
+    pub(crate) fn len(&self) -> usize {
+        self.all
+    }
+
     /// Adds a connection as the user's newest.
     pub(crate) fn add(&mut self, user_id: u64, conn: ConnId) {
         let part = self.part(user_id);
@@ -75,6 +83,7 @@ impl Users {
             self.several.insert(user_id, vec![first, conn]);
         } else {
             self.single[part].insert(user_id, conn);
+            self.all += 1;
         }
     }
 
@@ -84,6 +93,7 @@ impl Users {
         if self.single[part].get(&user_id) == Some(&conn) {
             self.single[part].remove(&user_id);
             shrink(&mut self.single[part]);
+            self.all -= 1;
             return true;
         }
         let Some(list) = self.several.get_mut(&user_id) else {

@@ -13,6 +13,8 @@
 use std::path::PathBuf;
 use std::{fmt, io};
 
+use rookery_metrics::Snapshot;
+
 /// The number of a record within its partition: 0, 1, 2, … without holes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset(pub u64);
@@ -152,6 +154,11 @@ pub trait Log: Send + Sync {
     /// Why this process must end, and what is to be done first: nothing is acked, or nothing consumed, any
     /// more, and nobody asked for that. None while it may go on.
     fn ended(&self) -> Option<String>;
+
+    /// How long its group commits took; nothing where others make records durable.
+    fn commits(&self) -> Snapshot {
+        Snapshot::default()
+    }
 
     /// Commits what is queued, answers every ticket and stops. Later appends are refused.
     /// Blocks; a second call does nothing.

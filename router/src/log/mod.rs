@@ -38,6 +38,7 @@ use engine::{Engine, find_or_create};
 use queue::Pending;
 use recover::Found;
 use replay::Reader;
+use rookery_metrics::Snapshot;
 use service::{Service, Shared};
 use writer::Writer;
 
@@ -254,6 +255,10 @@ impl Log for CommitLog {
         Err(AppendError::Failed {
             reason: format!("the record at offset {}: {reason}", record.offset),
         })
+    }
+
+    fn commits(&self) -> Snapshot {
+        self.shared.commits.snapshot()
     }
 
     fn ended(&self) -> Option<String> {

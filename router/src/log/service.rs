@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rookery_metrics::Histogram;
+
 use super::api::{AppendError, Offset, Partition, Record, Sink};
 use super::disk::Disk;
 use super::engine::{CommitError, Engine, blame};
@@ -30,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) watermark: AtomicU64,
     /// The durable end.
     pub(crate) end: AtomicU64,
+    /// How long commits took.
+    pub(crate) commits: Histogram,
     /// Where to read: the live segments.
     pub(crate) live: Mutex<Vec<Segment>>,
 }
@@ -42,6 +46,7 @@ impl Shared {
             storage_full: AtomicBool::new(false),
             watermark: AtomicU64::new(0),
             end: AtomicU64::new(engine_end.0),
+            commits: Histogram::default(),
             live: Mutex::new(live.to_vec()),
         }
     }
@@ -206,7 +211,9 @@ impl Service {
     }
 
     fn commit(&mut self) -> Turn {
+        let began = now();
         let committed = self.engine.commit(&mut self.batch);
+        self.shared.commits.record(began.elapsed());
         // Before the new end is: a reader takes the end first and then finds it in a segment.
         self.publish_live();
         match committed {

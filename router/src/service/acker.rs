@@ -6,12 +6,13 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::clock::Clock as _;
 use super::counters::Counters;
 use super::dispatch::Dispatch;
 use super::intake::refusal_of;
 use super::permit::Permit;
 use super::progress::Progress;
-use super::sink::Answers;
+use super::sink::{Answers, record_ack};
 use crate::admission::{Pending, Refusal};
 use crate::api::Event;
 use crate::log::{Acks, AppendError, Offset, Partition, Ticket};
@@ -68,6 +69,7 @@ impl Acker {
             return;
         }
         let mut answers = Answers::default();
+        let now_ms = self.permit.now_ms();
         let (count, mut bytes) = (self.tickets.len() as u64, 0);
         {
             let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,7 +83,10 @@ impl Acker {
                 };
                 bytes += record_bytes;
                 match outcome {
-                    Ok(()) => answers.good_news(settled),
+                    Ok(()) => {
+                        record_ack(&self.counters, &settled, now_ms);
+                        answers.good_news(settled);
+                    }
                     Err(refusal) => answers.refuse(settled, &refusal),
                 }
             }

@@ -178,7 +178,7 @@ impl ApplierThread {
     fn tell_and_write(&mut self, records: &[Decoded<'_>]) -> Result<Applied, ApplyError> {
         let now_ms = self.config.clock.now_ms();
         let (batch, applied) = self.applier.take(records, Some(&self.dispatch), now_ms)?;
-        applied.tell(&self.dispatch, &self.counters);
+        applied.tell(&self.dispatch, &self.counters, &*self.config.clock);
         self.store.apply(&batch)?;
         Ok(applied)
     }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use rookery_wire::proto;
 
 use super::audience::{Audience, Audiences};
-use super::counters::Counters;
+use super::clock::Clock;
+use super::counters::{self, Counters};
 use super::dispatch::Dispatch;
 use super::inbox::{Entered, Inboxes};
 use super::openings::OpenedAt;
@@ -140,6 +141,8 @@ struct Post {
     frame: Arc<[u8]>,
     to: Arc<Audience>,
     but: Option<DeviceKey>,
+    /// A message's.
+    hlc: Option<u64>,
 }
 
 /// What is to be told of a batch, and what is to be done once it is in the store.
@@ -160,7 +163,7 @@ pub(crate) struct Applied {
 
 impl Applied {
     /// Posts to everybody who is to be told.
-    pub(crate) fn tell(&self, dispatch: &Dispatch, counters: &Counters) {
+    pub(crate) fn tell(&self, dispatch: &Dispatch, counters: &Counters, clock: &dyn Clock) {
         for post in &self.posts {
             for (shard, users) in post.to.by_shard() {
                 counters.fanned_out.add(1);
@@ -168,6 +171,10 @@ impl Applied {
                 let but = post.but;
                 dispatch.post(*shard, Event::Fanout { frame, users, but });
             }
+        }
+        let now_ms = clock.now_ms();
+        for hlc in self.posts.iter().filter_map(|post| post.hlc) {
+            counters::record_since(&counters.deliver_seconds, hlc, now_ms);
         }
     }
 }
@@ -364,6 +371,7 @@ impl Applier {
                 frame: proto::encode(&deliver).into(),
                 to: audience,
                 but: None,
+                hlc: Some(message.hlc),
             });
         }
         taking.batch.messages.push(StoredMessage {
@@ -407,6 +415,7 @@ impl Applier {
                     user_id: opened.opener_user_id,
                     device_id: opened.opener_device_id,
                 }),
+                hlc: None,
             });
         }
         taking.batch.opened.push(opened.clone());

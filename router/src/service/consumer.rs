@@ -234,7 +234,7 @@ impl Consumer {
         for (&partition, &next) in &reached {
             self.progress.told_to(partition, next);
         }
-        applied.tell(&self.dispatch, &self.counters);
+        applied.tell(&self.dispatch, &self.counters, &*self.clock);
         self.storing.put(Unstored {
             batch,
             opened: applied.opened,

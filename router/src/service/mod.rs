@@ -46,6 +46,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
+use rookery_metrics::Snapshot;
 use rookery_wire::proto;
 
 use crate::api::{Caller, Outlet, Request};
@@ -209,6 +210,13 @@ impl RouterHandle {
         let gathering = inner.inboxes.rows() as u64;
         inner.counters.inbox_gathering.set(gathering);
         &inner.counters
+    }
+
+    /// How long the group commits of the embedded log took; nothing over Kafka, or while it closes.
+    pub fn commits(&self) -> Snapshot {
+        let threads = self.inner.threads.try_lock().ok();
+        let log = threads.as_ref().and_then(|threads| threads.as_ref());
+        log.map_or_else(Snapshot::default, |threads| threads.log.commits())
     }
 
     /// Whether new messages are taken.

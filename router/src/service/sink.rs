@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rookery_wire::proto;
 
 use super::channel::Sender;
-use super::counters::Counters;
+use super::clock::Clock;
+use super::counters::{self, Counters};
 use super::dispatch::Dispatch;
 use super::intake::refusal_of;
 use super::progress::Progress;
@@ -41,6 +42,7 @@ pub(crate) enum Work {
 
 /// See the module.
 pub(crate) struct AckSink {
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) pending: Arc<Mutex<Pending>>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) dispatch: Arc<Dispatch>,
@@ -76,9 +78,13 @@ impl Sink for AckSink {
         // First of all: whoever hears of a record from here on finds it counted.
         self.progress.answer(self.tickets.len() as u64);
         let mut answers = Answers::default();
+        let now_ms = self.clock.now_ms();
         for (settled, refusal) in self.settle() {
             match refusal {
-                None => answers.good_news(settled),
+                None => {
+                    record_ack(&self.counters, &settled, now_ms);
+                    answers.good_news(settled);
+                }
                 Some(refusal) => answers.refuse(settled, &refusal),
             }
         }
@@ -121,6 +127,12 @@ impl AckSink {
             }
         }
         told
+    }
+}
+
+pub(super) fn record_ack(counters: &Counters, settled: &Settled, now_ms: u64) {
+    if let Settled::Sent { known, .. } = settled {
+        counters::record_since(&counters.ack_seconds, known.hlc, now_ms);
     }
 }
 

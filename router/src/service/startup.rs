@@ -109,6 +109,7 @@ pub(super) fn start(
     // Each commit has a record that is in flight, so this queue is never full.
     let (work, to_apply) = bounded(config.in_flight_max + 2);
     let sink = AckSink {
+        clock: Arc::clone(&config.clock),
         pending: Arc::clone(&answering.pending),
         progress: Arc::clone(&answering.progress),
         dispatch: Arc::clone(&answering.dispatch),

@@ -59,7 +59,7 @@ impl<D: Driver, H: Handler> Engine<D, H> {
         let told = slot.has(slot::TOLD);
         let cause = slot.cause();
         let state = std::mem::take(&mut slot.conn);
-        slot.out = None;
+        shard.counters.queued_bytes -= slot.out.take().map_or(0, |out| out.bytes() as u64);
         shard.apply(conn, Event::Joined);
         if told {
             shard.live = shard.live.saturating_sub(1);
@@ -244,17 +244,20 @@ impl<D: Driver, H: Handler> Engine<D, H> {
             return shard.spare.put(bytes);
         };
         if slot.state == State::Closing {
+            shard.counters.queued_bytes -= out.bytes() as u64;
             slot.out = None;
             return shard.spare.put(bytes);
         }
         let blocked = result == 0 || result == -libc::EAGAIN || result == -libc::EINTR;
         if result < 0 && !blocked {
+            shard.counters.queued_bytes -= out.bytes() as u64;
             slot.out = None;
             shard.spare.put(bytes);
             return shard.fail(conn, Cause::Errno(-result));
         }
         let taken = result.max(0) as usize;
         shard.counters.send_bytes += taken as u64;
+        shard.counters.queued_bytes -= taken.min(out.bytes()) as u64;
         let progress = out.went_on(taken);
         let done = out.handle_sent(bytes, taken, &mut shard.spare);
         if out.is_partial() || blocked {

@@ -45,10 +45,9 @@ impl<D: Driver, H: Handler> Engine<D, H> {
             return;
         };
         let state = std::mem::take(&mut slot.conn);
-        let unsent = slot
-            .out
-            .take()
-            .map_or_else(Vec::new, |out| out.into_queue());
+        let out = slot.out.take();
+        shard.counters.queued_bytes -= out.as_ref().map_or(0, |out| out.bytes() as u64);
+        let unsent = out.map_or_else(Vec::new, |out| out.into_queue());
         shard.set_wheel(conn, None);
         shard.apply(conn, Event::Moved);
         shard.live = shard.live.saturating_sub(1);
@@ -116,6 +115,7 @@ impl<D: Driver, H: Handler> Engine<D, H> {
         };
         slot.flags |= slot::TOLD;
         for bytes in envelope.unsent {
+            shard.counters.queued_bytes += bytes.len() as u64;
             slot.out
                 .get_or_insert_with(Box::<Outgoing>::default)
                 .push(bytes);

@@ -142,6 +142,7 @@ impl<H: Handler> Shard<H> {
             return;
         };
         if let Some(out) = slot.out.as_mut() {
+            self.counters.queued_bytes -= out.bytes() as u64;
             out.discard(&mut self.spare);
             if !slot.in_flight.has(InFlight::SEND) {
                 slot.out = None;

@@ -64,6 +64,7 @@ close_codes! {
     TRY_AGAIN_LATER = 1013, "try_again_later", Backoff, "The server takes no more connections now.";
     HEARTBEAT_MISSED = 4001, "heartbeat_missed", Reconnect, "Nothing came, and nothing was read, within the heartbeat interval and its grace.";
     SLOW_READER = 4002, "slow_reader", Reconnect, "The client does not read what it is sent.";
+    KICKED = 4003, "kicked", Reconnect, "An operator ended the connection.";
     LOGIN_LATE = 4400, "login_late", Act, "No Login within 8 s.";
     LOGIN_INVALID = 4401, "login_invalid", Act, "The token is malformed, forged, of another algorithm or not yet valid.";
     LOGIN_EXPECTED = 4402, "login_expected", Act, "The first frame is not a Login.";

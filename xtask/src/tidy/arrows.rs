@@ -3,13 +3,14 @@
 use super::{File, Finding};
 
 /// Package folder and what it may depend on; `edge` and `xtask` stand on top and are not listed.
-const FLOORS: [(&str, &[&str]); 5] = [
+const FLOORS: [(&str, &[&str]); 6] = [
     (
         "benches",
         &["rookery-shard", "rookery-tuning", "rookery-wire"],
     ),
-    ("router", &["rookery-wire"]),
-    ("shard", &[]),
+    ("metrics", &[]),
+    ("router", &["rookery-metrics", "rookery-wire"]),
+    ("shard", &["rookery-metrics"]),
     ("tuning", &[]),
     ("wire", &[]),
 ];

@@ -1,50 +1,52 @@
-//! SIGHUP, SIGINT and SIGTERM, awaited on the main thread.
+//! What the main thread is asked to do: by SIGHUP, SIGINT and SIGTERM, and by the admin port.
 
 use std::io;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::admin::Command;
+
 /// How often the caller looks whether the engine is still there.
 const LOOK_UP: Duration = Duration::from_millis(250);
 
-/// What a signal asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Signal {
-    /// SIGHUP.
-    Reload,
-    /// SIGINT or SIGTERM.
-    Stop,
+/// What has been asked.
+pub(super) struct Commands {
+    asked: Receiver<Command>,
+    ask: Sender<Command>,
 }
 
-/// The signals that have come.
-pub(super) struct Signals(Receiver<Signal>);
-
-impl Signals {
+impl Commands {
     /// From here on signals no longer end the process by themselves.
     pub(super) fn listen() -> io::Result<Self> {
         let mut heard = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM])?;
-        let (tell, signals) = mpsc::channel();
+        let (ask, asked) = mpsc::channel();
+        let tell = ask.clone();
         std::thread::Builder::new()
             .name("signals".into())
             .spawn(move || {
                 for signal in heard.forever() {
                     let meaning = if signal == SIGHUP {
-                        Signal::Reload
+                        Command::Reload(None)
                     } else {
-                        Signal::Stop
+                        Command::Stop
                     };
                     if tell.send(meaning).is_err() {
                         return;
                     }
                 }
             })?;
-        Ok(Self(signals))
+        Ok(Self { asked, ask })
     }
 
-    /// The next signal, or `None` after a while.
-    pub(super) fn wait(&self) -> Option<Signal> {
-        self.0.recv_timeout(LOOK_UP).ok()
+    /// For others who ask.
+    pub(super) fn sender(&self) -> Sender<Command> {
+        self.ask.clone()
+    }
+
+    /// The next command, or `None` after a while.
+    pub(super) fn wait(&self) -> Option<Command> {
+        self.asked.recv_timeout(LOOK_UP).ok()
     }
 }

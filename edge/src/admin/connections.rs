@@ -1,0 +1,86 @@
+//! Who is connected, and who was.
+
+use std::time::Duration;
+
+use hyper::{Response, StatusCode};
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::routes::{Body, Query, Refused, json};
+use super::view::View;
+use crate::session::{Ask, CLOSED_MAX, Closed};
+
+/// A shard that has not answered for so long hangs, or has a full mailbox.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) fn busy() -> Refused {
+    let why = "a shard does not answer: try again, and look at /healthz\n";
+    Refused(StatusCode::SERVICE_UNAVAILABLE, why.into())
+}
+
+/// A shard's answer, where it comes.
+pub(super) async fn answer<T>(asked: bool, answered: oneshot::Receiver<T>) -> Result<T, Refused> {
+    if !asked {
+        return Err(busy());
+    }
+    let answer = tokio::time::timeout(PATIENCE, answered).await;
+    answer.ok().and_then(Result::ok).ok_or_else(busy)
+}
+
+/// The connections of all shards that ended last, newest first.
+pub(super) async fn closed(view: &View, query: &Query) -> Result<Response<Body>, Refused> {
+    let most = query.number("limit", 100, CLOSED_MAX as u64)? as usize;
+    let mut waiting = Vec::new();
+    for shard in 0..view.postboxes.shards() {
+        let (reply, answered) = oneshot::channel();
+        let ask = Ask::Closed {
+            most,
+            answer: reply,
+        };
+        waiting.push((view.ask(shard, ask), answered));
+    }
+    let mut all: Vec<Closed> = Vec::new();
+    for (asked, answered) in waiting {
+        all.extend(answer(asked, answered).await?);
+    }
+    all.sort_by_key(|closed| std::cmp::Reverse(closed.at_ms));
+    all.truncate(most);
+    Ok(json(StatusCode::OK, &all))
+}
+
+/// The connections of one user.
+pub(super) async fn user(view: &View, user_id: u64) -> Result<Response<Body>, Refused> {
+    let (reply, answered) = oneshot::channel();
+    let ask = Ask::User {
+        user_id,
+        answer: reply,
+    };
+    let found = answer(view.ask_owner(user_id, ask), answered).await?;
+    Ok(json(StatusCode::OK, &found))
+}
+
+/// Ends the connections of one user.
+pub(super) async fn kick(
+    view: &View,
+    user_id: u64,
+    query: &Query,
+) -> Result<Response<Body>, Refused> {
+    let device_id = match query.get("device") {
+        None => None,
+        Some(_) => Some(query.number("device", 1, u32::MAX.into())? as u32),
+    };
+    let (reply, answered) = oneshot::channel();
+    let ask = Ask::Kick {
+        user_id,
+        device_id,
+        answer: reply,
+    };
+    let kicked = answer(view.ask_owner(user_id, ask), answered).await?;
+    tracing::info!(
+        user = user_id,
+        ?device_id,
+        kicked,
+        "kicked by the admin port"
+    );
+    Ok(json(StatusCode::OK, &json!({ "kicked": kicked })))
+}

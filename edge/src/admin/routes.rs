@@ -1,0 +1,302 @@
+//! From a request to its answer.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::stream;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
+use hyper::{Method, Request, Response, StatusCode};
+use serde::Serialize;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::health::{self, Health, Pulse};
+use super::token::Token;
+use super::view::{Command, Outcome, View};
+use super::{connections, metrics, status, trace};
+
+/// So long is a metrics page given again: a thousand scrapes at once cost one.
+const PAGE_LASTS: Duration = Duration::from_millis(250);
+
+/// By which way a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The socket, which only the server's user and root can open.
+    Socket,
+    /// Loopback, where anybody on the host can connect.
+    Loopback,
+}
+
+/// When a connection must end. A trace puts it off.
+pub(super) struct Deadline(Mutex<Instant>);
+
+impl Deadline {
+    pub(super) fn at(at: Instant) -> Self {
+        Self(Mutex::new(at))
+    }
+
+    fn get(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn put_off(&self, until: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+
+    pub(super) async fn passes(&self) {
+        while Instant::now() < self.get() {
+            tokio::time::sleep_until(self.get().into()).await;
+        }
+    }
+}
+
+/// An answer's body.
+pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// Why a request has no better answer: a status, and a sentence for the operator.
+pub(super) struct Refused(pub(super) StatusCode, pub(super) String);
+
+/// See the module.
+pub(super) struct Routes {
+    pub(super) view: Arc<View>,
+    token: Option<Token>,
+    pulse: Pulse,
+    page: Mutex<Option<(Instant, Bytes)>>,
+    pub(super) traces: Arc<Semaphore>,
+}
+
+impl Routes {
+    pub(super) fn new(view: Arc<View>, token: Option<Token>) -> Self {
+        Self {
+            view,
+            token,
+            pulse: Pulse::default(),
+            page: Mutex::new(None),
+            traces: Arc::new(Semaphore::new(trace::TRACES_MAX)),
+        }
+    }
+
+    /// Looks at the shards, also where nobody asks.
+    pub(super) fn look(&self) {
+        self.health();
+    }
+
+    fn health(&self) -> Health {
+        health::judge(&self.view, &self.pulse, Instant::now())
+    }
+
+    pub(super) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        way: Way,
+        until: &Deadline,
+    ) -> Result<Response<Body>, Infallible> {
+        let answered = match self.may(&request, way) {
+            Ok(()) => self.route(&request, until).await,
+            Err(refused) => Err(refused),
+        };
+        Ok(answered.unwrap_or_else(|Refused(status, why)| text(status, why)))
+    }
+
+    /// Whether the request may be answered.
+    fn may(&self, request: &Request<Incoming>, way: Way) -> Result<(), Refused> {
+        if request.headers().contains_key(ORIGIN) {
+            let why = "requests of web pages are not answered\n";
+            return Err(Refused(StatusCode::FORBIDDEN, why.into()));
+        }
+        let is_open = matches!(request.uri().path(), "/healthz" | "/readyz");
+        if way == Way::Socket || is_open {
+            return Ok(());
+        }
+        let given = request.headers().get(AUTHORIZATION);
+        let is_proven = self
+            .token
+            .as_ref()
+            .is_some_and(|token| given.is_some_and(|given| token.is_proven_by(given.as_bytes())));
+        if is_proven {
+            return Ok(());
+        }
+        let why = "the header `Authorization: Bearer TOKEN` is missing or wrong: the token is in the file that \
+                   admin.token_file names, or in admin.token in the data directory\n";
+        Err(Refused(StatusCode::UNAUTHORIZED, why.into()))
+    }
+
+    async fn route(
+        &self,
+        request: &Request<Incoming>,
+        until: &Deadline,
+    ) -> Result<Response<Body>, Refused> {
+        let query = Query::of(request.uri().query().unwrap_or_default());
+        let path: Vec<&str> = request.uri().path().split('/').skip(1).collect();
+        let (get, post) = (
+            request.method() == Method::GET,
+            request.method() == Method::POST,
+        );
+        match path[..] {
+            ["healthz"] if get => {
+                let health = self.health();
+                Ok(judged(health.is_live(), &health))
+            }
+            ["readyz"] if get => {
+                let health = self.health();
+                Ok(judged(health.is_ready(), &health))
+            }
+            ["metrics"] if get => self.metrics(),
+            ["status"] if get => {
+                let health = self.health();
+                Ok(json(StatusCode::OK, &status::status(&self.view, &health)))
+            }
+            ["closed"] if get => connections::closed(&self.view, &query).await,
+            ["users", user] if get => connections::user(&self.view, number(user)?).await,
+            ["users", user, "kick"] if post => {
+                connections::kick(&self.view, number(user)?, &query).await
+            }
+            ["users", user, "trace"] if get => {
+                trace::begin(self, number(user)?, &query, until).await
+            }
+            ["reload"] if post => {
+                let (answer, answered) = oneshot::channel();
+                self.command(Command::Reload(Some(answer)), answered).await
+            }
+            ["log"] if post => {
+                let filter = query.get("filter").unwrap_or_default();
+                match self.view.filter.set(filter) {
+                    Ok(()) => {
+                        tracing::info!(filter, "the log's filter was changed by the admin port");
+                        Ok(text(StatusCode::OK, format!("the filter is {filter}\n")))
+                    }
+                    Err(error) => Err(bad(format!("`filter`: {error}"))),
+                }
+            }
+            _ => Err(Refused(StatusCode::NOT_FOUND, HELP.into())),
+        }
+    }
+
+    fn metrics(&self) -> Result<Response<Body>, Refused> {
+        let mut page = self.page.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = page
+            .as_ref()
+            .filter(|(made, _)| made.elapsed() < PAGE_LASTS)
+            .map(|(_, bytes)| bytes.clone());
+        let bytes = match fresh {
+            Some(bytes) => bytes,
+            None => {
+                let is_ready = self.health().is_ready();
+                let made = metrics::page(&self.view, is_ready).map_err(|error| {
+                    Refused(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))
+                })?;
+                let bytes = Bytes::from(made);
+                *page = Some((Instant::now(), bytes.clone()));
+                bytes
+            }
+        };
+        Ok(full(StatusCode::OK, metrics::CONTENT_TYPE, bytes))
+    }
+
+    /// Has the main thread do something, and tells what came of it.
+    async fn command(
+        &self,
+        command: Command,
+        answered: oneshot::Receiver<Outcome>,
+    ) -> Result<Response<Body>, Refused> {
+        let stopping = || Refused(StatusCode::SERVICE_UNAVAILABLE, "the server stops\n".into());
+        self.view.commands.send(command).map_err(|_| stopping())?;
+        match answered.await {
+            Ok(Ok(done)) => Ok(text(StatusCode::OK, format!("{done}\n"))),
+            Ok(Err(why)) => Err(Refused(StatusCode::CONFLICT, format!("{why}\n"))),
+            Err(_) => Err(stopping()),
+        }
+    }
+}
+
+const HELP: &str = "\
+GET  /healthz                      200 while the process is well, else 503 and why not
+GET  /readyz                       200 while new clients may be sent here, else 503 and why not
+GET  /metrics                      for Prometheus
+GET  /status                       everything that is counted, as JSON
+GET  /closed?limit=100             the connections that ended last
+GET  /users/7                      the connections of user 7
+POST /users/7/kick?device=1        end them, or one device's
+GET  /users/7/trace?seconds=60     headers of the frames of user 7, a JSON object a line
+POST /reload                       read the certificate again, as SIGHUP does
+POST /log?filter=info              another filter for the log
+";
+
+/// The parameters of a request.
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn of(query: &str) -> Self {
+        Self(
+            url::form_urlencoded::parse(query.as_bytes())
+                .into_owned()
+                .collect(),
+        )
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(key, _)| key == name)?;
+        Some(&found.1)
+    }
+
+    /// A number, or what it is by default; within its bounds.
+    pub(super) fn number(&self, name: &str, default: u64, most: u64) -> Result<u64, Refused> {
+        let Some(given) = self.get(name) else {
+            return Ok(default);
+        };
+        let parsed = given
+            .parse()
+            .ok()
+            .filter(|number| (1..=most).contains(number));
+        parsed.ok_or_else(|| bad(format!("`{name}` is {given}; it may be 1 to {most}")))
+    }
+}
+
+fn number(text: &str) -> Result<u64, Refused> {
+    text.parse()
+        .map_err(|_| bad(format!("{text} is no user id: those are decimal")))
+}
+
+pub(super) fn bad(why: String) -> Refused {
+    Refused(StatusCode::BAD_REQUEST, format!("{why}\n"))
+}
+
+fn judged(is_well: bool, health: &Health) -> Response<Body> {
+    let status = if is_well {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    json(status, health)
+}
+
+fn text(status: StatusCode, text: String) -> Response<Body> {
+    full(status, "text/plain; charset=utf-8", text.into())
+}
+
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
+    let mut text = serde_json::to_vec(value).unwrap_or_default();
+    text.push(b'\n');
+    full(status, "application/json", text.into())
+}
+
+/// One JSON object a line, as they come.
+pub(super) fn lines(lines: impl stream::Stream<Item = Bytes> + Send + 'static) -> Response<Body> {
+    use futures_util::StreamExt as _;
+    let frames = lines.map(|line| Ok::<_, Infallible>(Frame::data(line)));
+    let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
+    let kind = hyper::header::HeaderValue::from_static("application/x-ndjson");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+fn full(status: StatusCode, kind: &'static str, bytes: Bytes) -> Response<Body> {
+    let mut response = Response::new(Full::new(bytes).boxed_unsync());
+    *response.status_mut() = status;
+    let kind = hyper::header::HeaderValue::from_static(kind);
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}

@@ -1,0 +1,130 @@
+//! What the admin port's thread asks of a shard's sessions, and what it has them do. Each ask is bounded:
+//! it looks at one user's connections, or at so many entries of a list.
+
+use rookery_shard::{ConnId, Shard};
+use rookery_wire::proto::CloseCode;
+use serde::Serialize;
+use tokio::sync::mpsc::Sender;
+use tokio::sync::oneshot;
+
+use super::Sessions;
+use super::closed::Closed;
+use super::conn::{Conn, Phase};
+use super::trace::Line;
+
+/// See the module. An answer that nobody waits for any more is dropped.
+pub enum Ask {
+    /// The connections that ended last, newest first.
+    Closed {
+        /// So many at most.
+        most: usize,
+        /// The answer.
+        answer: oneshot::Sender<Vec<Closed>>,
+    },
+    /// The connections of a user whom this shard owns.
+    User {
+        /// Who.
+        user_id: u64,
+        /// The answer.
+        answer: oneshot::Sender<Vec<Connection>>,
+    },
+    /// End the connections of a user whom this shard owns, or that of one of its devices.
+    Kick {
+        /// Who.
+        user_id: u64,
+        /// Which; all of them where it is none.
+        device_id: Option<u32>,
+        /// How many there were.
+        answer: oneshot::Sender<usize>,
+    },
+    /// Tell of each frame of a user whom this shard owns, until nobody receives it any more.
+    Trace {
+        /// Who.
+        user_id: u64,
+        /// Where to.
+        lines: Sender<Line>,
+    },
+}
+
+/// A connection, as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Connection {
+    /// The user; 0 before its login.
+    pub user_id: u64,
+    /// Its device; 0 before its login.
+    pub device_id: u32,
+    /// Where it is.
+    pub shard: u16,
+    /// How far it has come.
+    pub phase: &'static str,
+    /// Bytes that the kernel has not taken from us.
+    pub queue_bytes: usize,
+    /// Seconds without a sign of life.
+    pub idle_s: u32,
+    /// When its token expires, Unix seconds; 0 before its login.
+    pub expires_s: u32,
+}
+
+impl Connection {
+    fn of(shard: &Shard<Sessions>, conn: ConnId, state: &Conn) -> Self {
+        let now_s = super::deadlines::seconds(shard.running_ns());
+        Self {
+            user_id: state.user_id,
+            device_id: state.device_id,
+            shard: shard.id(),
+            phase: match state.phase {
+                Phase::Opening => "handshake",
+                Phase::Login => "login",
+                Phase::Moving => "moving",
+                Phase::Live => "live",
+                Phase::Ended => "closing",
+            },
+            queue_bytes: shard.queue_bytes(conn),
+            idle_s: state.silent_s(now_s),
+            expires_s: if state.phase == Phase::Ended {
+                0
+            } else {
+                state.expires_s
+            },
+        }
+    }
+}
+
+impl Sessions {
+    /// Answers the admin port.
+    pub(super) fn asked(&mut self, shard: &mut Shard<Self>, ask: Ask) {
+        match ask {
+            Ask::Closed { most, answer } => {
+                let _ = answer.send(self.closed.newest(most).collect());
+            }
+            Ask::User { user_id, answer } => {
+                let conns = self.users.connections(user_id).to_vec();
+                let seen = conns.into_iter().filter_map(|conn| {
+                    let state = *shard.conn(conn)?;
+                    Some(Connection::of(shard, conn, &state))
+                });
+                let _ = answer.send(seen.collect());
+            }
+            Ask::Kick {
+                user_id,
+                device_id,
+                answer,
+            } => {
+                let _ = answer.send(self.kick(shard, user_id, device_id));
+            }
+            Ask::Trace { user_id, lines } => self.traces.begin(user_id, lines),
+        }
+    }
+
+    fn kick(&mut self, shard: &mut Shard<Self>, user_id: u64, device_id: Option<u32>) -> usize {
+        let mut kicked = 0;
+        for conn in self.users.connections(user_id).to_vec() {
+            let device = shard.conn(conn).map(|state| state.device_id);
+            if device_id.is_none() || device == device_id {
+                self.close(shard, conn, CloseCode::KICKED);
+                kicked += 1;
+            }
+        }
+        kicked
+    }
+}
