@@ -48,6 +48,8 @@ counters! {
     closed_errno,
     /// Ended: the shard stopped.
     closed_stopping,
+    /// Cut off with something unsaid: the stop's grace was over.
+    stop_cut_off,
     /// Receives that brought bytes.
     recv_ops,
     /// Bytes received.

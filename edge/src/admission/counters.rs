@@ -29,6 +29,8 @@ counters! {
     refused_memory,
     /// Refused: as many connections as `limits.connections_per_address_max`.
     refused_address,
+    /// Refused: the server is drained.
+    refused_drained,
     /// Refused after the upgrade, at the login (1013): memory.
     refused_login,
     /// Cut off: as many handshakes as `limits.handshakes_per_address_per_second_max`.

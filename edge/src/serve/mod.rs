@@ -7,6 +7,7 @@ mod cluster;
 mod compose;
 mod directory;
 mod doorman;
+mod drain;
 mod keeper;
 mod memory;
 mod outlet;
@@ -17,22 +18,23 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use rookery_shard::{Running, mailbox};
+use rookery_shard::mailbox;
 
 use crate::admission::Gate;
 use crate::certificate;
 use crate::config::{Config, LogKind};
 use crate::services::Services;
-use crate::session::{Mode, Parcel, Sessions};
+use crate::session::{Mode, Sessions};
 use certificates::CertificateKeeper;
 use doorman::Doorman;
+pub use drain::{Drain, DrainError, DrainState, DrainStatus};
 use keeper::RouterKeeper;
 use signals::{Signal, Signals};
 
 /// Mails that may wait for one shard: a fan-out each, drained every turn.
 const MAILBOX: usize = 16_384;
 
-/// Runs the server until SIGINT or SIGTERM.
+/// Runs the server until SIGINT or SIGTERM, which may take the window of a drain.
 pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
     if let Err(error) = rookery_shard::limits::raise_open_files() {
         tracing::warn!(%error, "the limit of open files stays as it is");
@@ -67,6 +69,7 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
     let gate = Arc::new(Gate::new(compose::admission(config)?));
     let mut doorman = Doorman::new(Arc::clone(&gate))?;
     let engine = {
+        let gate = Arc::clone(&gate);
         let (settings, router) = (Arc::clone(&settings), keeper.router().clone());
         let tls = Arc::clone(&certificate.tls);
         rookery_shard::start(compose::engine(config, mode), inboxes, move |_| {
@@ -75,6 +78,12 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
         })?
     };
     announce::started(config, mode, engine.local_addrs(), &settings.listeners);
+    let drain = Arc::new(Drain::new(
+        compose::drain(config, mode),
+        gate,
+        Arc::clone(&settings.told),
+        drain::Shards::of(postboxes.clone(), Arc::clone(engine.fabric())),
+    ));
     let mut certificates = CertificateKeeper::new(config, postboxes, certificate, now);
     announce::credentials(config, certificates.certificate(), dev_key.as_ref());
     announce::services(services.as_ref());
@@ -82,18 +91,20 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
 
     let stopper = engine.stopper();
     let mut looked = Ok(());
+    let mut leaves = false;
     while !engine.has_ended() {
         match signals.wait() {
             Some(Signal::Reload) => certificates.reload(SystemTime::now()),
-            Some(Signal::Stop) => {
-                tracing::info!(
-                    live = live(&engine),
-                    "stopping: clients are told to come again"
-                );
+            Some(Signal::Leave) if !leaves => {
+                leaves = true;
+                drain.leave();
+            }
+            Some(Signal::Leave | Signal::Stop) => {
                 stopper.stop();
                 break;
             }
             None => {
+                drain.look();
                 looked = keeper.look();
                 if looked.is_err() {
                     stopper.stop();
@@ -103,17 +114,25 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
                 certificates.look(SystemTime::now());
             }
         }
+        if leaves && drain.is_over() {
+            stopper.stop();
+            break;
+        }
     }
+    tracing::info!(live = drain.status().remaining, "stopping");
+    let (told, fabric) = (Arc::clone(&settings.told), Arc::clone(engine.fabric()));
     let ended = engine.join();
     // With them go the last who tell the directory anything.
     drop(settings);
     keeper.close();
     ended?;
     looked?;
-    tracing::info!("stopped");
+    let cut_off = fabric.counters().into_iter().map(|shard| shard.stop_cut_off);
+    tracing::info!(
+        told_to_reconnect = told.reconnect(),
+        closed = told.closed(),
+        cut_off = told.cut_off() + cut_off.sum::<u64>(),
+        "stopped"
+    );
     Ok(())
-}
-
-fn live(engine: &Running<Parcel>) -> u64 {
-    engine.counters().iter().map(|shard| shard.live).sum()
 }

@@ -14,7 +14,9 @@ const LOOK_UP: Duration = Duration::from_millis(250);
 pub(super) enum Signal {
     /// SIGHUP.
     Reload,
-    /// SIGINT or SIGTERM.
+    /// SIGTERM: clients are told to reconnect, then the server stops.
+    Leave,
+    /// SIGINT: it stops at once.
     Stop,
 }
 
@@ -30,10 +32,10 @@ impl Signals {
             .name("signals".into())
             .spawn(move || {
                 for signal in heard.forever() {
-                    let meaning = if signal == SIGHUP {
-                        Signal::Reload
-                    } else {
-                        Signal::Stop
+                    let meaning = match signal {
+                        SIGHUP => Signal::Reload,
+                        SIGTERM => Signal::Leave,
+                        _ => Signal::Stop,
                     };
                     if tell.send(meaning).is_err() {
                         return;

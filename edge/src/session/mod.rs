@@ -12,15 +12,18 @@
 mod conn;
 mod deadlines;
 mod door;
+mod drain;
 mod ending;
 mod heartbeat;
 mod input;
+mod jitter;
 mod login;
 mod output;
 mod owner;
 mod presence;
 mod requests;
 mod settings;
+mod sweeps;
 mod users;
 
 use std::collections::VecDeque;
@@ -32,14 +35,18 @@ use rookery_wire::link::Link;
 use rookery_wire::tls;
 
 use crate::admission::{Gate, Lobby, Pace, Window};
-use conn::{Conn, Phase, Place};
+use conn::{Conn, Place};
 use door::Opening;
+use drain::Draining;
+pub use drain::{Order, Times, Told};
 pub use heartbeat::Heartbeat;
 pub(crate) use heartbeat::{look_interval, tcp_keepalive_s};
+pub use jitter::Jitter;
 pub use owner::owner;
 pub use presence::{Note, Presence};
 use requests::{UnderWay, caller};
 pub use settings::{Mode, Settings, Transport};
+use sweeps::Sweeps;
 use users::Users;
 
 /// What other threads tell a shard's sessions.
@@ -50,6 +57,8 @@ pub enum Mail {
     RouterAnew(RouterHandle),
     /// New connections use this certificate.
     Certificate(Arc<tls::ServerConfig>),
+    /// Clients are to be told to reconnect; or, without an order, no longer.
+    Drain(Option<Arc<Order>>),
 }
 
 /// What a connection has under way; boxed, and gone at rest.
@@ -63,6 +72,8 @@ pub(crate) struct Work {
     under_way: UnderWay,
     /// Nothing more is looked at until some of it is answered; the link keeps what came.
     waits: bool,
+    /// It is closed once the router has answered; nothing of it is read any more.
+    finishes: bool,
     /// Until the login is over.
     opening: Option<Box<Opening>>,
 }
@@ -75,6 +86,7 @@ impl Work {
             paused: false,
             under_way: UnderWay::default(),
             waits: false,
+            finishes: false,
             opening: None,
         })
     }
@@ -88,8 +100,9 @@ impl Work {
         self.link.is_at_rest()
             && self.skipped == 0
             && !self.paused
-            && self.under_way == UnderWay::default()
+            && self.under_way.is_none()
             && !self.waits
+            && !self.finishes
             && self.opening.is_none()
     }
 }
@@ -121,6 +134,11 @@ pub struct Sessions {
     opening: usize,
     /// Them, oldest first; and some that are through, or gone.
     arrivals: VecDeque<ConnId>,
+    draining: Option<Box<Draining>>,
+    sweeps: Sweeps,
+    /// Told from the one before by this: what was asked of that one is not counted any more.
+    router_number: u8,
+    is_stopping: bool,
 }
 
 impl Sessions {
@@ -146,6 +164,10 @@ impl Sessions {
             window: Window::new(),
             opening: 0,
             arrivals: VecDeque::new(),
+            draining: None,
+            sweeps: Sweeps::default(),
+            router_number: 0,
+            is_stopping: false,
         }
     }
 
@@ -215,6 +237,7 @@ impl Handler for Sessions {
         match mail {
             Mail::Router(event) => self.router_event(shard, event),
             Mail::RouterAnew(router) => self.change_router(shard, router),
+            Mail::Drain(order) => self.drain(shard, order),
             Mail::Certificate(certificate) => self.certificate = certificate,
         }
     }
@@ -235,7 +258,7 @@ impl Handler for Sessions {
     }
 
     fn on_closed(&mut self, shard: &mut Shard<Self>, conn: ConnId, mut state: Conn, cause: Cause) {
-        if state.phase == Phase::Live {
+        if state.phase.is_live() {
             self.forget_device(state.user_id, conn);
         }
         self.leave_opening(state.phase);
@@ -249,6 +272,8 @@ impl Handler for Sessions {
 
     fn on_turn_end(&mut self, shard: &mut Shard<Self>) {
         self.serve_lobby(shard);
+        self.drain_on(shard);
+        self.sweep_on(shard);
     }
 
     fn on_stop(&mut self, shard: &mut Shard<Self>) {
