@@ -39,12 +39,17 @@ func (r *Refused) Error() string { return fmt.Sprintf("error %d: %s", r.Code, r.
 
 // Client is one logged-in connection. Its methods may be called at the same time.
 type Client struct {
-	Welcome Welcome
-	socket  *websocket.Conn
-	end     context.CancelFunc
-	ended   chan struct{}
+	Welcome    Welcome
+	url, token string
+	options    Options
+	socket     *websocket.Conn
+	end        context.CancelFunc
+	ended      chan struct{}
+	toldSignal chan struct{}
 
 	mutex    sync.Mutex
+	told     *told
+	leaving  bool
 	why      error
 	waiting  map[any]chan any
 	haveSeq  map[uint64]uint64
@@ -68,13 +73,17 @@ func Dial(ctx context.Context, url, token string, options Options) (*Client, err
 	}
 	socket.SetReadLimit(frameBytesMax)
 	c := &Client{
-		socket:  socket,
-		ended:   make(chan struct{}),
-		waiting: make(map[any]chan any),
-		haveSeq: make(map[uint64]uint64),
-		early:   make(map[uint64]map[uint64]Deliver),
-		syncing: make(map[uint64]bool),
-		arrived: make(chan struct{}),
+		url:        url,
+		token:      token,
+		options:    options,
+		socket:     socket,
+		ended:      make(chan struct{}),
+		toldSignal: make(chan struct{}),
+		waiting:    make(map[any]chan any),
+		haveSeq:    make(map[uint64]uint64),
+		early:      make(map[uint64]map[uint64]Deliver),
+		syncing:    make(map[uint64]bool),
+		arrived:    make(chan struct{}),
 	}
 	for conversation, seq := range options.HaveSeq {
 		c.haveSeq[conversation] = seq
@@ -247,8 +256,14 @@ func (c *Client) write(ctx context.Context, message any) error {
 func ask[T any](ctx context.Context, c *Client, id, request any) (*T, error) {
 	answer := make(chan any, 1)
 	c.mutex.Lock()
-	c.waiting[id] = answer
+	leaving := c.leaving
+	if !leaving {
+		c.waiting[id] = answer
+	}
 	c.mutex.Unlock()
+	if leaving {
+		return nil, errLeaving
+	}
 	defer func() {
 		c.mutex.Lock()
 		delete(c.waiting, id)
@@ -315,6 +330,8 @@ func (c *Client) take(ctx context.Context, frame []byte) error {
 		c.deliver(ctx, it)
 	case *Lagged:
 		go c.catchUp(ctx)
+	case *Reconnect:
+		c.onReconnect(it)
 	case *ConversationOpened:
 		if it.RequestID == 0 {
 			c.opened = append(c.opened, *it)

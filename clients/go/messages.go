@@ -23,6 +23,19 @@ type Welcome struct {
 	PageMessagesMax     uint32 `name:"page_messages_max"`
 }
 
+type Alternative struct {
+	URL []byte `name:"url" max:"256"`
+}
+
+// Reconnect tells to leave, at a moment within the window, and to connect again.
+type Reconnect struct {
+	ServerTimeMs uint64        `name:"server_time_ms"`
+	NotBeforeMs  uint32        `name:"not_before_ms"`
+	NotAfterMs   uint32        `name:"not_after_ms"`
+	Alternatives []Alternative `name:"alternatives" max:"8"`
+	Reason       []byte        `name:"reason" max:"256"`
+}
+
 type Send struct {
 	ClientMsgID    ClientMsgID `name:"client_msg_id"`
 	ConversationID uint64      `name:"conversation_id"`
@@ -175,6 +188,7 @@ var kinds = map[byte]any{
 	0x40: Ping{},
 	0x41: Pong{},
 	0x81: Welcome{},
+	0x82: Reconnect{},
 	0x90: SendAck{},
 	0x91: Deliver{},
 	0x92: SyncEnd{},

@@ -41,6 +41,8 @@ func start(t *testing.T) *server {
 	must(t, free.Close())
 	listen := fmt.Sprintf("127.0.0.1:%d", s.port)
 	process := exec.Command(binary, "serve", "--data", s.data, "--listen", listen, "--shards", "2")
+	// Nobody waits for clients that a failed test has left.
+	process.Env = append(os.Environ(), "ROOKERY_DRAIN_WINDOW_MS=0")
 	// It goes with the tests, however they end.
 	process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	said := &bytes.Buffer{}

@@ -11,11 +11,16 @@ Needs Python 3.11 and `websockets`. One `Client` is one connection:
 Delivers are put in order per conversation, without duplicates; what is missing is synced by itself, as
 `rookery_timeline` says. A conversation that nothing was known of begins with its first message.
 
+A server that goes tells its clients (`told`), each at a moment of its own. Who is told calls `reconnect`:
+
+    client = await client.reconnect()
+
 Three tasks live as long as the connection: one reads, one sends heartbeats, one asks again what was refused.
 When one of them fails, all end, and whoever waits for something is told why.
 """
 
 import asyncio
+import random
 import secrets
 import uuid
 
@@ -64,6 +69,12 @@ class Client:
         self._heard = False
         self._ended = None
         self._running = None
+        self._connected = None
+        self._leaves = False
+        # Set once the server has told us to reconnect; `reconnect_frame` is what it said, and when.
+        self.told = asyncio.Event()
+        self.reconnect_frame = None
+        self._told_at = None
         self.welcome = None
         self.lagged = 0
         self.opened = []
@@ -80,6 +91,7 @@ class Client:
             ping_interval=None,
         )
         client = cls(socket, have_seq or {})
+        client._connected = (url, token, ssl)
         token = token.encode() if isinstance(token, str) else token
         await client._write("Login", token=token, resume_token=resume_token)
         kind, fields = decode(await socket.recv())
@@ -97,6 +109,48 @@ class Client:
         """Closes the connection politely."""
         await self._socket.close()
         await self._running
+
+    async def reconnect(self):
+        """Leaves as the server wanted it, and connects again: a new Client, at one of the servers that it
+        named, or at the same URL. It waits for a moment of its own within the window, and for what is under
+        way; nothing new can be asked meanwhile. Messages that `recv` has not given yet come again."""
+        if self.reconnect_frame is not None:
+            await self._await_moment()
+        await self.close()
+        url, token, ssl = self._connected
+        have_seq = {it: timeline.have_seq for it, timeline in self._timelines.items()}
+        while not self._delivered.empty():
+            message = self._delivered.get_nowait()
+            if not isinstance(message, Exception):
+                before = message["seq"] - 1
+                conversation_id = message["conversation_id"]
+                have_seq[conversation_id] = min(before, have_seq[conversation_id])
+        failed = None
+        for server in [*self._alternatives(url), url]:
+            try:
+                resume_token = self.welcome["resume_token"]
+                return await Client.connect(server, token, ssl, resume_token, have_seq)
+            except (OSError, websockets.WebSocketException) as error:
+                failed = error
+        raise failed
+
+    async def _await_moment(self):
+        told = self.reconnect_frame
+        window = sorted((told["not_before_ms"], told["not_after_ms"]))
+        moment = self._told_at + random.uniform(*window) / 1000
+        last = self._told_at + window[1] / 1000
+        await asyncio.sleep(max(0, moment - _now()))
+        self._leaves = True
+        under_way = list(self._requests.values())
+        if under_way:
+            await asyncio.wait(under_way, timeout=max(0, last - _now()))
+
+    def _alternatives(self, url):
+        """In any order. None that would take away the TLS that there is."""
+        told = self.reconnect_frame or {"alternatives": []}
+        urls = [it["url"].decode("utf-8", "replace") for it in told["alternatives"]]
+        scheme = url.split("://")[0]
+        return [it for it in random.sample(urls, len(urls)) if it.split("://")[0] == scheme]
 
     async def send(self, conversation_id, payload, client_msg_id=None):
         """Sends a message; returns its SendAck once it is durable. After a lost connection, send
@@ -205,6 +259,8 @@ class Client:
     def _raise_ended(self):
         if self._ended:
             raise self._ended
+        if self._leaves:
+            raise ConnectionError("this connection is being left: ask on the next one")
 
     async def _write(self, kind, **fields):
         await self._socket.send(encode(kind, fields))
@@ -311,6 +367,9 @@ class Client:
             self._touched.add(conversation_id)
         elif kind == "Ping":
             await self._write("Pong", nonce=fields["nonce"])
+        elif kind == "Reconnect":
+            self.reconnect_frame, self._told_at = fields, _now()
+            self.told.set()
         elif kind == "Lagged":
             self.lagged += fields["skipped"]
             for timeline in self._timelines.values():

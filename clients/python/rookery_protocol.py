@@ -12,6 +12,8 @@ TOKEN_BYTES_MAX = 8_192
 MEMBERS_MAX = 1_024
 PAGE_MESSAGES_MAX = 100
 REASON_BYTES_MAX = 256
+ALTERNATIVES_MAX = 8
+ALTERNATIVE_BYTES_MAX = 256
 
 _SCALARS = {"u8": "<B", "u16": "<H", "u32": "<I", "u64": "<Q", "u8[16]": "<16s", "u8[36]": "<36s"}
 
@@ -27,6 +29,7 @@ _DELIVER = (
     ("hlc", "u64"),
     ("payload", _BYTES(PAYLOAD_BYTES_MAX)),
 )
+_ALTERNATIVE = (("url", _BYTES(ALTERNATIVE_BYTES_MAX)),)
 _HEAD = (("conversation_id", "u64"), ("head_seq", "u64"))
 
 KINDS = {
@@ -75,6 +78,16 @@ KINDS = {
             ("reconnect_jitter_ms", "u32"),
             ("payload_bytes_max", "u32"),
             ("page_messages_max", "u32"),
+        ),
+    ),
+    "Reconnect": (
+        0x82,
+        (
+            ("server_time_ms", "u64"),
+            ("not_before_ms", "u32"),
+            ("not_after_ms", "u32"),
+            ("alternatives", ("list", _ALTERNATIVE, ALTERNATIVES_MAX)),
+            ("reason", _BYTES(REASON_BYTES_MAX)),
         ),
     ),
     "SendAck": (

@@ -101,6 +101,12 @@ def synced(fields, last):
     return [*missing, ("SyncEnd", {"last_seq": last, "head_seq": last, **ids})]
 
 
+def reconnect(*urls, not_after_ms=200):
+    alternatives = [{"url": url.encode()} for url in urls]
+    window = {"not_before_ms": 0, "not_after_ms": not_after_ms}
+    return "Reconnect", {"server_time_ms": 0, **window, "alternatives": alternatives, "reason": b"drained"}
+
+
 class ClientTest(unittest.IsolatedAsyncioTestCase):
     async def listen(self, serve):
         """The URL of a server."""
@@ -195,6 +201,51 @@ class ClientTest(unittest.IsolatedAsyncioTestCase):
             await client.close()
             ours = [it for it in asyncio.all_tasks() - before if "Client" in repr(it.get_coro())]
             self.assertEqual(ours, [])
+
+    async def test_who_is_told_to_reconnect_does_so_with_nothing_under_way(self):
+        elsewhere = await self.listen(serve)
+        acked = []
+
+        async def late(socket):
+            """Tells to go elsewhere, then acks what is under way."""
+            await socket.recv()
+            await socket.send(encode("Welcome", WELCOME))
+            _, sent = decode(await socket.recv())
+            await socket.send(encode(*reconnect("ws://127.0.0.1:1/", "wss://127.0.0.1:1/", elsewhere)))
+            await asyncio.sleep(0.1)
+            ids = {name: sent[name] for name in ("client_msg_id", "conversation_id")}
+            await socket.send(encode("SendAck", {"message_id": 1, "hlc": 0, **ids}))
+            acked.append(True)
+            await socket.wait_closed()
+
+        client = await Client.connect(await self.listen(late), "good", have_seq={5: 1})
+        send = asyncio.create_task(client.send(5, b"under way"))
+        await client.told.wait()
+        moved = await client.reconnect()
+        self.addAsyncCleanup(moved.close)
+        self.assertEqual((await send)["message_id"], 1)
+        self.assertEqual(acked, [True])
+        with self.assertRaises(Exception):
+            await client.send(5, b"too late")
+        await moved.sync(5)
+        self.assertEqual([(await moved.recv())["seq"] for _ in range(5)], [2, 3, 4, 5, 6])
+
+    async def test_a_client_goes_back_to_the_same_server_where_it_is_told_no_other(self):
+        connections = []
+
+        async def restarting(socket):
+            connections.append(socket)
+            await socket.recv()
+            await socket.send(encode("Welcome", WELCOME))
+            if len(connections) == 1:
+                await socket.send(encode(*reconnect()))
+            await socket.wait_closed()
+
+        client = await Client.connect(await self.listen(restarting), "good")
+        await client.told.wait()
+        moved = await client.reconnect()
+        await moved.close()
+        self.assertEqual([socket.close_code for socket in connections], [1000, 1000])
 
 
 if __name__ == "__main__":

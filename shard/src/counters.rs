@@ -54,6 +54,8 @@ counters! {
     Counter closed_errno,
     /// Ended: the shard stopped.
     Counter closed_stopping,
+    /// Cut off with something unsaid: the stop's grace was over.
+    Counter stop_cut_off,
     /// Receives that brought bytes.
     Counter recv_ops,
     /// Bytes received.

@@ -89,6 +89,8 @@ pub struct Shard<H: Handler> {
     pub(crate) spare: Spare,
     pub(crate) live: usize,
     pub(crate) stopping: bool,
+    /// The grace of the stop is to begin anew.
+    pub(crate) grace_begins: bool,
     pub(crate) accept_budget: u32,
     /// When `on_turn_end` is due whatever comes, monotonic nanoseconds.
     pub(crate) again_at_ns: Option<u64>,
@@ -144,6 +146,7 @@ impl<H: Handler> Shard<H> {
             spare: Spare::default(),
             live: 0,
             stopping: false,
+            grace_begins: false,
             accept_budget: ACCEPTS_MAX,
             again_at_ns: None,
             failures: VecDeque::new(),
@@ -360,9 +363,10 @@ impl<H: Handler> Shard<H> {
         self.live
     }
 
-    /// Every connection whose slot is taken, closing ones included: for a stop, or a look at all.
-    pub fn connections(&self) -> Vec<ConnId> {
-        self.slots.ids()
+    /// Somebody was told of a stop only now: its grace ([`Config::stop_grace_ms`]) counts from here. To be
+    /// called while the handler still tells connections, which may take longer than the grace is.
+    pub fn begin_stop_grace(&mut self) {
+        self.grace_begins = true;
     }
 
     /// The shard's counters until now.

@@ -46,6 +46,7 @@ class Peer:
         self.delivered: dict[int, list[dict]] = defaultdict(list)
         self.opened: dict[int, dict] = {}
         self.lagged = 0
+        self.told: list[dict] = []
         self.errors: list[dict] = []
         self._ids = itertools.count(random.getrandbits(62))
         self._waiting: dict[tuple[str, int | bytes], asyncio.Future] = {}
@@ -123,6 +124,8 @@ class Peer:
             self.opened[fields["conversation_id"]] = fields
         elif kind == "Lagged":
             self.lagged += fields["skipped"]
+        elif kind == "Reconnect":
+            self.told.append(fields)
         elif kind == "Error":
             self.errors.append(fields)
             codes.saw(fields["code"])

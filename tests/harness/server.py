@@ -62,9 +62,11 @@ class Server:
     _started: weakref.WeakSet["Server"] = weakref.WeakSet()
 
     def __init__(self, data: Path, *, address: str = "127.0.0.1", shards: int = 2, echo: bool = False, config: str = "",
-                 key: bytes | None = None, environment: dict[str, str] | None = None, plain: bool = True) -> None:
+                 key: bytes | None = None, environment: dict[str, str] | None = None, plain: bool = True,
+                 drain_window_ms: int = 0) -> None:
         """`key` signs login tokens (HS256); without it the server makes a development key. `environment`
-        is added to this process's own. Without `plain` the plain listeners are the configuration's."""
+        is added to this process's own. Without a `drain_window_ms` SIGTERM is a stop
+        at once. Without `plain` the plain listeners are the configuration's."""
         self.data = data
         self._ports = Port(), Port()
         self.tls_port, self.plain_port = (port.number for port in self._ports)
@@ -73,7 +75,7 @@ class Server:
         self.shards = shards
         self.echo = echo
         self.key = key
-        self.environment = environment or {}
+        self.environment = {"ROOKERY_DRAIN_WINDOW_MS": str(drain_window_ms), **(environment or {})}
         self.config = config + (tokens.key_section(data, key) if key else "")
         self.process: subprocess.Popen | None = None
         self.said: list[str] = []
@@ -147,6 +149,10 @@ class Server:
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"did not stop within {STOP_SECONDS} s\n{self.story()}") from None
+
+    def interrupt(self) -> None:
+        """SIGINT: it stops at once."""
+        self.process.send_signal(signal.SIGINT)
 
     def freeze(self) -> None:
         """SIGSTOP: it is there and does nothing, and its clocks run on."""

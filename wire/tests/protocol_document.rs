@@ -32,6 +32,7 @@ fn every_kind_and_size_is_as_written() {
         (Kind::Ping, size_of::<ArchivedPing>()),
         (Kind::Pong, size_of::<ArchivedPong>()),
         (Kind::Welcome, size_of::<ArchivedWelcome>()),
+        (Kind::Reconnect, size_of::<ArchivedReconnect>()),
         (Kind::SendAck, size_of::<ArchivedSendAck>()),
         (Kind::Deliver, size_of::<ArchivedDeliver>()),
         (Kind::SyncEnd, size_of::<ArchivedSyncEnd>()),

@@ -80,10 +80,10 @@ impl Serving {
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
-    /// Asks it to stop, and waits.
+    /// Asks it to stop at once, and waits: whoever is connected is ours.
     pub(crate) fn stop(mut self) -> Result<()> {
         // One that has ended already says so below.
-        kill_process(Pid::from_child(&self.child), Signal::TERM).ok();
+        kill_process(Pid::from_child(&self.child), Signal::INT).ok();
         let began = Instant::now();
         while began.elapsed() < STOP_LIMIT {
             if let Some(status) = self.child.try_wait()? {

@@ -76,6 +76,10 @@ pub struct Args {
     /// Look at memory after the storm only, not after the traffic too: shorter
     #[arg(long, requires = "storm")]
     pub join_rests: bool,
+    /// At the end let messages flow until the server has told every client to reconnect and all have done
+    /// so, at most for this long; the drain is begun by others (SIGTERM to the server)
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with_all = ["storm", "echo"])]
+    pub drain: Option<Duration>,
     /// Write the report to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// Reasons of failures that are told apart; a server that makes each different does not fill memory.
 const REASONS_MAX: usize = 64;
+/// Seconds that are told apart: a day.
+const SECONDS_MAX: usize = 86_400;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -34,6 +36,14 @@ pub(super) struct Counts {
     pub(super) acked: Count,
     /// Messages that arrived at the other client of the pair, or came back as echo.
     pub(super) delivered: Count,
+    /// Told by the server to reconnect.
+    pub(super) told: Count,
+    /// Gone after that.
+    pub(super) left: Count,
+    /// Ready once more after that.
+    pub(super) moved: Count,
+    /// Those told, by the second of the server's clock.
+    told_in: Mutex<BTreeMap<u64, u64>>,
     failures: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -58,8 +68,9 @@ impl Count {
 impl Counts {
     /// Connections that are ready.
     pub(super) fn live(&self) -> u64 {
-        let came = self.established.value() + self.reconnected.value();
-        let went = self.lost.value() + self.parted.value() + self.cut.value();
+        let came = self.established.value() + self.reconnected.value() + self.moved.value();
+        let ended = self.lost.value() + self.parted.value() + self.cut.value();
+        let went = ended + self.left.value();
         came.saturating_sub(went)
     }
 
@@ -74,6 +85,27 @@ impl Counts {
         ] {
             count.reset();
         }
+    }
+
+    /// The server told a client to reconnect, at this time of its own.
+    pub(super) fn told_at(&self, unix_ms: u64) {
+        self.told.add_one();
+        let mut told_in = self.told_in.lock().unwrap_or_else(PoisonError::into_inner);
+        if told_in.len() < SECONDS_MAX {
+            *told_in.entry(unix_ms / 1_000).or_default() += 1;
+        }
+    }
+
+    /// How many were told in each second, from the first in which there was one.
+    pub(super) fn told_per_second(&self) -> Vec<u64> {
+        let told_in = self.told_in.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((&first, &last)) = told_in.keys().next().zip(told_in.keys().next_back()) else {
+            return Vec::new();
+        };
+        let last = last.min(first.saturating_add(SECONDS_MAX as u64));
+        (first..=last)
+            .map(|second| told_in.get(&second).copied().unwrap_or_default())
+            .collect()
     }
 
     /// Something went wrong for this reason.

@@ -8,6 +8,7 @@ mod account;
 mod args;
 mod clients;
 mod counts;
+mod drain;
 mod host;
 mod measure;
 mod meter;

@@ -4,7 +4,7 @@
 //! what a server needs once (stores, buffers, an allocator's slack) is not counted to the connections.
 //! What messages leave behind (a store holds the newest in memory) is there before and after the goodbye:
 //! the difference of these two rests is the connections' alone. The ramp may stop to measure (`stages`),
-//! and before the goodbye there may be a storm (`storm`).
+//! and before the goodbye there may be a storm (`storm`) or a drain (`drain`).
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -110,6 +110,8 @@ impl Run<'_> {
             true => Some(self.storm()?),
             false => None,
         };
+        let drain = args.drain.filter(|_| !self.shards.is_over());
+        let drain = drain.map(|limit| self.drain(limit));
         let last = match (&storm, &after) {
             (None, Some(after)) => after.clone(),
             _ => self.rest(),
@@ -136,6 +138,7 @@ impl Run<'_> {
         report.stages = stages.told;
         report.traffic = traffic;
         report.storm = storm;
+        report.drain = drain;
         report.time_line = self.line.borrow().points();
         Ok(report)
     }

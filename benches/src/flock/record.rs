@@ -239,6 +239,26 @@ impl Storm {
     }
 }
 
+/// The server is drained: every client is told to reconnect, and comes back elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Drain {
+    pub(crate) connections: u64,
+    pub(crate) seconds: f64,
+    /// Clients that were told.
+    pub(crate) told: u64,
+    /// The same by the seconds of the server's clock.
+    pub(crate) told_per_second: Vec<u64>,
+    /// Clients that have gone since.
+    pub(crate) left: u64,
+    /// Of these, clients that are in elsewhere.
+    pub(crate) moved: u64,
+    /// Attempts that were refused or broke off, and were made again.
+    pub(crate) tried_again: u64,
+    pub(crate) sent: u64,
+    pub(crate) acked: u64,
+    pub(crate) delivered: u64,
+}
+
 /// About a second of the storm.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Slice {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::measure::{CONNECTIONS_MIN, Part};
-use super::record::{Point, Stage, Storm, Traffic};
+use super::record::{Drain, Point, Stage, Storm, Traffic};
 
 /// See the module. Latencies are in microseconds from the moment at which a message was due.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -79,6 +79,7 @@ pub(crate) struct Report {
     /// The traffic whose main figures stand above.
     pub(crate) traffic: Traffic,
     pub(crate) storm: Option<Storm>,
+    pub(crate) drain: Option<Drain>,
     pub(crate) time_line: Vec<Point>,
 }
 
@@ -110,6 +111,7 @@ impl Report {
         }
         faults.extend(self.stage_faults());
         faults.extend(self.storm.iter().flat_map(storm_faults));
+        faults.extend(self.drain.iter().flat_map(drain_faults));
         faults
     }
 
@@ -132,6 +134,23 @@ impl Report {
                     ),
                 );
             }
+        }
+        if let Some(drain) = &self.drain {
+            row(
+                "drain",
+                format!(
+                    "{} of {} told, at most {} in a second, {} are in elsewhere after {:.1} s, {} tries more; \
+                     {} sent, {} acked",
+                    drain.told,
+                    drain.connections,
+                    drain.told_per_second.iter().max().unwrap_or(&0),
+                    drain.moved,
+                    drain.seconds,
+                    drain.tried_again,
+                    drain.sent,
+                    drain.acked
+                ),
+            );
         }
         let Some(storm) = &self.storm else { return };
         row(
@@ -275,6 +294,24 @@ impl Report {
         }
         table
     }
+}
+
+/// What is wrong with a drain.
+fn drain_faults(drain: &Drain) -> Vec<String> {
+    let mut faults = Vec::new();
+    if drain.told < drain.connections || drain.moved < drain.connections {
+        faults.push(format!(
+            "of {} connections {} were told to reconnect and {} came back",
+            drain.connections, drain.told, drain.moved
+        ));
+    }
+    if drain.acked < drain.sent {
+        faults.push(format!(
+            "{} of {} messages were acked in the drain",
+            drain.acked, drain.sent
+        ));
+    }
+    faults
 }
 
 /// What is wrong with a storm.

@@ -1,14 +1,15 @@
 //! Who is connected, and who was.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use hyper::{Response, StatusCode};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::routes::{Body, Query, Refused, json};
+use super::routes::{Body, Query, Refused, bad, json};
 use super::view::View;
-use crate::session::{Ask, CLOSED_MAX, Closed};
+use crate::session::{Ask, By, CLOSED_MAX, Closed, Connection, TOP_MAX};
 
 /// A shard that has not answered for so long hangs, or has a full mailbox.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,20 +31,41 @@ pub(super) async fn answer<T>(asked: bool, answered: oneshot::Receiver<T>) -> Re
 /// The connections of all shards that ended last, newest first.
 pub(super) async fn closed(view: &View, query: &Query) -> Result<Response<Body>, Refused> {
     let most = query.number("limit", 100, CLOSED_MAX as u64)? as usize;
-    let mut waiting = Vec::new();
-    for shard in 0..view.postboxes.shards() {
-        let (reply, answered) = oneshot::channel();
-        let ask = Ask::Closed {
-            most,
-            answer: reply,
-        };
-        waiting.push((view.ask(shard, ask), answered));
-    }
+    let asks = (0..view.postboxes.shards()).map(|shard| {
+        let (answer, answered) = oneshot::channel();
+        (view.ask(shard, Ask::Closed { most, answer }), answered)
+    });
     let mut all: Vec<Closed> = Vec::new();
-    for (asked, answered) in waiting {
+    for (asked, answered) in asks.collect::<Vec<_>>() {
         all.extend(answer(asked, answered).await?);
     }
-    all.sort_by_key(|closed| std::cmp::Reverse(closed.at_ms));
+    all.sort_by_key(|closed| Reverse(closed.at_ms));
+    all.truncate(most);
+    Ok(json(StatusCode::OK, &all))
+}
+
+/// The connections of all shards with the most of something, the most first.
+pub(super) async fn top(view: &View, query: &Query) -> Result<Response<Body>, Refused> {
+    let by = match query.get("sort") {
+        None | Some("queue") => By::Queue,
+        Some("idle") => By::Idle,
+        Some(other) => return Err(bad(format!("`sort` is {other}; it may be queue or idle"))),
+    };
+    let most = query.number("limit", 100, TOP_MAX as u64)? as usize;
+    let asks = (0..view.postboxes.shards()).map(|shard| {
+        let (answer, answered) = oneshot::channel();
+        (view.ask(shard, Ask::Top { by, most, answer }), answered)
+    });
+    let mut all: Vec<Connection> = Vec::new();
+    for (asked, answered) in asks.collect::<Vec<_>>() {
+        all.extend(answer(asked, answered).await?);
+    }
+    all.sort_by_key(|conn| {
+        Reverse(match by {
+            By::Queue => conn.queue_bytes as u64,
+            By::Idle => conn.idle_s.into(),
+        })
+    });
     all.truncate(most);
     Ok(json(StatusCode::OK, &all))
 }

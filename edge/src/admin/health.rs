@@ -78,6 +78,9 @@ pub(super) fn judge(view: &View, pulse: &Pulse, now: Instant) -> Health {
                 .push("the store failed and is opened again".into());
         }
     }
+    if !view.drain.is_ready() {
+        health.unready.push("it is drained".into());
+    }
     if router.counters().clock_off.value() > 0 {
         health
             .unready

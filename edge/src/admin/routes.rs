@@ -17,6 +17,7 @@ use super::health::{self, Health, Pulse};
 use super::token::Token;
 use super::view::{Command, Outcome, View};
 use super::{connections, metrics, status, trace};
+use crate::serve::DrainError;
 
 /// So long is a metrics page given again: a thousand scrapes at once cost one.
 const PAGE_LASTS: Duration = Duration::from_millis(250);
@@ -149,6 +150,17 @@ impl Routes {
                 let health = self.health();
                 Ok(json(StatusCode::OK, &status::status(&self.view, &health)))
             }
+            ["drain"] if get => Ok(json(StatusCode::OK, &self.view.drain.status())),
+            ["drain"] if post => {
+                let window = match query.get("window_ms") {
+                    None => None,
+                    Some(_) => Some(query.number("window_ms", 0, 3_600_000)?),
+                };
+                let begun = self.view.drain.start(window.map(Duration::from_millis));
+                self.drained(begun)
+            }
+            ["drain"] if request.method() == Method::DELETE => self.drained(self.view.drain.stop()),
+            ["connections"] if get => connections::top(&self.view, &query).await,
             ["closed"] if get => connections::closed(&self.view, &query).await,
             ["users", user] if get => connections::user(&self.view, number(user)?).await,
             ["users", user, "kick"] if post => {
@@ -172,6 +184,13 @@ impl Routes {
                 }
             }
             _ => Err(Refused(StatusCode::NOT_FOUND, HELP.into())),
+        }
+    }
+
+    fn drained(&self, done: Result<(), DrainError>) -> Result<Response<Body>, Refused> {
+        match done {
+            Ok(()) => Ok(json(StatusCode::OK, &self.view.drain.status())),
+            Err(error) => Err(Refused(StatusCode::CONFLICT, format!("{error}\n"))),
         }
     }
 
@@ -217,10 +236,14 @@ GET  /healthz                      200 while the process is well, else 503 and w
 GET  /readyz                       200 while new clients may be sent here, else 503 and why not
 GET  /metrics                      for Prometheus
 GET  /status                       everything that is counted, as JSON
+GET  /connections?sort=queue       those with the longest queue, or `idle` for longest
 GET  /closed?limit=100             the connections that ended last
 GET  /users/7                      the connections of user 7
 POST /users/7/kick?device=1        end them, or one device's
 GET  /users/7/trace?seconds=60     headers of the frames of user 7, a JSON object a line
+GET  /drain                        how far a drain is
+POST /drain?window_ms=30000        tell clients to reconnect elsewhere
+DELETE /drain                      call it off
 POST /reload                       read the certificate again, as SIGHUP does
 POST /log?filter=info              another filter for the log
 ";
@@ -250,8 +273,8 @@ impl Query {
         let parsed = given
             .parse()
             .ok()
-            .filter(|number| (1..=most).contains(number));
-        parsed.ok_or_else(|| bad(format!("`{name}` is {given}; it may be 1 to {most}")))
+            .filter(|number| (0..=most).contains(number));
+        parsed.ok_or_else(|| bad(format!("`{name}` is {given}; it may be 0 to {most}")))
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::admission::Gate;
 use crate::logging::Filter;
+use crate::serve::Drain;
 use crate::session::{Ask, Mail, Parcel, Telemetry, owner};
 
 /// What came of a command: what to tell the operator, or why it failed.
@@ -19,7 +20,9 @@ pub(crate) type Outcome = Result<String, String>;
 pub(crate) enum Command {
     /// Read the certificate again.
     Reload(Option<oneshot::Sender<Outcome>>),
-    /// Stop.
+    /// Tell clients to reconnect, then stop.
+    Leave,
+    /// Stop at once.
     Stop,
 }
 
@@ -37,6 +40,8 @@ pub(crate) struct View {
     pub(crate) filter: Filter,
     /// To the main thread.
     pub(crate) commands: mpsc::Sender<Command>,
+    /// The drain.
+    pub(crate) drain: Arc<Drain>,
     /// When the process began to serve.
     pub(crate) started: SystemTime,
     /// What the main thread changes meanwhile.

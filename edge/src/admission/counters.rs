@@ -16,6 +16,8 @@ rookery_metrics::metrics! {
         pub refused_memory: Counter,
         /// Refused: as many connections as `limits.connections_per_address_max`.
         pub refused_address: Counter,
+        /// Refused: the server is drained.
+        pub refused_drained: Counter,
         /// Refused after the upgrade, at the login (1013): memory.
         pub refused_login: Counter,
         /// Cut off: as many handshakes as `limits.handshakes_per_address_per_second_max`.

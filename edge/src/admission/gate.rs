@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::addresses::{Addresses, Counted};
 use super::counters::add_one;
@@ -34,11 +34,14 @@ pub enum Refusal {
     Address,
     /// Its address begins handshakes too fast: not worth one more.
     Rate,
+    /// The server is drained: nobody is let in.
+    Drained,
 }
 
 /// See the module.
 pub struct Gate {
     limits: Limits,
+    is_closed: AtomicBool,
     connections: AtomicU64,
     resident_bytes: AtomicU64,
     socket_bytes: AtomicU64,
@@ -56,6 +59,7 @@ impl Gate {
         let some = |limit: u32| (limit > 0).then_some(limit);
         Self {
             limits,
+            is_closed: AtomicBool::new(false),
             connections: AtomicU64::new(0),
             resident_bytes: AtomicU64::new(0),
             socket_bytes: AtomicU64::new(0),
@@ -79,6 +83,9 @@ impl Gate {
             Some(Rated::Over) => return Err(self.refuse(Refusal::Rate)),
             Some(Rated::Untracked) => add_one(&self.counters.untracked),
             Some(Rated::Within) | None => {}
+        }
+        if self.is_closed.load(Relaxed) {
+            return Err(self.refuse(Refusal::Drained));
         }
         if self.is_short_of_memory() {
             return Err(self.refuse(Refusal::Memory));
@@ -110,8 +117,21 @@ impl Gate {
             Refusal::Memory => &self.counters.refused_memory,
             Refusal::Address => &self.counters.refused_address,
             Refusal::Rate => &self.counters.cut_off_rate,
+            Refusal::Drained => &self.counters.refused_drained,
         });
         refusal
+    }
+
+    /// From here on nobody is let in, or everybody within the limits again.
+    pub fn set_closed(&self, is_closed: bool) {
+        self.is_closed.store(is_closed, Relaxed);
+    }
+
+    /// One that [`left`](Self::leave) and is still here counts again, whatever the limits; its address is
+    /// known to nobody any more.
+    pub fn come_back(&self) -> Seat {
+        self.connections.fetch_add(1, Relaxed);
+        Seat::counted(None)
     }
 
     /// A connection is gone.
@@ -201,6 +221,22 @@ mod tests {
         assert_eq!(gate.connections(), 1);
         assert!(gate.enter(ip("::1"), 0).is_ok());
         assert_eq!(gate.counters().refused_full.value(), 1);
+    }
+
+    #[test]
+    fn nobody_comes_through_a_closed_gate_and_who_comes_back_counts() {
+        let gate = Gate::new(OPEN);
+        let seat = gate.enter(ip("::1"), 0).unwrap();
+        gate.set_closed(true);
+        assert_eq!(gate.enter(ip("::1"), 0), Err(Refusal::Drained));
+        gate.leave(seat);
+        assert_eq!(gate.connections(), 0);
+        let again = gate.come_back();
+        assert_eq!(gate.connections(), 1);
+        gate.leave(again);
+        gate.set_closed(false);
+        assert!(gate.enter(ip("::1"), 0).is_ok());
+        assert_eq!(gate.counters().refused_drained.load(Relaxed), 1);
     }
 
     #[test]

@@ -83,6 +83,24 @@ impl Target {
         })
     }
 
+    /// Another server, which is judged as this one is. None where the URL is none, or would take away the
+    /// TLS that there is here.
+    pub(super) fn elsewhere(&self, url: &str) -> Option<Self> {
+        let uri: Uri = url.parse().ok()?;
+        let (is_secure, port) = match uri.scheme_str()? {
+            "wss" => (true, 443),
+            "ws" => (false, 80),
+            _ => return None,
+        };
+        (is_secure == self.tls.is_some()).then_some(())?;
+        Some(Self {
+            url: url.to_owned(),
+            host: uri.host()?.trim_matches(['[', ']']).to_owned(),
+            port: uri.port_u16().unwrap_or(port),
+            tls: self.tls.clone(),
+        })
+    }
+
     /// Connects.
     pub(super) async fn connect(&self) -> anyhow::Result<Socket> {
         match tokio::time::timeout(TIMEOUT, self.upgrade()).await {

@@ -165,6 +165,8 @@ impl Dialog {
                 nonce: ping.nonce.to_native(),
             })),
             ServerFrame::Error(error) => self.on_error(&proto::owned(error), now, out),
+            // The link's matter.
+            ServerFrame::Reconnect(_) => {}
             ServerFrame::Pong(_)
             | ServerFrame::Conversations(_)
             | ServerFrame::Members(_)

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::connect::{Socket, Target};
 use super::dialog::{Dialog, Out};
 use super::heartbeat::Heartbeat;
+use super::leave::Leave;
 use super::terminal::{Lines, Printer};
 use super::text::Line;
 use crate::cli::causes;
@@ -44,6 +45,8 @@ enum End {
     Left,
     /// The server or the network ended it; what to do about it.
     Lost(Advice, String),
+    /// It was left because the server had asked for that.
+    Told,
 }
 
 struct Link {
@@ -60,6 +63,8 @@ struct Link {
     /// Why it ended too early.
     broken: Option<anyhow::Error>,
     leave_at: Option<Instant>,
+    /// The server wants us to reconnect.
+    told: Option<Leave>,
 }
 
 /// Runs until the user leaves or the server gives a reason not to come back.
@@ -80,6 +85,7 @@ pub(super) async fn run(
         input_ended: false,
         broken: None,
         leave_at: None,
+        told: None,
     };
     let ended = link.run(&mut lines).await;
     for text in link.dialog.undurable() {
@@ -101,7 +107,10 @@ impl Link {
         let mut known = false;
         loop {
             self.welcomed = false;
-            let end = match self.options.target.connect().await {
+            let alternative = self.told.take().and_then(|it| it.alternative);
+            let elsewhere = alternative.and_then(|url| self.options.target.elsewhere(&url));
+            let target = elsewhere.as_ref().unwrap_or(&self.options.target);
+            let end = match target.connect().await {
                 Ok(mut socket) => self.serve(&mut socket, lines).await?,
                 Err(error) if !known => return Err(error),
                 Err(error) => End::Lost(Advice::Backoff, causes(&error)),
@@ -113,6 +122,10 @@ impl Link {
             }
             let wait = match end {
                 End::Left => return Ok(()),
+                End::Told => {
+                    self.note("the server asked to reconnect");
+                    Duration::ZERO
+                }
                 End::Lost(Advice::Done | Advice::Act, why) => {
                     bail!("the server ended the conversation: {why}")
                 }
@@ -157,7 +170,7 @@ impl Link {
             let mut read = None;
             tokio::select! {
                 message = socket.next() => read = Some(message),
-                line = lines.recv(), if !self.input_ended && self.dialog.has_room() => match line {
+                line = lines.recv(), if self.takes_lines() => match line {
                     Some(Ok(line)) => self.on_line(&line, &mut out),
                     Some(Err(error)) => self.on_broken(error, "cannot read the input"),
                     None => self.input_ended = true,
@@ -165,6 +178,7 @@ impl Link {
                 () = until(self.dialog.poll_timeout().map(Instant::from_std)) => {
                     self.dialog.retry(Instant::now().into_std(), &mut out);
                 }
+                () = until(self.told_until()) => {}
                 () = until(self.leave_at) => {
                     // The peer's answer to the close is not waited for: there is nothing left to lose.
                     let _ = socket.close(None).await;
@@ -198,10 +212,34 @@ impl Link {
             if let Err(end) = self.carry_out(socket, out).await {
                 return Ok(end);
             }
+            let (now, all_durable) = (Instant::now().into_std(), self.dialog.is_all_durable());
+            if self
+                .told
+                .as_ref()
+                .is_some_and(|it| it.is_time(now, all_durable))
+            {
+                // As above.
+                let _ = socket.close(None).await;
+                return Ok(End::Told);
+            }
             if self.input_ended && self.dialog.is_settled() && self.leave_at.is_none() {
                 self.leave_at = Some(Instant::now() + self.options.linger);
             }
         }
+    }
+
+    /// Whether the user's next line may be sent on this connection.
+    fn takes_lines(&self) -> bool {
+        let now = Instant::now().into_std();
+        let goes = self.told.as_ref().is_some_and(|told| told.is_due(now));
+        !self.input_ended && self.dialog.has_room() && !goes
+    }
+
+    /// When to look again whether it is time to leave.
+    fn told_until(&self) -> Option<Instant> {
+        let now = Instant::now().into_std();
+        let told = self.told.as_ref()?;
+        Some(Instant::from_std(told.poll_timeout(now)))
     }
 
     fn on_line(&mut self, line: &Line, out: &mut Vec<Out>) {
@@ -259,7 +297,11 @@ impl Link {
                 if let ServerFrame::Welcome(welcome) = frame {
                     self.on_welcome(&proto::owned(welcome), beat);
                 }
-                self.dialog.on_frame(frame, Instant::now().into_std(), out);
+                let now = Instant::now().into_std();
+                if let ServerFrame::Reconnect(told) = frame {
+                    self.told = Some(Leave::of(&proto::owned(told), now, dice()?));
+                }
+                self.dialog.on_frame(frame, now, out);
                 Ok(None)
             }
             Message::Close(frame) => {
@@ -336,7 +378,12 @@ async fn until(at: Option<Instant>) {
 
 /// A random time up to `max`.
 fn jitter(max: Duration) -> anyhow::Result<Duration> {
-    let mut bytes = [0; 4];
+    Ok(max.mul_f64(f64::from(dice()? as u32) / f64::from(u32::MAX)))
+}
+
+/// Any number.
+fn dice() -> anyhow::Result<u64> {
+    let mut bytes = [0; 8];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow!("the system gives no random bytes"))?;
-    Ok(max.mul_f64(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)))
+    Ok(u64::from_le_bytes(bytes))
 }

@@ -3,12 +3,13 @@
 //! It is a client like any other, on tokio and tungstenite, and shares with the server only the
 //! protocol's frames. `dialog` decides what to send and show and does no I/O, with `timeline` for what comes
 //! in, `outgoing` for what goes out, `patience` for refusals and `text` for what people write. `link`
-//! connects, and connects again, `heartbeat` tells it when; `connect` is TCP, TLS and the upgrade;
+//! connects, and connects again, `heartbeat` tells it when, `leave` when the server wants it to; `connect` is TCP, TLS and the upgrade;
 //! `terminal` is lines in and lines out.
 
 mod connect;
 mod dialog;
 mod heartbeat;
+mod leave;
 mod link;
 mod outgoing;
 mod patience;

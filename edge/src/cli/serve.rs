@@ -20,7 +20,8 @@ Examples:
 
 Values: the command line over ROOKERY_SECTION_KEY over the file over the defaults; docs/rookery.toml
 has every key. The first start makes in --data what is not configured: a self-signed certificate and a
-development key for tokens. SIGHUP reads the certificate again, SIGINT and SIGTERM stop the server.";
+development key for tokens. SIGHUP reads the certificate again. SIGTERM tells clients to
+reconnect over [drain] window_ms and then stops the server; SIGINT, or a second SIGTERM, stops it at once.";
 
 /// The options of `serve`.
 #[derive(clap::Args, Clone, Debug, Default)]

@@ -19,6 +19,7 @@ pub(super) fn check(config: &Config) -> Vec<(Key, String)> {
     listeners(config, &mut found);
     admin(config, &mut found);
     limits(config, &mut found);
+    drain(config, &mut found);
     auth(config, &mut found);
     rest(config, &mut found);
     check_services::check(config, &mut found);
@@ -103,15 +104,10 @@ fn limits(config: &Config, found: &mut Vec<(Key, String)>) {
         idle_timeout_ms, 1_000, 7_200_000, "ms";
         pings_per_second_max, 1, 1_000_000, "pings";
         reconnect_jitter_ms, 0, 600_000, "ms";
+        logins_per_second, 0, 10_000_000, "logins";
         send_queue_bytes_max, 4_096, 1 << 30, "bytes";
-        drain_timeout_ms, 0, 3_600_000, "ms";
     );
-    for (key, value, least, most, unit) in ranges {
-        if value < least || value > most {
-            let message = format!("is {value}; it may be {least} to {most} {unit}");
-            found.push((("limits", key), message));
-        }
-    }
+    within("limits", &ranges, found);
     if limits.memory_max_bytes != 0 && limits.memory_max_bytes < 64 << 20 {
         found.push((
             ("limits", "memory_max_bytes"),
@@ -137,6 +133,49 @@ fn limits(config: &Config, found: &mut Vec<(Key, String)>) {
             limits.send_queue_bytes_max, limits.payload_bytes_max
         );
         found.push((("limits", "send_queue_bytes_max"), message));
+    }
+}
+
+fn drain(config: &Config, found: &mut Vec<(Key, String)>) {
+    let drain = &config.drain;
+    let ranges = ranges!(drain:
+        window_ms, 0, 86_400_000, "ms";
+        unready_ms, 0, 3_600_000, "ms";
+        clients_per_second_max, 0, 10_000_000, "clients";
+        grace_ms, 0, 3_600_000, "ms";
+    );
+    within("drain", &ranges, found);
+    let (most, bytes_most) = (proto::ALTERNATIVES_MAX, proto::ALTERNATIVE_BYTES_MAX);
+    let mut wrong = |message| found.push((("drain", "alternatives"), message));
+    let urls = &drain.alternatives;
+    if urls.len() > most {
+        wrong(format!("has {} URLs; {most} fit into a frame", urls.len()));
+    }
+    for url in urls {
+        if !url.starts_with("wss://") && !url.starts_with("ws://") {
+            wrong(format!(
+                "has {url:?}, which is no WebSocket URL: it begins with wss:// (or ws://)"
+            ));
+        } else if url.len() > bytes_most {
+            let bytes = url.len();
+            wrong(format!(
+                "has a URL of {bytes} bytes; it may have {bytes_most}"
+            ));
+        }
+    }
+}
+
+/// Each number that is outside of its bounds.
+fn within(
+    section: &'static str,
+    ranges: &[(&'static str, u64, u64, u64, &str)],
+    found: &mut Vec<(Key, String)>,
+) {
+    for &(key, value, least, most, unit) in ranges {
+        if value < least || value > most {
+            let message = format!("is {value}; it may be {least} to {most} {unit}");
+            found.push(((section, key), message));
+        }
     }
 }
 

@@ -89,13 +89,14 @@ fn unreadable(path: &Path, is_given: bool, what: &str) -> ConfigError {
 }
 
 /// The sections and their keys; the keys of the top level stand under "".
-pub(super) fn schema() -> [(&'static str, &'static [&'static str]); 13] {
+pub(super) fn schema() -> [(&'static str, &'static [&'static str]); 14] {
     [
         ("", &["data"]),
         ("listen", fields::of::<sections::Listen>()),
         ("tls", fields::of::<sections::Tls>()),
         ("auth", fields::of::<sections::Auth>()),
         ("limits", fields::of::<sections::Limits>()),
+        ("drain", fields::of::<sections::Drain>()),
         ("engine", fields::of::<sections::Engine>()),
         ("router", fields::of::<sections::Router>()),
         ("log", fields::of::<sections::Log>()),

@@ -28,8 +28,8 @@ pub use error::{ConfigError, Mistake};
 pub use load::Overrides;
 pub use secret::{Secret, SecretError, ServiceUrl};
 pub use sections::{
-    Admin, Algorithm, Auth, AuthKey, Config, Engine, Limits, Listen, Log, LogFormat, LogKind,
-    LogWriter, Router, Tls, TlsVersion,
+    Admin, Algorithm, Auth, AuthKey, Config, Drain, Engine, Limits, Listen, Log, LogFormat,
+    LogKind, LogWriter, Router, Tls, TlsVersion,
 };
 pub use services::{Cql, Encryption, Kafka, Postgres, Redis, ReplicationClass};
 pub use source::Origin;

@@ -23,6 +23,8 @@ pub struct Config {
     pub auth: Auth,
     /// What a client may do, and how long it may take.
     pub limits: Limits,
+    /// How clients are sent to other servers, and how a server stops.
+    pub drain: Drain,
     /// The shard engine.
     pub engine: Engine,
     /// The log and the store.
@@ -156,12 +158,28 @@ pub struct Limits {
     /// Pings that a shard sends per second, at most; where its connections need more, both times above
     /// stretch.
     pub pings_per_second_max: u32,
-    /// Clients wait a random time up to this before they connect again.
+    /// Clients wait a random time up to this before they connect again, or longer where there are many.
     pub reconnect_jitter_ms: u32,
+    /// Logins that this host can take in a second; 0: 3,000 for each shard.
+    pub logins_per_second: u32,
     /// Bytes that may wait for a client that reads slowly.
     pub send_queue_bytes_max: u32,
-    /// How long a stopping server lets its connections end politely.
-    pub drain_timeout_ms: u32,
+}
+
+/// `[drain]`: how clients are sent to other servers, and how a server stops.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drain {
+    /// Over how long clients are told to go, and have gone, after SIGTERM or where a drain names none.
+    pub window_ms: u32,
+    /// How long the server says that it is not ready before it takes nobody any more.
+    pub unready_ms: u32,
+    /// Clients that are told in a second, at most; 0: as many as the window needs.
+    pub clients_per_second_max: u32,
+    /// WebSocket URLs of other servers, told to clients.
+    pub alternatives: Vec<String>,
+    /// How long a stopping server lets its last connections end politely, from the last that it told on.
+    pub grace_ms: u32,
 }
 
 /// `[admin]`: the operator's way in, over HTTP.
@@ -260,6 +278,7 @@ impl Default for Config {
             tls: Tls::default(),
             auth: Auth::default(),
             limits: Limits::default(),
+            drain: Drain::default(),
             engine: Engine::default(),
             router: Router::default(),
             log: Log::default(),
@@ -309,8 +328,20 @@ impl Default for Limits {
             idle_timeout_ms: 75_000,
             pings_per_second_max: 2_000,
             reconnect_jitter_ms: 5_000,
+            logins_per_second: 0,
             send_queue_bytes_max: 1 << 20,
-            drain_timeout_ms: 10_000,
+        }
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            window_ms: 30_000,
+            unready_ms: 0,
+            clients_per_second_max: 0,
+            alternatives: Vec::new(),
+            grace_ms: 10_000,
         }
     }
 }

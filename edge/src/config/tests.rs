@@ -202,6 +202,15 @@ fn senseless_values_are_refused_with_the_reason() {
         ("[log]\nfilter = \"rookery=loud\"\n", "is no filter"),
         ("[auth]\nleeway_ms = 999999\n", "no leeway"),
         ("data = \"\"\n", "is empty"),
+        ("[drain]\nwindow_ms = 86400001\n", "it may be 0 to 86400000"),
+        (
+            "[drain]\nalternatives = [\"https://a\"]\n",
+            "is no WebSocket URL",
+        ),
+        (
+            "[drain]\nalternatives = [\"wss://a\", \"wss://a\", \"wss://a\", \"wss://a\", \"wss://a\", \"wss://a\", \"wss://a\", \"wss://a\", \"wss://a\"]\n",
+            "has 9 URLs",
+        ),
         (
             "[[auth.keys]]\nid = \"a\"\nalgorithm = \"HS256\"\nfile = \"x\"\n[[auth.keys]]\nid = \"a\"\nalgorithm = \"HS256\"\nfile = \"y\"\n",
             "two keys with the id `a`",

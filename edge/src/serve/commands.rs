@@ -27,10 +27,10 @@ impl Commands {
             .name("signals".into())
             .spawn(move || {
                 for signal in heard.forever() {
-                    let meaning = if signal == SIGHUP {
-                        Command::Reload(None)
-                    } else {
-                        Command::Stop
+                    let meaning = match signal {
+                        SIGHUP => Command::Reload(None),
+                        SIGTERM => Command::Leave,
+                        _ => Command::Stop,
                     };
                     if tell.send(meaning).is_err() {
                         return;

@@ -1,5 +1,6 @@
 //! From the configuration to what each floor is started with.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rookery_router::PAGE_BYTES_MAX;
@@ -9,8 +10,8 @@ use rookery_wire::{link, proto, ws};
 use crate::admission;
 use crate::auth::Verifier;
 use crate::auth::resume::ResumeKey;
-use crate::config::{Config, LogKind, LogWriter};
-use crate::session::{self, Heartbeat, Mode, Presence, Settings, Transport};
+use crate::config::{self, Config, LogKind, LogWriter};
+use crate::session::{self, Heartbeat, Jitter, Mode, Presence, Settings, Transport};
 
 /// Bytes that may wait for a client of the echo mode: some of the largest messages that the
 /// conformance suites send.
@@ -55,7 +56,12 @@ pub(super) fn settings(
         handshakes_max: handshakes(config),
         turn_target_ns: u64::from(limits.handshake_turn_us) * 1_000,
         heartbeat: heartbeat(config),
-        reconnect_jitter_ms: limits.reconnect_jitter_ms,
+        jitter: Jitter::of_host(
+            limits.reconnect_jitter_ms,
+            limits.logins_per_second,
+            config.engine.shard_count(),
+        ),
+        told: Arc::default(),
         page_messages_max: limits.page_messages_max,
         queue_bytes_max: queue_bytes(config, mode),
         requests_max: requests_max(config),
@@ -85,6 +91,16 @@ pub(super) fn heard_every(config: &Config) -> Duration {
 /// On a host as full as it may be.
 fn connections_per_shard(config: &Config) -> usize {
     config.limits.connections_max as usize / usize::from(config.engine.shard_count().max(1))
+}
+
+/// How clients are sent away. Those of the echo mode know no frame that could tell them.
+pub(super) fn drain(config: &Config, mode: Mode) -> config::Drain {
+    let mut drain = config.drain.clone();
+    if mode == Mode::Echo {
+        drain.window_ms = 0;
+        drain.unready_ms = 0;
+    }
+    drain
 }
 
 /// What the gate is told.
@@ -140,7 +156,7 @@ pub(super) fn engine(config: &Config, mode: Mode) -> rookery_shard::Config {
         // Fan-out keeps to a third of it and answers to two; the rest is for close frames and alerts,
         // which are never refused, and for what one receive leads to.
         send_queue_bytes_max: 3 * queue_bytes(config, mode),
-        stop_grace_ms: u64::from(config.limits.drain_timeout_ms),
+        stop_grace_ms: u64::from(config.drain.grace_ms),
         tcp_keepalive_s: Some(session::tcp_keepalive_s(
             heartbeat(config),
             connections_per_shard(config),

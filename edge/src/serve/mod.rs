@@ -8,6 +8,7 @@ mod commands;
 mod compose;
 mod directory;
 mod doorman;
+mod drain;
 mod keeper;
 mod memory;
 mod outlet;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use rookery_shard::{Running, mailbox};
+use rookery_shard::mailbox;
 
 use crate::admin::{Admin, Changing, Command, View};
 use crate::admission::Gate;
@@ -25,16 +26,17 @@ use crate::certificate;
 use crate::config::{Config, LogKind};
 use crate::logging::Filter;
 use crate::services::Services;
-use crate::session::{Mode, Parcel, Sessions, Telemetry};
+use crate::session::{Mode, Sessions, Telemetry};
 use certificates::CertificateKeeper;
 use commands::Commands;
 use doorman::Doorman;
+pub use drain::{Drain, DrainError, DrainState, DrainStatus};
 use keeper::RouterKeeper;
 
 /// Mails that may wait for one shard: a fan-out each, drained every turn.
 const MAILBOX: usize = 16_384;
 
-/// Runs the server until SIGINT or SIGTERM.
+/// Runs the server until SIGINT or SIGTERM, which may take the window of a drain.
 pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> {
     if let Err(error) = rookery_shard::limits::raise_open_files() {
         tracing::warn!(%error, "the limit of open files stays as it is");
@@ -80,7 +82,14 @@ pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> 
             Sessions::new(shard, telemetry, settings, tls, router.clone(), gate)
         })?
     };
+    let drain = Arc::new(Drain::new(
+        compose::drain(config, mode),
+        Arc::clone(&gate),
+        Arc::clone(&settings.told),
+        drain::Shards::of(postboxes.clone(), Arc::clone(engine.fabric())),
+    ));
     let view = Arc::new(View {
+        drain: Arc::clone(&drain),
         fabric: Arc::clone(engine.fabric()),
         telemetry,
         gate,
@@ -100,6 +109,7 @@ pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> 
 
     let stopper = engine.stopper();
     let mut looked = Ok(());
+    let mut leaves = false;
     while !engine.has_ended() {
         match commands.wait() {
             Some(Command::Reload(answer)) => {
@@ -108,15 +118,16 @@ pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> 
                     let _ = answer.send(outcome);
                 }
             }
-            Some(Command::Stop) => {
-                tracing::info!(
-                    live = live(&engine),
-                    "stopping: clients are told to come again"
-                );
+            Some(Command::Leave) if !leaves => {
+                leaves = true;
+                drain.leave();
+            }
+            Some(Command::Leave | Command::Stop) => {
                 stopper.stop();
                 break;
             }
             None => {
+                drain.look();
                 looked = keeper.look();
                 if looked.is_err() {
                     stopper.stop();
@@ -127,7 +138,13 @@ pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> 
                 view.update(keeper.router(), certificates.certificate().expires());
             }
         }
+        if leaves && drain.is_over() {
+            stopper.stop();
+            break;
+        }
     }
+    tracing::info!(live = drain.status().remaining, "stopping");
+    let (told, fabric) = (Arc::clone(&settings.told), Arc::clone(engine.fabric()));
     let ended = engine.join();
     drop(admin);
     // With them go the last who tell the directory anything.
@@ -135,10 +152,15 @@ pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> 
     keeper.close();
     ended?;
     looked?;
-    tracing::info!("stopped");
+    let cut_off = fabric
+        .counters()
+        .into_iter()
+        .map(|shard| shard.stop_cut_off);
+    tracing::info!(
+        told_to_reconnect = told.reconnect(),
+        closed = told.closed(),
+        cut_off = told.cut_off() + cut_off.sum::<u64>(),
+        "stopped"
+    );
     Ok(())
-}
-
-fn live(engine: &Running<Parcel>) -> u64 {
-    engine.counters().iter().map(|shard| shard.live).sum()
 }

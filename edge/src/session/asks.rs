@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::Sessions;
 use super::closed::Closed;
 use super::conn::{Conn, Phase};
+use super::top::By;
 use super::trace::Line;
 
 /// See the module. An answer that nobody waits for any more is dropped.
@@ -20,6 +21,15 @@ pub enum Ask {
         most: usize,
         /// The answer.
         answer: oneshot::Sender<Vec<Closed>>,
+    },
+    /// The connections with the most of something, the most first.
+    Top {
+        /// Of what.
+        by: By,
+        /// So many, up to [`TOP_MAX`](super::TOP_MAX).
+        most: usize,
+        /// The answer.
+        answer: oneshot::Sender<Vec<Connection>>,
     },
     /// The connections of a user whom this shard owns.
     User {
@@ -66,7 +76,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    fn of(shard: &Shard<Sessions>, conn: ConnId, state: &Conn) -> Self {
+    pub(super) fn of(shard: &Shard<Sessions>, conn: ConnId, state: &Conn) -> Self {
         let now_s = super::deadlines::seconds(shard.running_ns());
         Self {
             user_id: state.user_id,
@@ -77,6 +87,7 @@ impl Connection {
                 Phase::Login => "login",
                 Phase::Moving => "moving",
                 Phase::Live => "live",
+                Phase::Leaving => "leaving",
                 Phase::Ended => "closing",
             },
             queue_bytes: shard.queue_bytes(conn),
@@ -97,6 +108,7 @@ impl Sessions {
             Ask::Closed { most, answer } => {
                 let _ = answer.send(self.closed.newest(most).collect());
             }
+            Ask::Top { by, most, answer } => self.begin_top(shard, by, most, answer),
             Ask::User { user_id, answer } => {
                 let conns = self.users.connections(user_id).to_vec();
                 let seen = conns.into_iter().filter_map(|conn| {

@@ -17,6 +17,8 @@ pub(crate) enum Phase {
     Moving,
     /// Messages flow.
     Live,
+    /// Messages flow; it was told to reconnect, and counts nowhere any more.
+    Leaving,
     /// The last words were said; the engine closes it.
     Ended,
 }
@@ -25,6 +27,11 @@ impl Phase {
     /// It has not logged in: what it says waits its turn.
     pub(crate) fn is_opening(self) -> bool {
         matches!(self, Self::Opening | Self::Login)
+    }
+
+    /// It has logged in, and messages flow.
+    pub(crate) fn is_live(self) -> bool {
+        matches!(self, Self::Live | Self::Leaving)
     }
 }
 

@@ -19,7 +19,17 @@ pub(super) fn seconds(running_ns: u64) -> u32 {
     (running_ns / 1_000_000_000) as u32
 }
 
+fn has_expired(shard: &Shard<Sessions>, state: &Conn) -> bool {
+    state.expires_s != 0 && shard.now().unix_ms >= u64::from(state.expires_s) * 1_000
+}
+
 impl Sessions {
+    /// Whether it is only waited for what the router has of it.
+    fn finishes(&self, state: &Conn) -> bool {
+        let work = state.work.index().and_then(|at| self.work.find(at));
+        work.is_some_and(|work| work.finishes)
+    }
+
     /// The first deadline of a live connection lies somewhere in the second half of the heartbeat
     /// interval, by a hash of the connection: those that logged in together do not stay in step.
     pub(super) fn begin_heartbeats(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
@@ -32,7 +42,7 @@ impl Sessions {
     }
 
     /// Sets the deadline, or an earlier one where the token expires before.
-    fn arm(&mut self, shard: &mut Shard<Self>, conn: ConnId, at_ns: u64) {
+    pub(super) fn arm(&mut self, shard: &mut Shard<Self>, conn: ConnId, at_ns: u64) {
         let (now_ns, unix_ms) = (shard.running_ns(), shard.now().unix_ms);
         let Some(state) = shard.conn(conn) else {
             return;
@@ -53,16 +63,28 @@ impl Sessions {
         match state.phase {
             Phase::Opening | Phase::Login => self.login_is_overdue(shard, conn, &state),
             Phase::Live => self.check_life(shard, conn, &state),
+            Phase::Leaving => self.overstayed(shard, conn, &state),
             Phase::Moving => self.close(shard, conn, CloseCode::LOGIN_LATE),
             Phase::Ended => {}
         }
     }
 
-    fn check_life(&mut self, shard: &mut Shard<Self>, conn: ConnId, state: &Conn) {
-        let (now_ns, unix_ms) = (shard.running_ns(), shard.now().unix_ms);
-        if state.expires_s != 0 && unix_ms >= u64::from(state.expires_s) * 1_000 {
+    /// A client that was told to reconnect is still here.
+    fn overstayed(&mut self, shard: &mut Shard<Self>, conn: ConnId, state: &Conn) {
+        if has_expired(shard, state) {
             return self.close(shard, conn, CloseCode::TOKEN_EXPIRED);
         }
+        self.dismiss(shard, conn);
+    }
+
+    fn check_life(&mut self, shard: &mut Shard<Self>, conn: ConnId, state: &Conn) {
+        if has_expired(shard, state) {
+            return self.close(shard, conn, CloseCode::TOKEN_EXPIRED);
+        }
+        if self.finishes(state) {
+            return self.dismiss(shard, conn);
+        }
+        let now_ns = shard.running_ns();
         let silent_ms = u64::from(state.silent_s(seconds(now_ns))) * 1_000;
         let heartbeat = self.settings.heartbeat.stretched(shard.live());
         let heartbeat_ms = u64::from(heartbeat.interval_ms);
@@ -110,7 +132,7 @@ impl Sessions {
         let Some(state) = shard.conn(conn) else {
             return;
         };
-        if state.take_owed_ping() && state.phase == Phase::Live {
+        if state.take_owed_ping() && state.phase.is_live() {
             let state = *state;
             self.send_ping(shard, conn, &state);
         }

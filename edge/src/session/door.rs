@@ -240,7 +240,8 @@ impl Sessions {
             // Nothing else need ever happen.
             shard.turn_again_at(next_ns);
         }
-        let at_bound = self.opening >= self.settings.handshakes_max;
+        // Nobody is let in: who comes is told so, one after the other.
+        let at_bound = self.opening >= self.settings.handshakes_max || self.draining.is_some();
         shard.set_accept_budget(if at_bound {
             room.min(ACCEPTS_AT_BOUND)
         } else {
@@ -298,23 +299,27 @@ impl Sessions {
     }
 
     /// How upgrade requests of a connection are answered.
-    pub(super) fn link_config(&self, work: &Work, conn: ConnId) -> link::Config {
+    pub(super) fn link_config(
+        &self,
+        shard: &Shard<Self>,
+        work: &Work,
+        conn: ConnId,
+    ) -> link::Config {
         let mut config = self.settings.link;
         if work
             .opening
             .as_ref()
             .is_some_and(|opening| opening.is_refused)
         {
-            config.server.retry_after_s = Some(self.retry_after_s(conn));
+            config.server.retry_after_s = Some(self.retry_after_s(shard, conn));
         }
         config
     }
 
     /// When a refused client should come again: spread over the jitter that the others are told too.
-    pub(super) fn retry_after_s(&self, conn: ConnId) -> u32 {
-        let spread = conn.as_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        let jitter_s = u64::from(self.settings.reconnect_jitter_ms / 1_000);
-        1 + (spread % (jitter_s + 1)) as u32
+    pub(super) fn retry_after_s(&self, shard: &Shard<Self>, conn: ConnId) -> u32 {
+        let jitter = self.settings.jitter;
+        jitter.retry_after_s(shard.live(), conn.as_u64())
     }
 
     /// The time limit of a login has passed. What waits in the lobby came in time, and is looked at first.
@@ -330,7 +335,7 @@ impl Sessions {
         match shard.conn(conn).map(|state| state.phase) {
             Some(Phase::Opening) => self.end(shard, conn, Close::Now),
             Some(Phase::Login) => self.close(shard, conn, CloseCode::LOGIN_LATE),
-            Some(Phase::Moving | Phase::Live | Phase::Ended) | None => {}
+            Some(Phase::Moving | Phase::Live | Phase::Leaving | Phase::Ended) | None => {}
         }
     }
 

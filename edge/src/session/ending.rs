@@ -1,6 +1,6 @@
 //! How connections end: one at our word, all of them at a stop.
 
-use rookery_shard::{Close, ConnId, Shard};
+use rookery_shard::{Close, ConnId, Shard, Sweep};
 use rookery_wire::link::Writer;
 use rookery_wire::proto::{CloseCode, ErrorCode};
 
@@ -28,7 +28,7 @@ impl Sessions {
         };
         let was = state.end(code);
         self.leave_opening(was);
-        if was == Phase::Live {
+        if was.is_live() {
             let user_id = state.user_id;
             self.forget_device(user_id, conn);
         }
@@ -43,7 +43,7 @@ impl Sessions {
         match state.phase {
             Phase::Ended => return,
             Phase::Opening => return self.end(shard, conn, Close::Now),
-            Phase::Login | Phase::Moving | Phase::Live => {}
+            Phase::Login | Phase::Moving | Phase::Live | Phase::Leaving => {}
         }
         let mut held = self.hold(&state);
         let mut out = shard.spare_buffer();
@@ -76,10 +76,11 @@ impl Sessions {
         self.close(shard, conn, CloseCode::TRY_AGAIN_LATER);
     }
 
-    /// The server stops: every client is told to come again.
+    /// The server stops: whoever is left is told to come again, so many in a turn.
     pub(super) fn stop(&mut self, shard: &mut Shard<Self>) {
-        for conn in shard.connections() {
-            self.close(shard, conn, CloseCode::GOING_AWAY);
-        }
+        self.draining = None;
+        self.sweeps.stop = Some(Sweep::new());
+        self.is_stopping = true;
+        shard.turn_again();
     }
 }

@@ -52,14 +52,14 @@ impl Sessions {
         state.hear(now_s);
         let state = *state;
         let mut held = self.hold(&state);
-        if state.phase == Phase::Moving || held.work.waits {
+        if state.phase == Phase::Moving || held.work.waits || held.work.finishes {
             // Of a receive that was under way when it left, or stopped: it goes along, or waits.
             held.work.link.keep(bytes);
             return self.put_back(shard, conn, held);
         }
         let accepted_ns = held.work.opening.as_ref().map(|it| it.accepted_ns);
         let mut out = shard.spare_buffer();
-        let config = self.link_config(&held.work, conn);
+        let config = self.link_config(shard, &held.work, conn);
         let Work {
             link, under_way, ..
         } = &mut *held.work;
@@ -148,6 +148,7 @@ impl Sessions {
             (Some(at), true) => {
                 self.work.remove(at);
                 state.work = Place::default();
+                self.spare_work.get_or_insert(work);
             }
             (Some(at), false) => self.work.give_back(at, work),
             // At rest it is as if made anew, and the next wake need not allocate.

@@ -28,7 +28,7 @@ impl Sessions {
         };
         let session_id = self.session_id(&login.resume_token, &who, now_ms);
         if self.gate.is_short_of_memory() {
-            return self.shed(conn, writer);
+            return self.shed(shard, conn, writer);
         }
         let Some(state) = shard.conn(conn) else {
             return Next::End(None);
@@ -51,10 +51,10 @@ impl Sessions {
     }
 
     /// There is no memory for one more: the client comes again later.
-    fn shed(&mut self, conn: ConnId, writer: &mut Writer<'_>) -> Next {
+    fn shed(&mut self, shard: &Shard<Self>, conn: ConnId, writer: &mut Writer<'_>) -> Next {
         add_one(&self.gate.counters().refused_login);
         let reason = "no memory for more connections";
-        let retry_ms = self.retry_after_s(conn) * 1_000;
+        let retry_ms = self.retry_after_s(shard, conn).saturating_mul(1_000);
         let busy = ErrorCode::Overloaded.message(0, retry_ms, reason);
         self.say(writer, &Conn::default(), &busy);
         say_and_end(writer, CloseCode::TRY_AGAIN_LATER, reason)
@@ -100,11 +100,15 @@ impl Sessions {
         if let Some(state) = shard.conn(conn) {
             *state = travelled;
         }
-        if phase.is_opening() {
-            return self.arrive_early(shard, conn, &travelled);
-        }
         if phase == Phase::Ended {
             return shard.close(conn, Close::Flush);
+        }
+        if self.is_stopping {
+            // The sweep may have passed its slot.
+            return self.dismiss(shard, conn);
+        }
+        if phase.is_opening() {
+            return self.arrive_early(shard, conn, &travelled);
         }
         let mut held = self.hold(&travelled);
         let mut out = shard.spare_buffer();
@@ -152,7 +156,7 @@ impl Sessions {
             server_time_ms: now_ms,
             expires_at_ms,
             heartbeat_interval_ms: settings.heartbeat.stretched(shard.live()).interval_ms,
-            reconnect_jitter_ms: settings.reconnect_jitter_ms,
+            reconnect_jitter_ms: settings.jitter.ms(shard.live()),
             payload_bytes_max: settings.frames.payload_bytes_max as u32,
             page_messages_max: settings.page_messages_max,
         };
@@ -160,7 +164,8 @@ impl Sessions {
         self.begin_heartbeats(shard, conn);
     }
 
-    /// The same device's older connection goes, and the user's oldest where there are too many.
+    /// The same device's older connection goes, and the user's oldest where there are too many. One that was
+    /// told to reconnect has been expected to.
     fn make_room_for_device(&mut self, shard: &mut Shard<Self>, user_id: u64, device_id: u32) {
         let others = self.users.connections(user_id).to_vec();
         let (same, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|&other| {
@@ -168,9 +173,21 @@ impl Sessions {
                 .conn(other)
                 .is_some_and(|state| state.device_id == device_id)
         });
+        let leaves = |shard: &mut Shard<Self>, conn| {
+            let state = shard.conn(conn);
+            state.is_some_and(|state| state.phase == Phase::Leaving)
+        };
         for older in same {
-            self.close(shard, older, CloseCode::DEVICE_REPLACED);
+            let code = match leaves(shard, older) {
+                true => CloseCode::GOING_AWAY,
+                false => CloseCode::DEVICE_REPLACED,
+            };
+            self.close(shard, older, code);
         }
+        let others: Vec<_> = others
+            .into_iter()
+            .filter(|&other| !leaves(shard, other))
+            .collect();
         let too_many = (others.len() + 1).saturating_sub(self.settings.devices_max);
         for &oldest in others.iter().take(too_many) {
             self.close(shard, oldest, CloseCode::TOO_MANY_DEVICES);

@@ -14,16 +14,20 @@ mod closed;
 mod conn;
 mod deadlines;
 mod door;
+mod drain;
 mod ending;
 mod heartbeat;
 mod input;
+mod jitter;
 mod login;
 mod output;
 mod owner;
 mod presence;
 mod requests;
 mod settings;
+mod sweeps;
 mod telemetry;
+mod top;
 mod trace;
 mod users;
 
@@ -38,15 +42,20 @@ use rookery_wire::tls;
 use crate::admission::{Gate, Lobby, Pace, Window};
 pub use asks::{Ask, Connection};
 pub use closed::{CLOSED_MAX, Closed};
-use conn::{Conn, Phase, Place};
+use conn::{Conn, Place};
 use door::Opening;
+use drain::Draining;
+pub use drain::{Order, Times, Told};
 pub use heartbeat::Heartbeat;
 pub(crate) use heartbeat::{look_interval, tcp_keepalive_s};
+pub use jitter::Jitter;
 pub use owner::owner;
 pub use presence::{Note, Presence};
 use requests::{UnderWay, caller};
 pub use settings::{Mode, Settings, Transport};
+use sweeps::Sweeps;
 pub use telemetry::{Named, Telemetry};
+pub use top::{By, TOP_MAX};
 pub use trace::Line;
 use trace::Traces;
 use users::Users;
@@ -61,6 +70,8 @@ pub enum Mail {
     Certificate(Arc<tls::ServerConfig>),
     /// From the admin port.
     Ask(Ask),
+    /// Clients are to be told to reconnect; or, without an order, no longer.
+    Drain(Option<Arc<Order>>),
 }
 
 /// What a connection has under way; boxed, and gone at rest.
@@ -74,6 +85,8 @@ pub(crate) struct Work {
     under_way: UnderWay,
     /// Nothing more is looked at until some of it is answered; the link keeps what came.
     waits: bool,
+    /// It is closed once the router has answered; nothing of it is read any more.
+    finishes: bool,
     /// Until the login is over.
     opening: Option<Box<Opening>>,
 }
@@ -86,6 +99,7 @@ impl Work {
             paused: false,
             under_way: UnderWay::default(),
             waits: false,
+            finishes: false,
             opening: None,
         })
     }
@@ -99,8 +113,9 @@ impl Work {
         self.link.is_at_rest()
             && self.skipped == 0
             && !self.paused
-            && self.under_way == UnderWay::default()
+            && self.under_way.is_none()
             && !self.waits
+            && !self.finishes
             && self.opening.is_none()
     }
 }
@@ -132,12 +147,18 @@ pub struct Sessions {
     opening: usize,
     /// Them, oldest first; and some that are through, or gone.
     arrivals: VecDeque<ConnId>,
+    draining: Option<Box<Draining>>,
+    sweeps: Sweeps,
+    /// Told from the one before by this: what was asked of that one is not counted any more.
+    router_number: u8,
+    is_stopping: bool,
     /// The number of this shard.
     shard: u16,
     /// Of all shards; this one counts in its own.
     telemetry: Arc<[Telemetry]>,
     traces: Traces,
     closed: closed::Ring,
+    tops: VecDeque<top::Look>,
 }
 
 impl Sessions {
@@ -165,10 +186,15 @@ impl Sessions {
             window: Window::new(),
             opening: 0,
             arrivals: VecDeque::new(),
+            draining: None,
+            sweeps: Sweeps::default(),
+            router_number: 0,
+            is_stopping: false,
             shard,
             telemetry,
             traces: Traces::default(),
             closed: closed::Ring::default(),
+            tops: VecDeque::new(),
         }
     }
 
@@ -238,6 +264,7 @@ impl Handler for Sessions {
         match mail {
             Mail::Router(event) => self.router_event(shard, event),
             Mail::RouterAnew(router) => self.change_router(shard, router),
+            Mail::Drain(order) => self.drain(shard, order),
             Mail::Certificate(certificate) => self.certificate = certificate,
             Mail::Ask(ask) => self.asked(shard, ask),
         }
@@ -259,7 +286,7 @@ impl Handler for Sessions {
     }
 
     fn on_closed(&mut self, shard: &mut Shard<Self>, conn: ConnId, mut state: Conn, cause: Cause) {
-        if state.phase == Phase::Live {
+        if state.phase.is_live() {
             self.forget_device(state.user_id, conn);
         }
         self.leave_opening(state.phase);
@@ -275,6 +302,9 @@ impl Handler for Sessions {
 
     fn on_turn_end(&mut self, shard: &mut Shard<Self>) {
         self.serve_lobby(shard);
+        self.drain_on(shard);
+        self.sweep_on(shard);
+        self.look_for_top(shard);
         self.gauge();
     }
 

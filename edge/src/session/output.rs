@@ -12,7 +12,7 @@ use rookery_wire::proto::{self, CloseCode};
 use rookery_wire::ws;
 
 use super::Sessions;
-use super::conn::{Conn, Phase};
+use super::conn::Conn;
 
 /// What TLS and the frame header add to a message, generously: one record of 22 bytes for each 16 KiB
 /// and 10 bytes of header.
@@ -26,7 +26,7 @@ impl Sessions {
         let Some(&mut state) = shard.conn(conn) else {
             return;
         };
-        if state.phase != Phase::Live {
+        if !state.phase.is_live() {
             return;
         }
         let wanted: usize = frames
@@ -87,7 +87,7 @@ impl Sessions {
     /// skipped.
     fn room(&mut self, shard: &mut Shard<Self>, conn: ConnId, bytes: usize) -> Option<Conn> {
         let state = *shard.conn(conn)?;
-        if state.phase != Phase::Live {
+        if !state.phase.is_live() {
             return None;
         }
         let fits = shard.queue_bytes(conn) + bytes <= self.settings.queue_bytes_max;
@@ -133,10 +133,11 @@ impl Sessions {
         let skipped = std::mem::take(&mut work.skipped);
         let paused = std::mem::take(&mut work.paused);
         let waits = work.waits;
+        let finishes = work.finishes;
         self.put_back(shard, conn, super::input::Held { tls: None, work });
         if waits {
             self.look_on(shard, conn);
-        } else if paused {
+        } else if paused && !finishes {
             shard.resume(conn);
         }
         if skipped > 0 {

@@ -1,9 +1,11 @@
 //! Frames: a login first, then requests for the router, and what the router answers.
 
 use rookery_router::{Caller, Event, Health, Request, RouterHandle};
-use rookery_shard::{ConnId, Shard};
+use rookery_shard::{ConnId, Shard, Sweep};
 use rookery_wire::link::Writer;
-use rookery_wire::proto::{self, About, ClientFrame, CloseCode, ErrorCode, Limits, ServerFrame};
+use rookery_wire::proto::{
+    self, About, ClientFrame, CloseCode, ErrorCode, Kind, Limits, ServerFrame,
+};
 
 use super::Sessions;
 use super::conn::{Conn, Phase};
@@ -18,11 +20,23 @@ const BUSY_RETRY_MS: u32 = 1_000;
 pub(super) struct UnderWay {
     reads: u8,
     openings: u8,
+    /// Sends. They are not bounded here: their answers are small.
+    writes: u16,
+    /// Which router has them.
+    router: u8,
+}
+
+/// What an answer ends.
+enum Ended {
+    Write,
+    Opening,
 }
 
 impl UnderWay {
-    fn begin(&mut self, frame: &ClientFrame<'_>) {
+    fn begin(&mut self, frame: &ClientFrame<'_>, router: u8) {
+        self.forget_all_but(router);
         match frame {
+            ClientFrame::Send(_) => self.writes = self.writes.saturating_add(1),
             ClientFrame::Sync(_)
             | ClientFrame::History(_)
             | ClientFrame::Outbox(_)
@@ -37,13 +51,29 @@ impl UnderWay {
         self.reads = self.reads.saturating_sub(1);
     }
 
-    fn end_openings(&mut self, answers: &[Vec<u8>]) {
+    fn end(&mut self, answers: &[Vec<u8>]) {
         for answer in answers {
-            // Most answers are acks, of a connection that opens nothing.
-            if self.openings > 0 && answers_opening(answer) {
-                self.openings -= 1;
+            match ended(answer) {
+                Some(Ended::Write) => self.writes = self.writes.saturating_sub(1),
+                Some(Ended::Opening) => self.openings = self.openings.saturating_sub(1),
+                None => {}
             }
         }
+    }
+
+    /// There is another router: what those before it had is not answered any more.
+    pub(super) fn forget_all_but(&mut self, router: u8) {
+        if self.router != router {
+            *self = Self {
+                router,
+                ..Self::default()
+            };
+        }
+    }
+
+    /// Whether the router has nothing.
+    pub(super) fn is_none(self) -> bool {
+        self.reads == 0 && self.openings == 0 && self.writes == 0
     }
 
     pub(super) fn has_reads(self) -> bool {
@@ -55,13 +85,18 @@ impl UnderWay {
     }
 }
 
-/// Whether a frame is the answer to an OpenDirect or CreateConversation: an Error with a request_id is no
-/// Send's.
-fn answers_opening(frame: &[u8]) -> bool {
-    match ServerFrame::parse(frame, &Limits::SERVER_FRAMES) {
-        Ok(ServerFrame::ConversationOpened(_)) => true,
-        Ok(ServerFrame::Error(error)) => error.request_id != 0,
-        _ => false,
+/// What a frame that answers no read is the answer to. Most are acks, and told by their kind alone; an Error
+/// names a Send or an opening.
+fn ended(frame: &[u8]) -> Option<Ended> {
+    match frame.get(1).copied().and_then(Kind::from_byte)? {
+        Kind::SendAck => Some(Ended::Write),
+        Kind::ConversationOpened => Some(Ended::Opening),
+        Kind::Error => match ServerFrame::parse(frame, &Limits::SERVER_FRAMES) {
+            Ok(ServerFrame::Error(error)) if error.request_id != 0 => Some(Ended::Opening),
+            Ok(ServerFrame::Error(error)) if error.client_msg_id != [0; 16] => Some(Ended::Write),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -108,7 +143,7 @@ impl Sessions {
                     "the first frame is a Login",
                 )
             }
-            (Phase::Live, ClientFrame::Login(_)) => {
+            (Phase::Live | Phase::Leaving, ClientFrame::Login(_)) => {
                 let twice = ErrorCode::LoginTwice.message(0, 0, "this connection is logged in");
                 self.say(writer, &state, &twice);
                 say_and_end(
@@ -117,17 +152,17 @@ impl Sessions {
                     "this connection is logged in",
                 )
             }
-            (Phase::Live, ClientFrame::Ping(ping)) => {
+            (Phase::Live | Phase::Leaving, ClientFrame::Ping(ping)) => {
                 let pong = proto::Pong {
                     nonce: ping.nonce.to_native(),
                 };
                 self.say(writer, &state, &pong);
                 Next::Stay
             }
-            (Phase::Live, ClientFrame::Pong(_)) => Next::Stay,
-            (Phase::Live, frame) => {
+            (Phase::Live | Phase::Leaving, ClientFrame::Pong(_)) => Next::Stay,
+            (Phase::Live | Phase::Leaving, frame) => {
                 if self.request(shard, conn, writer, &state, &frame) {
-                    under_way.begin(&frame);
+                    under_way.begin(&frame, self.router_number);
                 }
                 if under_way.has_room(self.settings.requests_max) {
                     Next::Stay
@@ -213,7 +248,7 @@ impl Sessions {
                     if is_read {
                         self.answered(shard, conn, UnderWay::end_read);
                     } else {
-                        self.answered(shard, conn, |under_way| under_way.end_openings(&frames));
+                        self.answered(shard, conn, |under_way| under_way.end(&frames));
                     }
                 }
             }
@@ -228,7 +263,11 @@ impl Sessions {
         };
         if let Some(mut work) = state.work.index().and_then(|at| self.work.lend(at)) {
             end(&mut work.under_way);
+            let is_finished = work.finishes && work.under_way.is_none();
             self.put_back(shard, conn, Held { tls: None, work });
+            if is_finished {
+                return self.dismiss(shard, conn);
+            }
             self.look_on(shard, conn);
         }
     }
@@ -241,11 +280,14 @@ impl Sessions {
         let Some(mut work) = state.work.index().and_then(|at| self.work.lend(at)) else {
             return;
         };
-        let goes_on = work.waits && work.under_way.has_room(self.settings.requests_max) && {
-            // Else it goes on once the queue is empty.
-            work.paused |= shard.queue_bytes(conn) > self.settings.queue_bytes_pause();
-            !work.paused
-        };
+        let goes_on = work.waits
+            && !work.finishes
+            && work.under_way.has_room(self.settings.requests_max)
+            && {
+                // Else it goes on once the queue is empty.
+                work.paused |= shard.queue_bytes(conn) > self.settings.queue_bytes_pause();
+                !work.paused
+            };
         work.waits &= !goes_on;
         self.put_back(shard, conn, Held { tls: None, work });
         if goes_on {
@@ -254,18 +296,12 @@ impl Sessions {
         }
     }
 
-    /// Takes another router. What the one before has not answered it never will.
+    /// Takes another router. What the one before has not answered it never will: who waits for that is
+    /// found by a sweep.
     pub(super) fn change_router(&mut self, shard: &mut Shard<Self>, router: RouterHandle) {
         self.router = router;
-        for conn in shard.connections() {
-            let Some(&mut state) = shard.conn(conn) else {
-                continue;
-            };
-            if let Some(mut work) = state.work.index().and_then(|at| self.work.lend(at)) {
-                work.under_way = UnderWay::default();
-                self.put_back(shard, conn, Held { tls: None, work });
-                self.look_on(shard, conn);
-            }
-        }
+        self.router_number = self.router_number.wrapping_add(1);
+        self.sweeps.router = Some(Sweep::new());
+        shard.turn_again();
     }
 }

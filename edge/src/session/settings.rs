@@ -1,10 +1,12 @@
 //! What every shard's sessions are told at start: shared, never changed.
 
+use std::sync::Arc;
+
 use rookery_wire::{link, proto};
 
 use crate::auth::Verifier;
 use crate::auth::resume::ResumeKey;
-use crate::session::{Heartbeat, Presence};
+use crate::session::{Heartbeat, Jitter, Presence, Told};
 
 /// How the bytes of a listener's connections travel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,8 +52,8 @@ pub struct Settings {
     pub turn_target_ns: u64,
     /// How often a client says something.
     pub heartbeat: Heartbeat,
-    /// Told to clients.
-    pub reconnect_jitter_ms: u32,
+    /// Over how long clients are spread before they come again.
+    pub jitter: Jitter,
     /// Told to clients.
     pub page_messages_max: u32,
     /// Bytes queued for a connection above which it is skipped in fan-out.
@@ -60,6 +62,8 @@ pub struct Settings {
     /// stays in its socket: a client may ask for all of its conversations at once, and takes no more of
     /// the readers than others.
     pub requests_max: u8,
+    /// What is counted of drains and of the stop.
+    pub told: Arc<Told>,
     /// Who is told which users are here; nobody in the embedded form.
     pub presence: Option<Presence>,
 }

@@ -244,6 +244,7 @@ fn of_server(frame: &ServerFrame<'_>) -> About {
             let code = ErrorCode::from_code(it.code.to_native());
             about.error = Some(code.map_or("other", ErrorCode::name));
         }
+        ServerFrame::Reconnect(it) => about.entries = Some(it.alternatives.len()),
         ServerFrame::Welcome(_) | ServerFrame::Ping(_) | ServerFrame::Pong(_) => {}
     }
     about

@@ -25,6 +25,7 @@ mod peer;
 mod ring;
 mod rng;
 mod socket;
+mod walk;
 mod workload;
 mod world;
 

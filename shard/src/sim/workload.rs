@@ -11,6 +11,7 @@ use super::client::Client;
 use super::driver::addr_of;
 use super::frame::{Command, Frame};
 use super::kernel::{Event, Kernel, Line};
+use super::walk::Walk;
 use crate::limits::{ACCEPTS_MAX, TICK_SHIFT};
 use crate::{Cause, Close, ConnId, Handler, Origin, SendError, Shard};
 
@@ -45,6 +46,7 @@ pub(super) struct Echo {
     paused: Vec<ConnId>,
     stopped: bool,
     accepts: u32,
+    walk: Walk,
 }
 
 impl Echo {
@@ -60,6 +62,7 @@ impl Echo {
             batch: Vec::new(),
             paused: Vec::new(),
             stopped: false,
+            walk: Walk::default(),
         }
     }
 
@@ -454,6 +457,7 @@ impl Handler for Echo {
             }
         }
         self.choose_budget(shard);
+        self.walk.step(shard, &self.account);
         self.account.pester(shard);
         self.account.compare(shard);
     }

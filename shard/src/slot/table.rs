@@ -107,15 +107,35 @@ impl<C: Default> Table<C> {
         }
     }
 
-    /// Every connection whose slot is not free.
+    /// The connection at an index, where its slot is not free; and the index to look at next: the one
+    /// behind it, or behind the chunk where there is none. `None` at the table's end.
+    pub(crate) fn look(&self, index: u32) -> (Option<ConnId>, Option<u32>) {
+        let number = index / CHUNK;
+        let chunk = self.places.get(number as usize).map(|place| &place.chunk);
+        let next_chunk = number.saturating_add(1);
+        let behind = |chunk: u32| ((chunk as usize) < self.places.len()).then(|| chunk * CHUNK);
+        let Some(Some(chunk)) = chunk else {
+            return (None, behind(next_chunk));
+        };
+        let offset = index % CHUNK;
+        let slot = &chunk.slots[offset as usize];
+        let found = (slot.state != State::Free).then(|| ConnId::new(slot.generation, index));
+        let next = if offset + 1 < CHUNK {
+            Some(index + 1)
+        } else {
+            behind(next_chunk)
+        };
+        (found, next)
+    }
+
+    /// Every connection whose slot is not free: for the very end, when nobody waits for a turn any more.
     pub(crate) fn ids(&self) -> Vec<ConnId> {
         let mut ids = Vec::new();
-        for (number, place) in (0u32..).zip(&self.places) {
-            for (offset, slot) in (0u32..).zip(place.chunk.iter().flat_map(|c| &c.slots)) {
-                if slot.state != State::Free {
-                    ids.push(ConnId::new(slot.generation, number * CHUNK + offset));
-                }
-            }
+        let mut next = Some(0);
+        while let Some(index) = next {
+            let (found, behind) = self.look(index);
+            ids.extend(found);
+            next = behind;
         }
         ids
     }
@@ -187,6 +207,26 @@ mod tests {
         (0..65_536).for_each(|index| vacate(&mut table, index));
         let left = table.places.iter().filter(|p| p.chunk.is_some()).count();
         assert_eq!(left, 1);
+    }
+
+    #[test]
+    fn a_look_at_each_index_meets_everybody_once_and_passes_over_what_is_empty() {
+        let mut table = Table::<u64>::new(100 * CHUNK);
+        let indices = [0, 1, CHUNK - 1, CHUNK, 50 * CHUNK + 7, 100 * CHUNK - 1];
+        let there = indices.map(|index| occupy(&mut table, index));
+        assert_eq!(table.ids(), there);
+        let (mut looks, mut next) = (0, Some(0));
+        while let Some(index) = next {
+            looks += 1;
+            next = table.look(index).1;
+        }
+        assert_eq!(
+            looks,
+            4 * CHUNK + 96,
+            "a chunk that is not there is one look"
+        );
+        assert_eq!(table.look(u32::MAX), (None, None));
+        assert_eq!(Table::<u64>::new(0).look(0), (None, None));
     }
 
     #[test]

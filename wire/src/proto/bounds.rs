@@ -1,7 +1,7 @@
 //! What each kind's archive is held to: the bytes of its lists, their limits, and a request's id.
 
 use super::frame::{Bounded, FrameError};
-use super::limits::{Limits, REASON_BYTES_MAX};
+use super::limits::{ALTERNATIVE_BYTES_MAX, ALTERNATIVES_MAX, Limits, REASON_BYTES_MAX};
 use super::messages::*;
 
 impl Bounded for ArchivedLogin {
@@ -44,6 +44,22 @@ impl Bounded for ArchivedWelcome {
     fn check(&self, limits: &Limits) -> Result<(), FrameError> {
         let (name, len) = ("resume_token", self.resume_token.len());
         bound(name, len, limits.token_bytes_max)
+    }
+}
+
+impl Bounded for ArchivedReconnect {
+    fn list_bytes(&self) -> usize {
+        let urls: usize = self.alternatives.iter().map(|it| it.url.len()).sum();
+        size_of_val(&self.alternatives[..]) + urls + self.reason.len()
+    }
+
+    fn check(&self, _: &Limits) -> Result<(), FrameError> {
+        let (name, len) = ("alternatives", self.alternatives.len());
+        bound(name, len, ALTERNATIVES_MAX)?;
+        for alternative in self.alternatives.iter() {
+            bound("url", alternative.url.len(), ALTERNATIVE_BYTES_MAX)?;
+        }
+        bound("reason", self.reason.len(), REASON_BYTES_MAX)
     }
 }
 

@@ -55,7 +55,7 @@ macro_rules! close_codes {
 
 close_codes! {
     NORMAL = 1000, "normal", Done, "The client asked for the close.";
-    GOING_AWAY = 1001, "going_away", Reconnect, "The server shuts down.";
+    GOING_AWAY = 1001, "going_away", Reconnect, "The server shuts down, or the client did not go when a Reconnect told it to.";
     PROTOCOL_ERROR = 1002, "protocol_error", Act, "The peer broke RFC 6455.";
     UNSUPPORTED_DATA = 1003, "unsupported_data", Act, "A text message: only binary ones are taken.";
     INVALID_UTF8 = 1007, "invalid_utf8", Act, "A close reason that is not UTF-8.";

@@ -165,6 +165,8 @@ kinds! {
     server {
         /// See [`Welcome`].
         Welcome(ArchivedWelcome) = 0x81,
+        /// See [`Reconnect`].
+        Reconnect(ArchivedReconnect) = 0x82,
         /// See [`SendAck`].
         SendAck(ArchivedSendAck) = 0x90,
         /// See [`Deliver`].

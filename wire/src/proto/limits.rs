@@ -16,6 +16,12 @@ pub const PAGE_MESSAGES_MAX: usize = 100;
 /// The most bytes of an Error's reason: a sentence.
 pub const REASON_BYTES_MAX: usize = 256;
 
+/// The most addresses in a Reconnect: a client needs one that answers.
+pub const ALTERNATIVES_MAX: usize = 8;
+
+/// The most bytes of such an address: a DNS name has at most 253, and most are far shorter.
+pub const ALTERNATIVE_BYTES_MAX: usize = 256;
+
 /// The version and kind bytes.
 pub const FRAME_HEADER_BYTES: usize = 2;
 

@@ -53,6 +53,25 @@ messages! {
         /// The most messages in a Sync or HistoryPage answer.
         page_messages_max: u32,
     }
+    /// One of the addresses of a Reconnect.
+    Alternative {
+        /// A WebSocket URL, `wss://host:port/`, UTF-8.
+        url: Vec<u8>,
+    }
+    /// Server: leave this server, at a moment of your own within the window, and connect again. Until
+    /// then everything goes on.
+    Reconnect {
+        /// The server's clock, Unix ms.
+        server_time_ms: u64,
+        /// Not before so long after this frame came.
+        not_before_ms: u32,
+        /// Not later than so long after this frame came: some time behind it the server closes.
+        not_after_ms: u32,
+        /// Other servers, in any order; none: where the client connects anyway.
+        alternatives: Vec<Alternative>,
+        /// For people, UTF-8.
+        reason: Vec<u8>,
+    }
     /// Client: a message to a conversation.
     Send {
         /// A UUID of the client's; the same again within 7 days is the same message.

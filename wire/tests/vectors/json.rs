@@ -109,7 +109,7 @@ macro_rules! list_fields {
     };
 }
 
-list_fields! { u64 Deliver ConversationHead }
+list_fields! { u64 Deliver ConversationHead Alternative }
 
 macro_rules! messages {
     ($($name:ident { $($field:ident)* })*) => {
@@ -132,6 +132,8 @@ messages! {
         user_id device_id session_id resume_token server_time_ms expires_at_ms
         heartbeat_interval_ms reconnect_jitter_ms payload_bytes_max page_messages_max
     }
+    Alternative { url }
+    Reconnect { server_time_ms not_before_ms not_after_ms alternatives reason }
     Send { client_msg_id conversation_id payload }
     SendAck { client_msg_id conversation_id message_id hlc }
     Deliver {
@@ -167,7 +169,7 @@ pub(crate) fn encode_json(kind: Kind, fields: &Value) -> Vec<u8> {
     }
     encode_kind! {
         Login Send Sync History DeliverAck Outbox OpenDirect CreateConversation ListConversations
-        ListMembers Ping Pong Welcome SendAck Deliver SyncEnd HistoryPage Lagged OutboxPage ConversationOpened
+        ListMembers Ping Pong Welcome Reconnect SendAck Deliver SyncEnd HistoryPage Lagged OutboxPage ConversationOpened
         Conversations Members Error
     }
 }
@@ -191,7 +193,7 @@ pub(crate) fn decode_json(frame: &[u8]) -> Result<(Kind, Value), FrameError> {
             ($($name:ident)*) => { match frame { $(ServerFrame::$name(it) => owned::<$name>(it).to_json(),)* } };
         }
         let fields = fields! {
-            Welcome SendAck Deliver SyncEnd HistoryPage Lagged OutboxPage ConversationOpened
+            Welcome Reconnect SendAck Deliver SyncEnd HistoryPage Lagged OutboxPage ConversationOpened
             Conversations Members Error Ping Pong
         };
         Ok((frame.kind(), fields))

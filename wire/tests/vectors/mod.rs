@@ -207,6 +207,17 @@ fn server_vectors() -> Vec<Vector> {
         payload_bytes_max: 65_536,
         page_messages_max: 100,
     };
+    let reconnect = |urls: &[&[u8]], reason: &[u8]| Reconnect {
+        server_time_ms: 1_764_000_000_000,
+        not_before_ms: 0,
+        not_after_ms: 5_000,
+        alternatives: urls
+            .iter()
+            .map(|url| Alternative { url: url.to_vec() })
+            .collect(),
+        reason: reason.to_vec(),
+    };
+    let edges: [&[u8]; 2] = [b"wss://edge-2.example:8443/", b"wss://edge-3.example/"];
     let ack = |id, message_id, hlc| SendAck {
         client_msg_id: id,
         conversation_id: 4242,
@@ -226,6 +237,20 @@ fn server_vectors() -> Vec<Vector> {
             &Welcome {
                 resume_token: vec![],
                 ..welcome.clone()
+            },
+        ),
+        vector("reconnect without alternatives", &reconnect(&[], b"")),
+        vector("reconnect typical", &reconnect(&edges, b"the server goes")),
+        vector(
+            "reconnect maximal",
+            &Reconnect {
+                server_time_ms: MAX,
+                not_before_ms: u32::MAX,
+                not_after_ms: u32::MAX,
+                ..reconnect(
+                    &[&[b'u'; ALTERNATIVE_BYTES_MAX]; ALTERNATIVES_MAX],
+                    &[b'r'; REASON_BYTES_MAX],
+                )
             },
         ),
         vector(

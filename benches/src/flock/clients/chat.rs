@@ -55,7 +55,11 @@ impl Clients {
         };
         match frame {
             ServerFrame::Welcome(_) if state.phase == Phase::Login => self.established(shard, conn),
-            ServerFrame::SendAck(ack) => self.acked(Due::at_ns_of(&ack.client_msg_id)),
+            ServerFrame::SendAck(ack) => {
+                self.leaving.answered(state.local);
+                self.acked(Due::at_ns_of(&ack.client_msg_id));
+            }
+            ServerFrame::Reconnect(told) => self.told(shard, conn, told),
             ServerFrame::Deliver(message) => {
                 let own = self.plan.user_id(self.share.global(state.local));
                 if message.sender_user_id.to_native() != own {
@@ -65,11 +69,16 @@ impl Clients {
             ServerFrame::ConversationOpened(it) => {
                 self.opened(it.request_id.to_native(), it.conversation_id.to_native());
             }
-            ServerFrame::Error(error) => self.refused(
-                state.phase,
-                error.request_id.to_native(),
-                error.code.to_native(),
-            ),
+            ServerFrame::Error(error) => {
+                if error.client_msg_id != [0; 16] {
+                    self.leaving.answered(state.local);
+                }
+                self.refused(
+                    state.phase,
+                    error.request_id.to_native(),
+                    error.code.to_native(),
+                );
+            }
             ServerFrame::Lagged(_) => self.plan.counts.note("error: lagged"),
             _ => {}
         }

@@ -11,6 +11,10 @@ pub(in crate::flock) enum Phase {
     Login,
     /// Messages flow.
     Live,
+    /// Messages flow; the server wants it to reconnect.
+    Leaving,
+    /// We asked the server to close, to connect elsewhere.
+    Going,
     /// We asked the server to close, and await its answer.
     Parting,
     /// We cut it off without a word.

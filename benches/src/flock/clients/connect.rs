@@ -1,5 +1,7 @@
 //! The ramp: clients come a window at a time, and each end of one that did not work out is told.
 
+use std::net::SocketAddr;
+
 use rookery_shard::{Cause, Close, ConnId, Shard};
 use rookery_wire::link::Link;
 use rookery_wire::tls;
@@ -53,20 +55,28 @@ impl Clients {
             && let Some(local) = self.next_client(shard.now().mono_ns)
         {
             self.ramp.under_way += 1;
-            let addresses = &self.plan.addresses;
-            let nth = self.share.global(local) as usize % addresses.len();
-            shard.connect(addresses[nth], u64::from(local));
+            let address = self.leaving.address(local);
+            let address = address.unwrap_or_else(|| self.address_of(local));
+            shard.connect(address, u64::from(local));
         }
     }
 
-    /// Who is to connect: those that never did, then those of the storm.
+    /// Where a client connects that nobody has sent elsewhere.
+    pub(super) fn address_of(&self, local: u32) -> SocketAddr {
+        let addresses = &self.plan.addresses;
+        addresses[self.share.global(local) as usize % addresses.len()]
+    }
+
+    /// Who is to connect: those that never did, then those that were sent elsewhere, then those of the storm.
     fn next_client(&mut self, now_ns: u64) -> Option<u32> {
         if self.ramp.begun < self.ramp.wanted {
             self.roster.push(None);
             self.ramp.begun += 1;
             return Some(self.ramp.begun - 1);
         }
-        self.next_again(now_ns)
+        self.leaving
+            .next(now_ns)
+            .or_else(|| self.next_again(now_ns))
     }
 
     /// TCP stands: the first bytes of TLS, or of the upgrade.
@@ -114,9 +124,12 @@ impl Clients {
         if let Some(entry) = self.roster.get_mut(local) {
             *entry = Some(conn);
         }
+        let was_sent = self.leaving.arrived(local as u32);
+        let counts = &self.plan.counts;
         match self.again {
-            Some(_) => self.plan.counts.reconnected.add_one(),
-            None => self.plan.counts.established.add_one(),
+            _ if was_sent => counts.moved.add_one(),
+            Some(_) => counts.reconnected.add_one(),
+            None => counts.established.add_one(),
         }
         self.ramp.under_way = self.ramp.under_way.saturating_sub(1);
         self.connect_more(shard);
@@ -146,6 +159,13 @@ impl Clients {
                 self.plan.counts.lost.add_one();
                 self.plan.counts.note(&format!("lost: {reason}"));
             }
+            Phase::Leaving => {
+                self.plan
+                    .counts
+                    .note(&format!("drain: before it left: {reason}"));
+                self.gone(shard, was.local);
+            }
+            Phase::Going => self.gone(shard, was.local),
             Phase::Parting => self.parted(),
             Phase::Cut => self.was_cut(was.local),
             Phase::Ended => {}
@@ -155,7 +175,7 @@ impl Clients {
     /// A client that never became ready.
     pub(super) fn count_failed(&mut self, shard: &mut Shard<Self>, local: u32, reason: &str) {
         self.plan.counts.note(reason);
-        if !self.refused_again(shard, local) {
+        if !self.refused_elsewhere(shard, local) && !self.refused_again(shard, local) {
             self.plan.counts.failed.add_one();
         }
         self.ramp.under_way = self.ramp.under_way.saturating_sub(1);

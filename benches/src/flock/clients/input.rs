@@ -135,7 +135,7 @@ impl Upper<'_> {
         why: &str,
     ) -> Next {
         let phase = self.shard.conn(self.conn).map(|state| state.phase);
-        if phase == Some(Phase::Parting) {
+        if matches!(phase, Some(Phase::Parting | Phase::Going)) {
             writer.end();
             return Next::Part;
         }

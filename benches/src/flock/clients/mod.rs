@@ -3,7 +3,7 @@
 //! [`Clients`] is the engine's handler; the thread that runs the phases tells it by [`Mail`] what is to
 //! be done, and ticks. It has no timers of its own. `connect` ramps up, `input` takes bytes, `chat`
 //! reads protocol frames, `talk` opens conversations and sends what is due, `storm` cuts off and comes
-//! back, `part` says goodbye.
+//! back, `leave` goes to another server, `part` says goodbye.
 //!
 //! Invariant: at rest a client owns its [`conn::Conn`] in the slot table, its TLS session in `tls` and
 //! its entry in the roster, and nothing else.
@@ -12,6 +12,7 @@ mod chat;
 mod conn;
 mod connect;
 mod input;
+mod leave;
 mod nats;
 mod part;
 mod storm;
@@ -20,7 +21,7 @@ mod talk;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use rookery_shard::{Arena, Cause, Close, ConnId, Handler, Origin, Shard};
+use rookery_shard::{Arena, Cause, Close, ConnId, Handler, Origin, Shard, Sweep};
 use rookery_wire::link::{Link, Masks};
 use rookery_wire::tls;
 
@@ -30,6 +31,7 @@ use super::share::Share;
 use super::tally::Tally;
 use conn::{Conn, Phase};
 use connect::Ramp;
+use leave::Leaving;
 use part::Parting;
 use storm::{Again, Cutting};
 use talk::Opening;
@@ -92,6 +94,7 @@ pub(super) struct Clients {
     cutting: Cutting,
     /// None before the storm.
     again: Option<Again>,
+    leaving: Leaving,
     parting: Parting,
 }
 
@@ -112,6 +115,7 @@ impl Clients {
             tally: None,
             cutting: Cutting::default(),
             again: None,
+            leaving: Leaving::default(),
             parting: Parting::default(),
         }
     }
@@ -156,7 +160,11 @@ impl Handler for Clients {
     fn on_drained(&mut self, _: &mut Shard<Self>, _: ConnId) {}
 
     fn on_deadline(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
-        self.end(shard, conn, "no login within the time allowed");
+        match shard.conn(conn).map(|state| state.phase) {
+            Some(Phase::Leaving) => self.leave(shard, conn),
+            Some(Phase::Going) => self.end(shard, conn, "the server answers no close"),
+            _ => self.end(shard, conn, "no login within the time allowed"),
+        }
     }
 
     fn on_mail(&mut self, shard: &mut Shard<Self>, mail: Mail) {
@@ -195,7 +203,8 @@ impl Handler for Clients {
     fn on_turn_end(&mut self, _: &mut Shard<Self>) {}
 
     fn on_stop(&mut self, shard: &mut Shard<Self>) {
-        for conn in shard.connections() {
+        let (mut sweep, mut looks) = (Sweep::new(), u32::MAX);
+        while let Some(conn) = shard.sweep(&mut sweep, &mut looks) {
             if let Some(state) = shard.conn(conn) {
                 state.phase = Phase::Ended;
             }

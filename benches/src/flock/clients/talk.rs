@@ -211,9 +211,24 @@ impl Clients {
                 payload,
             })
         };
+        if !self.plan.is_echo() {
+            self.leaving.sent(state.local);
+        }
         self.say(shard, conn, state.tls, |to| {
             to.message(ws::Opcode::Binary, &frame)
         })
+    }
+
+    /// A client goes to another server, and its pair does not talk any more. Where none is left nothing is
+    /// due.
+    pub(super) fn forget_pair(&mut self, local: u32) {
+        let pairs = &mut self.opening.pairs;
+        if let Ok(at) = pairs.binary_search_by_key(&(local & !1), |pair| pair.local) {
+            pairs.remove(at);
+            if pairs.is_empty() {
+                self.schedule = None;
+            }
+        }
     }
 
     /// Ends the traffic; what is under way still counts.
