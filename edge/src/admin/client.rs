@@ -66,6 +66,11 @@ impl Client {
         self.request(Method::POST, path)
     }
 
+    /// The body of a DELETE's answer.
+    pub fn delete(&self, path: &str) -> Result<Bytes, ClientError> {
+        self.request(Method::DELETE, path)
+    }
+
     fn request(&self, method: Method, path: &str) -> Result<Bytes, ClientError> {
         self.runtime.block_on(async {
             let whole = async {

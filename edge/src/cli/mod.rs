@@ -4,6 +4,7 @@
 //! the command line or the configuration is wrong.
 
 mod check_config;
+pub mod drain;
 mod failure;
 mod migrate;
 pub(crate) mod output;
@@ -31,6 +32,7 @@ Examples:
   rookery chat --user 8 --to 7             ... and user 8's side of it
   rookery flock wss://127.0.0.1:8443       a thousand clients, and what they measure
   rookery top                              what a running server does, live
+  rookery drain start                      empty it before a restart, and lose nobody's message
   rookery token --user 7 --device 1        a login token for a client of your own
   rookery check-config rookery.toml        what a configuration comes to, or what is wrong with it
   rookery migrate --config cluster.toml    topics and tables, for a server on Kafka and ScyllaDB
@@ -62,6 +64,8 @@ pub enum Verb {
     Token(token::Args),
     /// Watch a running server: shards, rates, queues, connections
     Top(crate::top::Args),
+    /// Empty a running server: tell its clients to reconnect, each at a moment of its own
+    Drain(drain::Args),
     /// Watch the frames of one user on a running server, without their payloads
     Trace(trace::Args),
     /// Print the effective configuration, or everything that is wrong with it; or try its services
@@ -126,6 +130,7 @@ fn dispatch(verb: Verb, env: &Environment) -> Result<(), Failure> {
         }
         Verb::Token(args) => token::run(&args, env),
         Verb::Top(args) => crate::top::run(&args, env),
+        Verb::Drain(args) => drain::run(&args, env),
         Verb::Trace(args) => trace::run(&args, env),
         Verb::CheckConfig(args) => check_config::run(&args, env),
         Verb::Migrate(args) => migrate::run(&args, env),

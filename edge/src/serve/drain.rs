@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rookery_shard::{Fabric, Postboxes};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::keeper::tell;
 use crate::admission::Gate;
@@ -16,7 +16,7 @@ use crate::session::{Mail, Order, Parcel, Times, Told};
 const SLACK: Duration = Duration::from_secs(3);
 
 /// How far the host is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DrainState {
     /// As always.
@@ -45,7 +45,7 @@ pub enum DrainError {
 }
 
 /// How far a drain has come, as of one moment. Times are Unix milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainStatus {
     /// How far the host is.
     pub state: DrainState,
