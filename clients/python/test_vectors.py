@@ -51,7 +51,7 @@ class Vectors(unittest.TestCase):
                 self.assertEqual(encode(kind, fields), frame)
                 kinds.add(kind)
         self.assertEqual(kinds, set(KINDS))
-        self.assertEqual(len(self.file["accepted"]), 54)
+        self.assertEqual(len(self.file["accepted"]), 57)
 
     def test_refused(self):
         for vector in self.file["refused"]:
@@ -59,7 +59,7 @@ class Vectors(unittest.TestCase):
                 with self.assertRaises(FrameError) as caught:
                     decode(from_json_bytes(vector["frame"]))
                 self.assertEqual(caught.exception.name, vector["error"])
-        self.assertEqual(len(self.file["refused"]), 26)
+        self.assertEqual(len(self.file["refused"]), 28)
 
 
 if __name__ == "__main__":

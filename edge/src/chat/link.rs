@@ -124,7 +124,7 @@ impl Link {
                 End::Left => return Ok(()),
                 End::Told => {
                     self.note("the server asked to reconnect");
-                    Duration::ZERO
+                    continue;
                 }
                 End::Lost(Advice::Done | Advice::Act, why) => {
                     bail!("the server ended the conversation: {why}")

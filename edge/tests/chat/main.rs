@@ -82,6 +82,50 @@ async fn it_comes_back_after_a_restart_syncs_and_sends_again_under_the_same_id()
 }
 
 #[tokio::test]
+async fn it_reconnects_where_it_is_told_to_with_everything_durable() {
+    let server = Server::start().await;
+    let elsewhere = server.beside().await;
+    let client = server.chat("hi\n", &["--linger", "20s"]);
+    let mut peer = server.login().await;
+    peer.open(0).await;
+    let (id, _) = peer.take_send().await;
+    let reconnect = |urls: &[String], not_after_ms| proto::Reconnect {
+        server_time_ms: 0,
+        not_before_ms: 0,
+        not_after_ms,
+        alternatives: urls
+            .iter()
+            .map(|url| proto::Alternative {
+                url: url.clone().into_bytes(),
+            })
+            .collect(),
+        reason: b"drained".to_vec(),
+    };
+    peer.send(&reconnect(&[elsewhere.url()], 2_000)).await;
+    peer.ack(id).await;
+    peer.drain().await;
+
+    // Nothing is sent again there. Back, since an alternative without TLS is none.
+    let mut peer = elsewhere.login().await;
+    peer.open(0).await;
+    let plain = server.url().replace("wss", "ws");
+    peer.send(&reconnect(&[plain], 0)).await;
+    peer.drain().await;
+    let mut peer = server.login().await;
+    peer.open(1).await;
+    let request_id = peer.take_sync(0).await;
+    peer.send(&deliver(1, b"still there?")).await;
+    peer.sync_end(request_id).await;
+    peer.close(4410).await;
+    let output = client.await.unwrap();
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert_eq!(told.matches("the server asked to reconnect").count(), 2);
+    let shown = text(&output.stdout);
+    assert_eq!(shown, "  ✓ 00:00:00Z hi\n00:00:00Z 8: still there?\n");
+}
+
+#[tokio::test]
 async fn what_the_server_refuses_for_now_is_sent_again_when_it_said() {
     let server = Server::start().await;
     let client = server.chat("hi\n", &[]);

@@ -66,6 +66,18 @@ impl Server {
         }
     }
 
+    /// Another server, with the same certificate and keys.
+    pub(crate) async fn beside(&self) -> Self {
+        let (verifier, _) = auth::verifier(&config::Auth::default(), self.data()).unwrap();
+        Self {
+            data: tempfile::tempdir().unwrap(),
+            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            acceptor: self.acceptor.clone(),
+            heartbeat_interval_ms: self.heartbeat_interval_ms,
+            verifier,
+        }
+    }
+
     pub(crate) fn data(&self) -> &Path {
         self.data.path()
     }

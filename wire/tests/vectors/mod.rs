@@ -248,7 +248,7 @@ fn server_vectors() -> Vec<Vector> {
                 not_before_ms: u32::MAX,
                 not_after_ms: u32::MAX,
                 ..reconnect(
-                    &[&[b'u'; ALTERNATIVE_BYTES_MAX]; ALTERNATIVES_MAX],
+                    &[&[b'u'; ALTERNATIVE_BYTES_MAX][..]; ALTERNATIVES_MAX],
                     &[b'r'; REASON_BYTES_MAX],
                 )
             },
@@ -363,6 +363,16 @@ pub(crate) fn refused() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         request_id: 1,
         member_user_ids: vec![1; MEMBERS_MAX + 1],
     };
+    let reconnect = |urls, bytes| {
+        let url = vec![b'u'; bytes];
+        encode(&Reconnect {
+            server_time_ms: 0,
+            not_before_ms: 0,
+            not_after_ms: 0,
+            alternatives: vec![Alternative { url }; urls],
+            reason: vec![],
+        })
+    };
     vec![
         ("nothing", vec![], "Empty"),
         ("one byte", vec![1], "Empty"),
@@ -458,6 +468,16 @@ pub(crate) fn refused() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             "Invalid",
         ),
         ("payload too long", too_long, "TooLong"),
+        (
+            "too many alternatives",
+            reconnect(ALTERNATIVES_MAX + 1, 1),
+            "TooLong",
+        ),
+        (
+            "an alternative too long",
+            reconnect(1, ALTERNATIVE_BYTES_MAX + 1),
+            "TooLong",
+        ),
         ("too many members", encode(&crowd), "TooLong"),
     ]
 }
