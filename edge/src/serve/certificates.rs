@@ -59,14 +59,16 @@ impl CertificateKeeper {
         self.warn(now);
     }
 
-    /// Reads it again, as SIGHUP asks.
-    pub(super) fn reload(&mut self, now: SystemTime) {
-        if self.read(now) {
+    /// Reads it again, as SIGHUP asks. False: nothing that can be used was found, and the old one still is.
+    pub(super) fn reload(&mut self, now: SystemTime) -> bool {
+        let success = self.read(now);
+        if success {
             let fingerprint = self.used.fingerprint_text();
             tracing::info!(fingerprint, "the certificate was reloaded");
         }
         self.warned = Daily::default();
         self.warn(now);
+        success
     }
 
     /// New connections get what is there now. False: nothing that can be used.

@@ -11,10 +11,11 @@ mod keeper;
 mod memory;
 mod outlet;
 mod signals;
+mod supervisor;
 mod watch;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use rookery_shard::{Running, mailbox};
@@ -28,9 +29,13 @@ use certificates::CertificateKeeper;
 use doorman::Doorman;
 use keeper::RouterKeeper;
 use signals::{Signal, Signals};
+use supervisor::{Sight, Supervisor};
 
 /// Mails that may wait for one shard: a fan-out each, drained every turn.
 const MAILBOX: usize = 16_384;
+
+/// How often it is looked whether a stopping engine has ended.
+const STOP_LOOK_UP: Duration = Duration::from_millis(20);
 
 /// Runs the server until SIGINT or SIGTERM.
 pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
@@ -79,17 +84,25 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
     announce::credentials(config, certificates.certificate(), dev_key.as_ref());
     announce::services(services.as_ref());
     announce::ready();
+    let mut supervisor = Supervisor::of_environment(Instant::now());
+    supervisor.ready(&sight(&engine));
 
     let stopper = engine.stopper();
     let mut looked = Ok(());
     while !engine.has_ended() {
         match signals.wait() {
-            Some(Signal::Reload) => certificates.reload(SystemTime::now()),
+            Some(Signal::Reload) => {
+                supervisor.reloading();
+                let success = certificates.reload(SystemTime::now());
+                supervisor.reloaded(success, &sight(&engine));
+            }
             Some(Signal::Stop) => {
+                let sight = sight(&engine);
                 tracing::info!(
-                    live = live(&engine),
+                    live = sight.live,
                     "stopping: clients are told to come again"
                 );
+                supervisor.stopping(Instant::now(), &sight);
                 stopper.stop();
                 break;
             }
@@ -101,9 +114,15 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
                 }
                 doorman.look();
                 certificates.look(SystemTime::now());
+                supervisor.look(Instant::now(), &sight(&engine));
             }
         }
     }
+    while engine.is_running() {
+        std::thread::sleep(STOP_LOOK_UP);
+        supervisor.look(Instant::now(), &sight(&engine));
+    }
+    supervisor.closing();
     let ended = engine.join();
     // With them go the last who tell the directory anything.
     drop(settings);
@@ -114,6 +133,9 @@ pub fn serve(config: &Config, mode: Mode) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn live(engine: &Running<Parcel>) -> u64 {
-    engine.counters().iter().map(|shard| shard.live).sum()
+fn sight(engine: &Running<Parcel>) -> Sight {
+    Sight {
+        turns: engine.turns(),
+        live: engine.counters().iter().map(|shard| shard.live).sum(),
+    }
 }
