@@ -115,7 +115,9 @@ impl Tool {
             Self::Redis => runs("redis-server", "--version"),
             Self::Postgres => services::has_postgres(),
             Self::CargoDeb => says(&cargo_deb(checkout), "--version", CARGO_DEB),
-            Self::Systemd => runs("systemd-analyze", "--version") && runs("dpkg-shlibdeps", "--version"),
+            Self::Systemd => {
+                runs("systemd-analyze", "--version") && runs("dpkg-shlibdeps", "--version")
+            }
         }
     }
 
@@ -240,7 +242,13 @@ fn install_node(checkout: &Checkout, screen: &Screen) -> Result<()> {
 fn install_cargo_deb(checkout: &Checkout, screen: &Screen) -> Result<()> {
     let mut command = checkout.cargo();
     command
-        .args(["install", "--locked", "--debug", "--no-default-features", "--root"])
+        .args([
+            "install",
+            "--locked",
+            "--debug",
+            "--no-default-features",
+            "--root",
+        ])
         .arg(checkout.tools())
         .args(["--target-dir"])
         .arg(checkout.target().join("cargo-deb"))

@@ -104,7 +104,10 @@ impl Supervisor {
         self.extension = Some(Pulse::new(STOP_EXTENSION_EVERY, now));
         self.owes_ready = false;
         let status = self.status(sight);
-        self.tell(&format!("STOPPING=1\n{status}\n{}", more_time(STOP_EXTENSION)));
+        self.tell(&format!(
+            "STOPPING=1\n{status}\n{}",
+            more_time(STOP_EXTENSION)
+        ));
     }
 
     /// The connections are gone, and what was accepted is finished.
@@ -155,7 +158,9 @@ impl Supervisor {
 
     /// False: it was not taken.
     fn tell(&self, message: &str) -> bool {
-        self.socket.as_ref().is_none_or(|socket| socket.send(message))
+        self.socket
+            .as_ref()
+            .is_none_or(|socket| socket.send(message))
     }
 }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use crate::cargo;
 use crate::checkout::Checkout;
 
 /// What a file with a licence or a notice in it begins with, in small letters.
@@ -56,19 +57,8 @@ struct Kind {
 /// The packages that the server links, each with its licence and the texts that it brings. Texts that several
 /// bring stand once.
 pub(super) fn of_server(checkout: &Checkout) -> Result<String> {
-    let output = checkout
-        .cargo()
-        .args(["metadata", "--format-version=1", "--locked"])
-        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
-        .output()
-        .context("cargo metadata")?;
-    ensure!(
-        output.status.success(),
-        "cargo metadata: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
     let metadata: Metadata =
-        serde_json::from_slice(&output.stdout).context("what cargo metadata says")?;
+        serde_json::from_slice(&cargo::metadata(checkout)?).context("what cargo metadata says")?;
     let linked = linked(&metadata).context("the package rookery-edge is not there")?;
 
     let mut list = String::from("What is linked into rookery, and under which licence.\n\n");

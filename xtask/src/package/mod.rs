@@ -56,14 +56,27 @@ pub(crate) fn run(checkout: &Checkout, screen: &Screen, options: &Options) -> Re
     let mut command = checkout.command(tools::cargo_deb(checkout));
     // Its own name is the first argument, as Cargo gives it.
     command
-        .args(["deb", "--no-build", "--locked", "--fast", "--package", "rookery-edge"])
+        .args([
+            "deb",
+            "--no-build",
+            "--locked",
+            "--fast",
+            "--strip",
+            "--package",
+            "rookery-edge",
+        ])
         .args(["--profile", &options.profile])
         .arg("--output")
         .arg(&folder);
     if let Some(version) = &options.deb_version {
         command.args(["--deb-version", version]);
     }
-    let ended = process::run(&mut command, &checkout.logs().join("package.log"), LIMIT, &step);
+    let ended = process::run(
+        &mut command,
+        &checkout.logs().join("package.log"),
+        LIMIT,
+        &step,
+    );
     step.end();
     let ended = ended?;
     ensure!(ended.success, "cargo deb failed:\n{}", ended.tail(30));

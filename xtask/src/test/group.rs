@@ -153,6 +153,7 @@ impl Group {
                 | Self::Node
                 | Self::Tls
                 | Self::Kill
+                | Self::Operate
         )
     }
 

@@ -71,8 +71,14 @@ mod tests {
         assert!(!beats(20, [Some(10), Some(20)]), "the first stands");
         assert!(!beats(500, [Some(500), Some(10)]), "it stands for good");
         assert!(beats(501, [Some(501), Some(11)]), "as soon as it moves");
-        assert!(!beats(510, [Some(510), Some(20)]), "counted from the late one");
-        assert!(beats(511, [Some(511), None]), "what has ended hangs no more");
+        assert!(
+            !beats(510, [Some(510), Some(20)]),
+            "counted from the late one"
+        );
+        assert!(
+            beats(511, [Some(511), None]),
+            "what has ended hangs no more"
+        );
         assert!(beats(521, [None, None]));
     }
 

@@ -50,9 +50,18 @@ mod tests {
     fn names_that_cannot_be_used_are_errors_and_none_is_nobody() {
         let open = |name: &str| Socket::open(Some(name.into()), Duration::from_millis(1));
         assert!(open("").unwrap().is_none());
-        assert!(Socket::open(None, Duration::from_millis(1)).unwrap().is_none());
+        assert!(
+            Socket::open(None, Duration::from_millis(1))
+                .unwrap()
+                .is_none()
+        );
         let long = "n".repeat(200);
-        for name in ["relative", "vsock:2:1234", &format!("/{long}"), &format!("@{long}")] {
+        for name in [
+            "relative",
+            "vsock:2:1234",
+            &format!("/{long}"),
+            &format!("@{long}"),
+        ] {
             assert!(open(name).is_err(), "{name}");
         }
     }
