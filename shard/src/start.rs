@@ -312,6 +312,20 @@ impl<P> Running<P> {
         self.threads.iter().any(JoinHandle::is_finished)
     }
 
+    /// Whether a shard has not ended yet.
+    pub fn is_running(&self) -> bool {
+        !self.threads.iter().all(JoinHandle::is_finished)
+    }
+
+    /// How often each shard has turned since its start; `None` for one that has ended. One that has nothing to
+    /// do turns once a second: a number that stands is a shard that hangs.
+    pub fn turns(&self) -> Vec<Option<u64>> {
+        let of = |(thread, counters): (&JoinHandle<()>, Counters)| {
+            (!thread.is_finished()).then_some(counters.turns)
+        };
+        self.threads.iter().zip(self.counters()).map(of).collect()
+    }
+
     /// Waits until every shard has ended. A shard that panicked is an error (the others are stopped).
     pub fn join(self) -> Result<(), JoinError> {
         let mut result = Ok(());

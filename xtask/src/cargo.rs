@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::checkout::Checkout;
 use crate::process::{self, Ended};
@@ -22,6 +22,22 @@ pub(crate) fn build_server(checkout: &Checkout, screen: &Screen) -> Result<()> {
     command.args(["build", "--release", "--locked", "--bin", "rookery"]);
     build(checkout, screen, "cargo build", "build", &mut command)?;
     Ok(())
+}
+
+/// What Cargo says of the packages of this platform, JSON.
+pub(crate) fn metadata(checkout: &Checkout) -> Result<Vec<u8>> {
+    let output = checkout
+        .cargo()
+        .args(["metadata", "--format-version=1", "--locked"])
+        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .output()
+        .context("run cargo metadata")?;
+    ensure!(
+        output.status.success(),
+        "cargo metadata: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(output.stdout)
 }
 
 /// Runs a build under the name `what`, with its output in the log `LOG.log`; that it fails is an error.

@@ -54,6 +54,11 @@ impl Checkout {
         self.target.join("density")
     }
 
+    /// The Debian package, and what it is made of.
+    pub(crate) fn package(&self) -> PathBuf {
+        self.target.join("package")
+    }
+
     /// Data, logs and pids of the services of the distributed form.
     pub(crate) fn services(&self) -> PathBuf {
         self.target.join("services")

@@ -13,6 +13,7 @@ mod flock;
 mod host;
 mod instructions;
 mod lint;
+mod package;
 mod page;
 mod performance;
 mod process;
@@ -63,6 +64,8 @@ enum Chore {
     /// Measure the distributed form beside Kafka's own producer and the embedded form; writes
     /// docs/performance.md.
     Performance(performance::Options),
+    /// Build the Debian package.
+    Package(package::Options),
 }
 
 fn main() -> ExitCode {
@@ -91,5 +94,6 @@ fn run(arguments: &Arguments) -> Result<bool> {
         Chore::Services(options) => services::run(&checkout, &screen, options),
         Chore::Faults(options) => faults::run(&checkout, &screen, options),
         Chore::Performance(options) => performance::run(&checkout, &screen, options),
+        Chore::Package(options) => package::run(&checkout, &screen, options),
     }
 }

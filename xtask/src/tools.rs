@@ -3,7 +3,7 @@
 //! Python and npm packages are pinned in `tests/` and go into `.tools/`; the rest are Debian packages.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,9 @@ use crate::services::install as services;
 
 /// Registries may be slow, but not forever.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
+
+/// The version of cargo-deb.
+const CARGO_DEB: &str = "3.8.0";
 
 /// Something that a test group needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +47,14 @@ pub(crate) enum Tool {
     Redis,
     /// A PostgreSQL server of Debian.
     Postgres,
+    /// Makes Debian packages of Cargo's.
+    CargoDeb,
+    /// Verifies unit files.
+    Systemd,
 }
 
 impl Tool {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Python,
         Self::Node,
         Self::Go,
@@ -60,6 +67,8 @@ impl Tool {
         Self::Cassandra,
         Self::Redis,
         Self::Postgres,
+        Self::CargoDeb,
+        Self::Systemd,
     ];
 
     fn name(self) -> &'static str {
@@ -76,6 +85,8 @@ impl Tool {
             Self::Cassandra => "Cassandra",
             Self::Redis => "Redis",
             Self::Postgres => "PostgreSQL",
+            Self::CargoDeb => "cargo-deb",
+            Self::Systemd => "systemd",
         }
     }
 
@@ -103,6 +114,10 @@ impl Tool {
             Self::Cassandra => services::has_jars(checkout, "cassandra"),
             Self::Redis => runs("redis-server", "--version"),
             Self::Postgres => services::has_postgres(),
+            Self::CargoDeb => says(&cargo_deb(checkout), "--version", CARGO_DEB),
+            Self::Systemd => {
+                runs("systemd-analyze", "--version") && runs("dpkg-shlibdeps", "--version")
+            }
         }
     }
 
@@ -124,6 +139,8 @@ impl Tool {
             Self::Cassandra => services::jars(checkout, screen, "cassandra"),
             Self::Redis => debian(checkout, screen, &["redis-server"]),
             Self::Postgres => debian(checkout, screen, &["postgresql"]),
+            Self::CargoDeb => install_cargo_deb(checkout, screen),
+            Self::Systemd => debian(checkout, screen, &["systemd", "dpkg-dev", "libseccomp2"]),
         }
     }
 }
@@ -220,6 +237,30 @@ fn install_node(checkout: &Checkout, screen: &Screen) -> Result<()> {
     )
 }
 
+/// Unoptimized, which takes half a minute less than it would save, and without a compressor of its own: Debian has
+/// `xz`.
+fn install_cargo_deb(checkout: &Checkout, screen: &Screen) -> Result<()> {
+    let mut command = checkout.cargo();
+    command
+        .args([
+            "install",
+            "--locked",
+            "--debug",
+            "--no-default-features",
+            "--root",
+        ])
+        .arg(checkout.tools())
+        .args(["--target-dir"])
+        .arg(checkout.target().join("cargo-deb"))
+        .arg(format!("cargo-deb@{CARGO_DEB}"));
+    step(checkout, screen, "cargo-deb", &mut command)
+}
+
+/// cargo-deb, as Cargo installs it.
+pub(crate) fn cargo_deb(checkout: &Checkout) -> PathBuf {
+    checkout.tools().join("bin/cargo-deb")
+}
+
 /// Debian packages; the lists are fetched once when the first try fails.
 pub(crate) fn apt(checkout: &Checkout, screen: &Screen, packages: &[&str]) -> Result<()> {
     let install = || {
@@ -305,11 +346,20 @@ pub(crate) fn runs(program: &str, arguments: &str) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-fn python_stamp(checkout: &Checkout) -> std::path::PathBuf {
+/// Whether the program is there and says this in its version.
+fn says(program: &Path, argument: &str, version: &str) -> bool {
+    Command::new(program)
+        .arg(argument)
+        .stdin(Stdio::null())
+        .output()
+        .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(version))
+}
+
+fn python_stamp(checkout: &Checkout) -> PathBuf {
     checkout.tools().join("venv/installed.txt")
 }
 
-fn node_stamp(checkout: &Checkout) -> std::path::PathBuf {
+fn node_stamp(checkout: &Checkout) -> PathBuf {
     checkout.tools().join("node/installed.json")
 }
 

@@ -12,13 +12,14 @@ mod drain;
 mod keeper;
 mod memory;
 mod outlet;
+mod supervisor;
 mod watch;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
-use rookery_shard::mailbox;
+use rookery_shard::{Running, mailbox};
 
 use crate::admin::{Admin, Changing, Command, View};
 use crate::admission::Gate;
@@ -26,15 +27,19 @@ use crate::certificate;
 use crate::config::{Config, LogKind};
 use crate::logging::Filter;
 use crate::services::Services;
-use crate::session::{Mode, Sessions, Telemetry};
+use crate::session::{Mode, Parcel, Sessions, Telemetry};
 use certificates::CertificateKeeper;
 use commands::Commands;
 use doorman::Doorman;
 pub use drain::{Drain, DrainError, DrainState, DrainStatus};
 use keeper::RouterKeeper;
+use supervisor::{Sight, Supervisor};
 
 /// Mails that may wait for one shard: a fan-out each, drained every turn.
 const MAILBOX: usize = 16_384;
+
+/// How often it is looked whether a stopping engine has ended.
+const STOP_LOOK_UP: Duration = Duration::from_millis(20);
 
 /// Runs the server until SIGINT or SIGTERM, which may take the window of a drain.
 pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> {
@@ -106,6 +111,8 @@ pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> 
     announce::admin(&admin);
     announce::services(services.as_ref());
     announce::ready();
+    let mut supervisor = Supervisor::of_environment(Instant::now());
+    supervisor.ready(&sight(&engine));
 
     let stopper = engine.stopper();
     let mut looked = Ok(());
@@ -113,16 +120,20 @@ pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> 
     while !engine.has_ended() {
         match commands.wait() {
             Some(Command::Reload(answer)) => {
+                supervisor.reloading();
                 let outcome = certificates.reload(SystemTime::now());
+                supervisor.reloaded(outcome.is_ok(), &sight(&engine));
                 if let Some(answer) = answer {
                     let _ = answer.send(outcome);
                 }
             }
             Some(Command::Leave) if !leaves => {
                 leaves = true;
+                supervisor.stopping(Instant::now(), &sight(&engine));
                 drain.leave();
             }
             Some(Command::Leave | Command::Stop) => {
+                supervisor.stopping(Instant::now(), &sight(&engine));
                 stopper.stop();
                 break;
             }
@@ -136,6 +147,7 @@ pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> 
                 doorman.look();
                 certificates.look(SystemTime::now());
                 view.update(keeper.router(), certificates.certificate().expires());
+                supervisor.look(Instant::now(), &sight(&engine));
             }
         }
         if leaves && drain.is_over() {
@@ -145,6 +157,11 @@ pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> 
     }
     tracing::info!(live = drain.status().remaining, "stopping");
     let (told, fabric) = (Arc::clone(&settings.told), Arc::clone(engine.fabric()));
+    while engine.is_running() {
+        std::thread::sleep(STOP_LOOK_UP);
+        supervisor.look(Instant::now(), &sight(&engine));
+    }
+    supervisor.closing();
     let ended = engine.join();
     drop(admin);
     // With them go the last who tell the directory anything.
@@ -163,4 +180,11 @@ pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> 
         "stopped"
     );
     Ok(())
+}
+
+fn sight(engine: &Running<Parcel>) -> Sight {
+    Sight {
+        turns: engine.turns(),
+        live: engine.counters().iter().map(|shard| shard.live).sum(),
+    }
 }

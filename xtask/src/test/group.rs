@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::services::Services;
 use super::tally::Tally;
@@ -37,6 +37,7 @@ pub(super) enum Group {
     Node,
     Tls,
     Kill,
+    Operate,
     Cluster,
     Faults,
     Storm,
@@ -45,7 +46,7 @@ pub(super) enum Group {
 }
 
 impl Group {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Rust,
         Self::Instructions,
         Self::Python,
@@ -56,6 +57,7 @@ impl Group {
         Self::Node,
         Self::Tls,
         Self::Kill,
+        Self::Operate,
         Self::Cluster,
         Self::Faults,
         Self::Storm,
@@ -75,6 +77,7 @@ impl Group {
             Self::Node => "node",
             Self::Tls => "tls",
             Self::Kill => "kill",
+            Self::Operate => "operate",
             Self::Cluster => "cluster",
             Self::Faults => "faults",
             Self::Storm => "storm",
@@ -99,6 +102,7 @@ impl Group {
             Self::Kill => {
                 "SIGKILL 100 times under load: every acked message is there, once, in order"
             }
+            Self::Operate => "the package, the unit, and what a service manager is told",
             Self::Cluster => "our own tests against real Kafka, Cassandra, PostgreSQL and Redis",
             Self::Faults => {
                 "brokers, stores and servers killed, paused and back: nothing acked is lost"
@@ -124,6 +128,7 @@ impl Group {
             | Self::Storm
             | Self::Density => &[Tool::Python],
             Self::Go => &[Tool::Go],
+            Self::Operate => &[Tool::Python, Tool::Go, Tool::CargoDeb, Tool::Systemd],
             Self::Instructions => &[Tool::Valgrind],
             Self::WebSocket => &[Tool::Python, Tool::Socat],
             Self::Node => &[Tool::Python, Tool::Node],
@@ -148,6 +153,7 @@ impl Group {
                 | Self::Node
                 | Self::Tls
                 | Self::Kill
+                | Self::Operate
         )
     }
 
@@ -174,6 +180,7 @@ impl Group {
                 &["test_tls.py", "test_certificate.py"],
             ),
             Self::Kill => pytest::run(checkout, screen, self, &["test_kill.py"]),
+            Self::Operate => operate(checkout, screen),
             Self::Cluster => services.cluster(checkout, screen),
             Self::Faults => services.faults(checkout, screen),
             Self::Storm => density::with_parameters(checkout, screen, self, &["storm"]),
@@ -190,6 +197,13 @@ impl Group {
         };
         Duration::from_secs(minutes * 60)
     }
+}
+
+/// They make a package through this very program.
+fn operate(checkout: &Checkout, screen: &Screen) -> Result<Tally> {
+    let xtask = std::env::current_exe().context("where this program is")?;
+    let environment = [("ROOKERY_XTASK", &*xtask.to_string_lossy())];
+    pytest::run_with(checkout, screen, Group::Operate, &["operate"], &environment)
 }
 
 /// The names, for the command line to check.
