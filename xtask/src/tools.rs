@@ -30,6 +30,10 @@ pub(crate) enum Tool {
     OpenSsl,
     /// A client-side TLS tunnel.
     Socat,
+    /// A balancer.
+    Haproxy,
+    /// An HTTP client that can be its own balancer.
+    Curl,
     /// The TLS scanner.
     TestSsl,
     /// Counts instructions.
@@ -47,12 +51,14 @@ pub(crate) enum Tool {
 }
 
 impl Tool {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Python,
         Self::Node,
         Self::Go,
         Self::OpenSsl,
         Self::Socat,
+        Self::Haproxy,
+        Self::Curl,
         Self::TestSsl,
         Self::Valgrind,
         Self::Perf,
@@ -69,6 +75,8 @@ impl Tool {
             Self::Go => "Go",
             Self::OpenSsl => "openssl",
             Self::Socat => "socat",
+            Self::Haproxy => "HAProxy",
+            Self::Curl => "curl",
             Self::TestSsl => "testssl.sh",
             Self::Valgrind => "valgrind",
             Self::Perf => "perf",
@@ -93,6 +101,8 @@ impl Tool {
             Self::Go => runs("go", "version"),
             Self::OpenSsl => runs("openssl", "version"),
             Self::Socat => runs("socat", "-V"),
+            Self::Haproxy => runs("haproxy", "-v"),
+            Self::Curl => runs("curl", "--version"),
             // It asks for hexdump and for a DNS client as it starts.
             Self::TestSsl => {
                 runs("testssl", "--version") && runs("hexdump", "-V") && runs("dig", "-v")
@@ -113,6 +123,8 @@ impl Tool {
             Self::Go => apt(checkout, screen, &["golang-go"]),
             Self::OpenSsl => apt(checkout, screen, &["openssl"]),
             Self::Socat => apt(checkout, screen, &["socat"]),
+            Self::Haproxy => debian(checkout, screen, &["haproxy"]),
+            Self::Curl => apt(checkout, screen, &["curl"]),
             Self::TestSsl => apt(
                 checkout,
                 screen,

@@ -33,6 +33,7 @@ pub(super) enum Group {
     Go,
     Chat,
     BadInput,
+    Operate,
     WebSocket,
     Node,
     Tls,
@@ -45,13 +46,14 @@ pub(super) enum Group {
 }
 
 impl Group {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Rust,
         Self::Instructions,
         Self::Python,
         Self::Go,
         Self::Chat,
         Self::BadInput,
+        Self::Operate,
         Self::WebSocket,
         Self::Node,
         Self::Tls,
@@ -71,6 +73,7 @@ impl Group {
             Self::Go => "go",
             Self::Chat => "chat",
             Self::BadInput => "bad-input",
+            Self::Operate => "operate",
             Self::WebSocket => "websocket",
             Self::Node => "node",
             Self::Tls => "tls",
@@ -93,6 +96,9 @@ impl Group {
             Self::Go => "another client written from docs/protocol.md, in another language",
             Self::Chat => "two `rookery chat` talk to each other",
             Self::BadInput => "every bad input has its documented answer, and nobody else notices",
+            Self::Operate => {
+                "what operators put around it: a balancer with PROXY headers, good and bad"
+            }
             Self::WebSocket => "the Autobahn cases (kosoku), plain and through TLS",
             Self::Node => "the npm `ws` client: large and fragmented messages, close codes",
             Self::Tls => "OpenSSL with key updates, Python ssl, testssl.sh, sslyze",
@@ -125,6 +131,7 @@ impl Group {
             | Self::Density => &[Tool::Python],
             Self::Go => &[Tool::Go],
             Self::Instructions => &[Tool::Valgrind],
+            Self::Operate => &[Tool::Python, Tool::Haproxy, Tool::Curl],
             Self::WebSocket => &[Tool::Python, Tool::Socat],
             Self::Node => &[Tool::Python, Tool::Node],
             Self::Tls => &[Tool::Python, Tool::OpenSsl, Tool::TestSsl],
@@ -144,6 +151,7 @@ impl Group {
             Self::Python
                 | Self::Chat
                 | Self::BadInput
+                | Self::Operate
                 | Self::WebSocket
                 | Self::Node
                 | Self::Tls
@@ -165,6 +173,7 @@ impl Group {
             Self::Go => go::run(checkout, screen),
             Self::Chat => pytest::run(checkout, screen, self, &["test_chat.py"]),
             Self::BadInput => pytest::run(checkout, screen, self, &["bad_input"]),
+            Self::Operate => pytest::run(checkout, screen, self, &["operate"]),
             Self::WebSocket => pytest::run(checkout, screen, self, &["test_autobahn.py"]),
             Self::Node => pytest::run(checkout, screen, self, &["test_node.py"]),
             Self::Tls => pytest::run(
