@@ -53,15 +53,22 @@ class Answer:
 
 
 class Raw:
-    """One connection, TLS or plain, with as much of the protocol as the test wants."""
+    """One connection, TLS or plain, with as much of the protocol as the test wants; `over` is one that the test has
+    opened itself."""
 
-    def __init__(self, server: Server, *, tls: bool = True, port: int | None = None) -> None:
-        self.socket = socket.create_connection(
-            ("127.0.0.1", port or (server.tls_port if tls else server.plain_port)), WAIT_SECONDS)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if tls:
-            self.socket = server.tls_context().wrap_socket(self.socket, server_hostname="localhost")
+    def __init__(self, server: Server, *, tls: bool = True, port: int | None = None,
+                 over: socket.socket | None = None) -> None:
+        self.socket = over or self._connected(server, tls, port)
         self._ahead = b""
+
+    @staticmethod
+    def _connected(server: Server, tls: bool, port: int | None) -> socket.socket:
+        connection = socket.create_connection(
+            ("127.0.0.1", port or (server.tls_port if tls else server.plain_port)), WAIT_SECONDS)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            connection = server.tls_context().wrap_socket(connection, server_hostname="localhost")
+        return connection
 
     def __enter__(self) -> "Raw":
         return self

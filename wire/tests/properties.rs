@@ -5,7 +5,7 @@
 
 use proptest::prelude::*;
 use rookery_wire::ws::{Opcode, encode_header};
-use rookery_wire::{link, proto, tls, ws};
+use rookery_wire::{link, proto, proxy_protocol, tls, ws};
 
 /// A frame that is usually right for a server, with a payload that usually is ASCII.
 fn ws_frame() -> impl Strategy<Value = Vec<u8>> {
@@ -215,6 +215,38 @@ proptest! {
     }
 }
 
+/// A PROXY header of either version for a client, as RFCs and the standard write addresses.
+fn proxy_header(client: std::net::IpAddr, is_binary: bool) -> Vec<u8> {
+    use std::net::IpAddr::{V4, V6};
+    let signature = &b"\r\n\r\n\0\r\nQUIT\n\x21"[..];
+    match (client, is_binary) {
+        (V4(_), false) => format!("PROXY TCP4 {client} 127.0.0.1 65535 443\r\n").into_bytes(),
+        (V6(_), false) => format!("PROXY TCP6 {client} ::1 65535 443\r\n").into_bytes(),
+        (V4(v4), true) => [signature, &[0x11, 0, 12], &v4.octets(), &[9; 8]].concat(),
+        (V6(v6), true) => [signature, &[0x21, 0, 36], &v6.octets(), &[9; 20]].concat(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_proxy_header_tells_the_client_and_does_not_mind_what_is_damaged(
+        client in any::<std::net::IpAddr>(),
+        is_binary in any::<bool>(),
+        behind in prop::collection::vec(any::<u8>(), 0..600),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+    ) {
+        let header = proxy_header(client, is_binary);
+        let mut stream = [&header[..], &behind].concat();
+        let told = proxy_protocol::parse(&stream).unwrap().unwrap();
+        prop_assert_eq!(told.source, proxy_protocol::Source::Client(client));
+        prop_assert_eq!(told.bytes, header.len());
+        for (at, byte) in damage {
+            stream[at.index(header.len())] = byte;
+        }
+        proxy_protocol::fuzz::check(&stream);
+    }
+}
+
 /// What the fuzz targets begin with, in the same way every time.
 #[test]
 fn the_committed_inputs_hold() {
@@ -224,9 +256,10 @@ fn the_committed_inputs_hold() {
         _ => link::fuzz::check(data),
     };
     type Check<'a> = &'a dyn Fn(&[u8]);
-    let targets: [(&str, Check<'_>); 4] = [
+    let targets: [(&str, Check<'_>); 5] = [
         ("ws_decoder", &ws::fuzz::check),
         ("proto_frames", &proto::fuzz::check),
+        ("proxy_header", &proxy_protocol::fuzz::check),
         ("tls_records", &tls::fuzz_open),
         ("link", &link),
     ];

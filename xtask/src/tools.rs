@@ -33,6 +33,12 @@ pub(crate) enum Tool {
     OpenSsl,
     /// A client-side TLS tunnel.
     Socat,
+    /// A balancer.
+    Haproxy,
+    /// Scrapes metrics.
+    Prometheus,
+    /// An HTTP client that can be its own balancer.
+    Curl,
     /// The TLS scanner.
     TestSsl,
     /// Counts instructions.
@@ -54,12 +60,15 @@ pub(crate) enum Tool {
 }
 
 impl Tool {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 17] = [
         Self::Python,
         Self::Node,
         Self::Go,
         Self::OpenSsl,
         Self::Socat,
+        Self::Haproxy,
+        Self::Prometheus,
+        Self::Curl,
         Self::TestSsl,
         Self::Valgrind,
         Self::Perf,
@@ -78,6 +87,9 @@ impl Tool {
             Self::Go => "Go",
             Self::OpenSsl => "openssl",
             Self::Socat => "socat",
+            Self::Haproxy => "HAProxy",
+            Self::Prometheus => "Prometheus",
+            Self::Curl => "curl",
             Self::TestSsl => "testssl.sh",
             Self::Valgrind => "valgrind",
             Self::Perf => "perf",
@@ -104,6 +116,9 @@ impl Tool {
             Self::Go => runs("go", "version"),
             Self::OpenSsl => runs("openssl", "version"),
             Self::Socat => runs("socat", "-V"),
+            Self::Haproxy => runs("haproxy", "-v"),
+            Self::Prometheus => runs("prometheus", "--version") && runs("promtool", "--version"),
+            Self::Curl => runs("curl", "--version"),
             // It asks for hexdump and for a DNS client as it starts.
             Self::TestSsl => {
                 runs("testssl", "--version") && runs("hexdump", "-V") && runs("dig", "-v")
@@ -128,6 +143,9 @@ impl Tool {
             Self::Go => apt(checkout, screen, &["golang-go"]),
             Self::OpenSsl => apt(checkout, screen, &["openssl"]),
             Self::Socat => apt(checkout, screen, &["socat"]),
+            Self::Haproxy => debian(checkout, screen, &["haproxy"]),
+            Self::Prometheus => debian(checkout, screen, &["prometheus"]),
+            Self::Curl => apt(checkout, screen, &["curl"]),
             Self::TestSsl => apt(
                 checkout,
                 screen,

@@ -28,6 +28,16 @@ rookery_metrics::metrics! {
         pub cut_off_silent: Counter,
         /// Connections whose address was not limited because the table's bucket was full.
         pub untracked: Counter,
+        /// Closed: the peer is none of `listen.proxies`, and its listener is for them.
+        pub proxy_stranger: Counter,
+        /// Closed: a proxy sent nothing in time, or something else than a PROXY header.
+        pub proxy_header_absent: Counter,
+        /// Closed: a PROXY header was begun and not ended, in time or before the proxy went.
+        pub proxy_header_cut: Counter,
+        /// Closed: a PROXY header was too long.
+        pub proxy_header_too_long: Counter,
+        /// Closed: a PROXY header broke the rules of its version.
+        pub proxy_header_malformed: Counter,
         /// Connections that were moved to a shard with more room before their handshake.
         pub rebalanced: Counter,
     }

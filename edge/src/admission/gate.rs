@@ -72,18 +72,69 @@ impl Gate {
         }
     }
 
-    /// Lets a connection in, or says why not. What is let in is counted until [`Gate::leave`].
+    /// Lets a client's connection in, or says why not. What is let in is counted until [`Gate::leave`].
     ///
     /// # Errors
     /// The first of the limits that is reached.
-    pub fn enter(&self, peer: IpAddr, now_s: u64) -> Result<Seat, Refusal> {
-        let hash = self.hasher.hash_one(source(peer));
+    pub fn enter(&self, client: IpAddr, now_s: u64) -> Result<Seat, Refusal> {
+        let hash = self.hash(client);
+        self.count_handshake(hash, now_s)?;
+        self.take_place()?;
+        self.seat_of_address(hash)
+    }
+
+    /// Lets the connection of a proxy in that has not said yet who its client is: it is one of the host's
+    /// until [`Gate::leave`], and of no address.
+    ///
+    /// # Errors
+    /// The first of the host's limits that is reached.
+    pub fn enter_unannounced(&self) -> Result<Seat, Refusal> {
+        self.take_place()?;
+        Ok(Seat::counted(None))
+    }
+
+    /// The proxy has said who its client is (none: itself). Where the connection was let in, this is where
+    /// it is counted from now on; where it was not, only the client's handshakes are counted.
+    ///
+    /// # Errors
+    /// The first of the limits of the client's address that is reached. After [`Refusal::Address`] the
+    /// connection is not counted any more.
+    pub fn announce(
+        &self,
+        seat: Seat,
+        client: Option<IpAddr>,
+        now_s: u64,
+    ) -> Result<Seat, Refusal> {
+        let hash = client.map(|client| self.hash(client));
+        if let Some(hash) = hash {
+            self.count_handshake(hash, now_s)?;
+        }
+        match hash {
+            _ if !seat.is_counted() => Ok(seat),
+            Some(hash) => self.seat_of_address(hash),
+            None => {
+                add_one(&self.counters.admitted);
+                Ok(seat)
+            }
+        }
+    }
+
+    fn hash(&self, client: IpAddr) -> u64 {
+        self.hasher.hash_one(source(client))
+    }
+
+    fn count_handshake(&self, hash: u64, now_s: u64) -> Result<(), Refusal> {
         let rated = self.rates.as_ref().map(|rates| rates.count(hash, now_s));
         match rated {
             Some(Rated::Over) => return Err(self.refuse(Refusal::Rate)),
             Some(Rated::Untracked) => add_one(&self.counters.untracked),
             Some(Rated::Within) | None => {}
         }
+        Ok(())
+    }
+
+    /// One of the host's connections.
+    fn take_place(&self) -> Result<(), Refusal> {
         if self.is_closed.load(Relaxed) {
             return Err(self.refuse(Refusal::Drained));
         }
@@ -95,6 +146,11 @@ impl Gate {
             self.connections.fetch_sub(1, Relaxed);
             return Err(self.refuse(Refusal::Full));
         }
+        Ok(())
+    }
+
+    /// Of a connection that has its place among the host's: it is given back where the address has none.
+    fn seat_of_address(&self, hash: u64) -> Result<Seat, Refusal> {
         let entry = match self.addresses.as_ref().map(|table| table.enter(hash)) {
             Some(Counted::Over) => {
                 self.connections.fetch_sub(1, Relaxed);
@@ -254,6 +310,40 @@ mod tests {
         assert_eq!(gate.connections(), 3, "the refused are not counted");
         gate.leave(seat);
         assert!(gate.enter(ip("2001:db8::9"), 0).is_ok());
+    }
+
+    #[test]
+    fn what_comes_through_a_proxy_counts_for_its_client_from_when_that_is_known() {
+        let gate = Gate::new(Limits {
+            connections_max: 4,
+            connections_per_address_max: 1,
+            handshakes_per_address_per_second_max: 2,
+            ..OPEN
+        });
+        let client = Some(ip("192.0.2.1"));
+        let seats: Vec<Seat> = (0..4).map(|_| gate.enter_unannounced().unwrap()).collect();
+        assert_eq!(gate.enter_unannounced(), Err(Refusal::Full));
+        let announced = gate.announce(seats[0], client, 1).unwrap();
+        assert_eq!(
+            gate.announce(seats[1], client, 1),
+            Err(Refusal::Address),
+            "its place is free"
+        );
+        assert_eq!(gate.connections(), 3);
+        assert_eq!(gate.announce(seats[2], client, 1), Err(Refusal::Rate));
+        assert_eq!(gate.connections(), 3, "until it leaves");
+        gate.leave(seats[2]);
+        assert_eq!(gate.announce(seats[3], None, 1), Ok(seats[3]), "the proxy");
+        // One that was refused before is not counted, but its handshake is.
+        let refused = Seat::default();
+        assert_eq!(gate.announce(refused, client, 2), Ok(refused));
+        assert_eq!(gate.announce(refused, client, 2), Ok(refused));
+        assert_eq!(gate.announce(refused, client, 2), Err(Refusal::Rate));
+        gate.leave(announced);
+        let again = gate.enter_unannounced().unwrap();
+        assert!(gate.announce(again, client, 3).is_ok(), "its entry is free");
+        assert_eq!(gate.connections(), 2);
+        assert_eq!(gate.counters().admitted.value(), 3);
     }
 
     #[test]

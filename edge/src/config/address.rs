@@ -3,10 +3,11 @@
 //! Names are not resolved: what a name comes to may change from start to start, and a listener that is bound
 //! to less than its operator thinks is found late. The message says what to write instead.
 
-use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
 
-use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
+use serde::de::Deserializer;
+
+use super::list::List;
 
 /// Reads the address of a listener.
 ///
@@ -43,51 +44,12 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
 
 /// A list of them, or one alone.
 pub(super) fn list<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<SocketAddr>, D::Error> {
-    from.deserialize_any(List)
-}
-
-struct One;
-
-impl<'de> Visitor<'de> for One {
-    type Value = SocketAddr;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an address, \"127.0.0.1:8443\"")
+    List {
+        read: listen_address,
+        name: "addresses",
+        example: "127.0.0.1:8443",
     }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<SocketAddr, E> {
-        listen_address(text).map_err(E::custom)
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for One {
-    type Value = SocketAddr;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<SocketAddr, D::Error> {
-        from.deserialize_str(self)
-    }
-}
-
-struct List;
-
-impl<'de> Visitor<'de> for List {
-    type Value = Vec<SocketAddr>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of addresses, [\"127.0.0.1:8443\", \"…\"]")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        One.visit_str(text).map(|address| vec![address])
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut addresses = Vec::new();
-        while let Some(address) = list.next_element_seed(One)? {
-            addresses.push(address);
-        }
-        Ok(addresses)
-    }
+    .of(from)
 }
 
 /// Why two listeners cannot both be: the kernel gives a port once, and a wildcard has all of its family's

@@ -13,11 +13,15 @@ use crate::admission;
 /// A shard's number travels in 16 bits; more shards than this no host has cores for.
 const SHARDS_MAX: u16 = 1_024;
 
+/// Networks of proxies: they are compared one after the other, some nanoseconds each.
+const PROXIES_MAX: usize = 256;
+
 /// Each mistake with its key; the message goes on after the key's name.
 pub(super) fn check(config: &Config) -> Vec<(Key, String)> {
     let mut found = Vec::new();
     listeners(config, &mut found);
     admin(config, &mut found);
+    proxies(config, &mut found);
     limits(config, &mut found);
     drain(config, &mut found);
     auth(config, &mut found);
@@ -79,6 +83,43 @@ fn admin(config: &Config, found: &mut Vec<(Key, String)>) {
         let message = "is set, and `admin.listen` is empty: the socket needs no token".into();
         found.push((("admin", "token_file"), message));
     }
+}
+
+/// The listeners behind proxies, and the proxies in front of them.
+fn proxies(config: &Config, found: &mut Vec<(Key, String)>) {
+    let listen = &config.listen;
+    let key = ("listen", "proxy_protocol");
+    if !listen.proxy_protocol.is_empty() && listen.proxies.is_empty() {
+        let message = "is set and `listen.proxies` is empty: nobody could connect there".into();
+        found.push((key, message));
+    }
+    for address in &listen.proxy_protocol {
+        if !listen.tls.contains(address) && !listen.plain.contains(address) {
+            let message =
+                format!("has {address}, which is in neither `listen.tls` nor `listen.plain`");
+            found.push((key, message));
+        }
+    }
+    if let Some(twice) = repeated(&listen.proxy_protocol) {
+        found.push((key, format!("has {twice} twice")));
+    }
+    let key = ("listen", "proxies");
+    if let Some(twice) = repeated(&listen.proxies) {
+        found.push((key, format!("has {twice} twice")));
+    }
+    if listen.proxies.len() > PROXIES_MAX {
+        let message = format!(
+            "has {} networks; more than {PROXIES_MAX} are too many to look through for each connection",
+            listen.proxies.len()
+        );
+        found.push((key, message));
+    }
+}
+
+/// One that was there before.
+fn repeated<T: PartialEq>(list: &[T]) -> Option<&T> {
+    let mut rest = list.iter().enumerate();
+    rest.find_map(|(at, one)| list[..at].contains(one).then_some(one))
 }
 
 /// A row for each number with bounds: its key, its value, the least and the most that it may be, its unit.

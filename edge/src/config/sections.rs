@@ -4,10 +4,11 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::services::{Cql, Kafka, Postgres, Redis};
-use super::{address, empty_is_none};
+use super::{address, empty_is_none, network};
 
 /// Everything that `rookery serve` can be told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +54,12 @@ pub struct Listen {
     /// WebSocket without TLS, for a proxy that ends TLS in front, or for tests.
     #[serde(deserialize_with = "address::list")]
     pub plain: Vec<SocketAddr>,
+    /// Those of them whose connections begin with a PROXY protocol header.
+    #[serde(deserialize_with = "address::list")]
+    pub proxy_protocol: Vec<SocketAddr>,
+    /// Who may connect to them.
+    #[serde(deserialize_with = "network::list")]
+    pub proxies: Vec<IpNet>,
 }
 
 /// `[tls]`: PEM files, or none of both for a self-signed certificate in the data directory; versions.
@@ -296,6 +303,8 @@ impl Default for Listen {
         Self {
             tls: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],
             plain: Vec::new(),
+            proxy_protocol: Vec::new(),
+            proxies: Vec::new(),
         }
     }
 }

@@ -245,3 +245,47 @@ fn a_file_that_cannot_be_read_is_named() {
     let expected = format!("environment variable ROOKERY_CONFIG: cannot read {path}: No such");
     assert!(from_env.starts_with(&expected), "{from_env}");
 }
+
+#[test]
+fn listeners_behind_proxies_are_listeners_and_their_proxies_are_named() {
+    let ours = "[listen]\ntls = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\n";
+    let with = |rest: &str| format!("{ours}{rest}");
+    let config = load(
+        &with("proxy_protocol = \"127.0.0.1:2\"\nproxies = [\"10.0.0.0/8\", \"fd00::/8\"]\n"),
+        &[],
+        &Overrides::default(),
+    )
+    .unwrap();
+    assert_eq!(config.listen.proxies.len(), 2);
+    let cases = [
+        (
+            "proxy_protocol = [\"127.0.0.1:2\"]\n",
+            "3:18 `listen.proxy_protocol` is set and `listen.proxies` is empty: nobody could connect there",
+        ),
+        (
+            "proxy_protocol = [\"127.0.0.1:3\"]\nproxies = [\"10.0.0.0/8\"]\n",
+            "3:18 `listen.proxy_protocol` has 127.0.0.1:3, which is in neither `listen.tls` nor `listen.plain`",
+        ),
+        (
+            "proxy_protocol = [\"127.0.0.1:2\", \"127.0.0.1:2\"]\nproxies = [\"10.0.0.0/8\"]\n",
+            "3:18 `listen.proxy_protocol` has 127.0.0.1:2 twice",
+        ),
+        (
+            "proxy_protocol = [\"127.0.0.1:2\"]\nproxies = [\"10.0.0.0/8\", \"fd00::/8\", \"10.0.0.0/8\"]\n",
+            "4:11 `listen.proxies` has 10.0.0.0/8 twice",
+        ),
+    ];
+    for (rest, mistake) in cases {
+        assert_eq!(mistakes(&with(rest)), [mistake]);
+    }
+    let found = mistakes(&with("proxies = [\"10.0.0.1/8\"]\n"));
+    assert!(
+        found[0].starts_with("3:12 `listen.proxies`: `10.0.0.1/8` has bits set"),
+        "{found:?}"
+    );
+    let many: Vec<String> = (0..=256)
+        .map(|n| format!("\"10.{}.{}.0/24\"", n / 256, n % 256))
+        .collect();
+    let found = mistakes(&with(&format!("proxies = [{}]\n", many.join(", "))));
+    assert!(found[0].contains("has 257 networks"), "{found:?}");
+}

@@ -9,15 +9,20 @@ use crate::certificate::{Certificate, Made, Source};
 use crate::cli::output::announce;
 use crate::config::Config;
 use crate::services::Services;
-use crate::session::{Mode, Transport};
+use crate::session::{Listener, Mode, Transport};
 
 /// One line per listener, with the port that was picked.
-pub(super) fn started(config: &Config, mode: Mode, addrs: &[SocketAddr], listeners: &[Transport]) {
-    for (addr, transport) in addrs.iter().zip(listeners) {
-        match transport {
-            Transport::Tls => announce(format_args!("listening tls {addr}")),
-            Transport::Plain => announce(format_args!("listening plain {addr}")),
-        }
+pub(super) fn started(config: &Config, mode: Mode, addrs: &[SocketAddr], listeners: &[Listener]) {
+    for (addr, listener) in addrs.iter().zip(listeners) {
+        let transport = match listener.transport {
+            Transport::Tls => "tls",
+            Transport::Plain => "plain",
+        };
+        let header = match listener.is_behind_proxy {
+            true => " behind PROXY headers",
+            false => "",
+        };
+        announce(format_args!("listening {transport} {addr}{header}"));
     }
     announce(format_args!(
         "{} shards, room for {} connections, data in {}",

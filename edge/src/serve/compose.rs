@@ -1,5 +1,6 @@
 //! From the configuration to what each floor is started with.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use rookery_wire::{link, proto, ws};
 use crate::admission;
 use crate::auth::Verifier;
 use crate::auth::resume::ResumeKey;
-use crate::config::{self, Config, LogKind, LogWriter};
-use crate::session::{self, Heartbeat, Jitter, Mode, Presence, Settings, Transport};
+use crate::config::{self, Config, Listen, LogKind, LogWriter};
+use crate::session::{self, Heartbeat, Jitter, Listener, Mode, Presence, Settings, Transport};
 
 /// Bytes that may wait for a client of the echo mode: some of the largest messages that the
 /// conformance suites send.
@@ -42,11 +43,10 @@ pub(super) fn settings(
             pongs: link::Pongs::Each,
         },
     };
-    let tls = config.listen.tls.iter().map(|_| Transport::Tls);
-    let plain = config.listen.plain.iter().map(|_| Transport::Plain);
     Ok(Settings {
         mode,
-        listeners: tls.chain(plain).collect(),
+        listeners: listeners(&config.listen),
+        proxies: config.listen.proxies.clone(),
         link,
         frames,
         verifier,
@@ -67,6 +67,22 @@ pub(super) fn settings(
         requests_max: requests_max(config),
         presence,
     })
+}
+
+/// In the order in which the engine is given them.
+fn listeners(listen: &Listen) -> Vec<Listener> {
+    let of = |addresses: &[SocketAddr], transport| {
+        let listener = |address| Listener {
+            transport,
+            is_behind_proxy: listen.proxy_protocol.contains(address),
+        };
+        addresses.iter().map(listener).collect::<Vec<_>>()
+    };
+    [
+        of(&listen.tls, Transport::Tls),
+        of(&listen.plain, Transport::Plain),
+    ]
+    .concat()
 }
 
 fn heartbeat(config: &Config) -> Heartbeat {

@@ -14,6 +14,7 @@ use rookery_wire::proto::CloseCode;
 use rookery_wire::{link, tls};
 
 use super::conn::{Conn, Phase, Place};
+use super::proxied::Unannounced;
 use super::settings::Transport;
 use super::{Sessions, Work};
 use crate::admission::{
@@ -35,8 +36,8 @@ const SCARCE: u64 = 16;
 
 /// What a connection has until its login is over; boxed, and gone then.
 pub(super) struct Opening {
-    /// Bytes that have not been looked at.
-    waiting: Vec<u8>,
+    /// Bytes that have not been looked at, or the beginning of a PROXY header.
+    pub(super) waiting: Vec<u8>,
     /// Since when they wait, or since when the connection is in the lobby, on the clock of deadlines.
     waits_since_ns: Option<u64>,
     /// When the login is to be over, on the same clock.
@@ -46,11 +47,13 @@ pub(super) struct Opening {
     /// Something of it was looked at before.
     is_begun: bool,
     /// To be told that nobody is let in.
-    is_refused: bool,
+    pub(super) is_refused: bool,
     /// It is not read until it has been served.
     is_held: bool,
     /// When it was accepted, by the monotonic clock.
     pub(super) accepted_ns: u64,
+    /// It came through a proxy that has not said for whom.
+    pub(super) unannounced: Option<Unannounced>,
 }
 
 impl Sessions {
@@ -62,8 +65,18 @@ impl Sessions {
             tracing::warn!("a server connects to nobody, yet a connection was made");
             return self.end(shard, conn, Close::Now);
         };
+        let listener = self.listener(listener);
+        if listener.is_behind_proxy && !self.is_proxy(peer.ip()) {
+            tracing::debug!(conn = conn.as_u64(), %peer, "none of the proxies");
+            add_one(&self.gate.counters().proxy_stranger);
+            return self.end(shard, conn, Close::Now);
+        }
         let now_s = shard.now().mono_ns / 1_000_000_000;
-        let (seat, is_refused) = match self.gate.enter(peer.ip(), now_s) {
+        let entered = match listener.is_behind_proxy {
+            true => self.gate.enter_unannounced(),
+            false => self.gate.enter(peer.ip(), now_s),
+        };
+        let (seat, is_refused) = match entered {
             Ok(seat) => (seat, false),
             Err(Refusal::Rate) => return self.end(shard, conn, Close::Now),
             Err(refusal) => {
@@ -77,17 +90,17 @@ impl Sessions {
             state.hear(super::deadlines::seconds(now_ns));
         }
         self.make_room_for_handshake(shard, conn);
-        let listeners = &self.settings.listeners;
-        let handshake = match listeners.get(usize::from(listener)) {
-            Some(Transport::Plain) => Ok(None),
-            Some(Transport::Tls) | None => tls::Handshake::server(&self.certificate).map(Some),
-        };
-        let handshake = match handshake {
-            Ok(handshake) => handshake,
-            Err(error) => {
-                tracing::error!(%error, "no TLS handshake can begin");
-                return self.end(shard, conn, Close::Now);
-            }
+        let unannounced = listener.is_behind_proxy.then_some(Unannounced {
+            proxy: peer.ip(),
+            transport: listener.transport,
+        });
+        let link = match unannounced {
+            // Nothing is spent on TLS before the header is there.
+            Some(_) => Link::accept(None),
+            None => match self.new_link(listener.transport) {
+                Ok(link) => link,
+                Err(error) => return self.no_handshake(shard, conn, &error),
+            },
         };
         let login_by_ns = now_ns + u64::from(self.settings.login_timeout_ms) * 1_000_000;
         let opening = Opening {
@@ -99,8 +112,9 @@ impl Sessions {
             is_refused,
             is_held: false,
             accepted_ns: shard.now().mono_ns,
+            unannounced,
         };
-        let mut work = Work::new(Link::accept(handshake));
+        let mut work = Work::new(link);
         work.opening = Some(Box::new(opening));
         let work = self.work.insert(work);
         if let Some(state) = shard.conn(conn) {
@@ -108,6 +122,25 @@ impl Sessions {
         }
         shard.set_deadline(conn, Some(login_by_ns));
         self.go_where_there_is_room(shard, conn);
+    }
+
+    /// Of a server.
+    pub(super) fn new_link(&self, transport: Transport) -> Result<Link, tls::Error> {
+        let handshake = match transport {
+            Transport::Plain => None,
+            Transport::Tls => Some(tls::Handshake::server(&self.certificate)?),
+        };
+        Ok(Link::accept(handshake))
+    }
+
+    pub(super) fn no_handshake(
+        &mut self,
+        shard: &mut Shard<Self>,
+        conn: ConnId,
+        error: &tls::Error,
+    ) {
+        tracing::error!(%error, "no TLS handshake can begin");
+        self.end(shard, conn, Close::Now);
     }
 
     /// Where handshakes are at their bound, the one that has been silent for longest goes.
@@ -173,7 +206,7 @@ impl Sessions {
         }
     }
 
-    fn opening_of(&mut self, state: &Conn) -> Option<&mut Opening> {
+    pub(super) fn opening_of(&mut self, state: &Conn) -> Option<&mut Opening> {
         let work = self.work.find_mut(state.work.index()?)?;
         work.opening.as_deref_mut()
     }
@@ -279,6 +312,7 @@ impl Sessions {
             return;
         };
         let mut bytes = std::mem::take(&mut opening.waiting);
+        let unannounced = opening.unannounced;
         opening.is_begun = true;
         let was_held = std::mem::take(&mut opening.is_held);
         let waited_ns = now_ns.saturating_sub(since_ns);
@@ -292,7 +326,10 @@ impl Sessions {
         if was_held {
             shard.resume(conn);
         }
-        self.look_at(shard, conn, &mut bytes);
+        match unannounced {
+            None => self.look_at(shard, conn, &mut bytes),
+            Some(unannounced) => self.look_for_header(shard, conn, unannounced, bytes),
+        }
         if is_last {
             self.end_late_login(shard, conn);
         }
@@ -332,6 +369,7 @@ impl Sessions {
 
     /// Ends a connection that has still not logged in.
     fn end_late_login(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
+        self.count_late_header(shard, conn);
         match shard.conn(conn).map(|state| state.phase) {
             Some(Phase::Opening) => self.end(shard, conn, Close::Now),
             Some(Phase::Login) => self.close(shard, conn, CloseCode::LOGIN_LATE),

@@ -2,7 +2,8 @@
 //!
 //! [`Sessions`] is the engine's handler. It composes: bytes go through a [`Link`] (TLS, HTTP,
 //! WebSocket) and come out as messages (`input`), those of a connection that has not logged in when it
-//! is their turn (`door`); messages are a login (`login`) or requests for the
+//! is their turn (`door`), where a proxy is in front after it has said for whom it is (`proxied`);
+//! messages are a login (`login`) or requests for the
 //! router (`requests`), answers and fan-out leave through `output`, and time passes in `deadlines`.
 //! Each file is one of these steps, and none calls the one before it.
 //!
@@ -23,6 +24,7 @@ mod login;
 mod output;
 mod owner;
 mod presence;
+mod proxied;
 mod requests;
 mod settings;
 mod sweeps;
@@ -52,7 +54,7 @@ pub use jitter::Jitter;
 pub use owner::owner;
 pub use presence::{Note, Presence};
 use requests::{UnderWay, caller};
-pub use settings::{Mode, Settings, Transport};
+pub use settings::{Listener, Mode, Settings, Transport};
 use sweeps::Sweeps;
 pub use telemetry::{Named, Telemetry};
 pub use top::{By, TOP_MAX};
@@ -294,8 +296,11 @@ impl Handler for Sessions {
         self.telemetry().count_close(state.close_code());
         self.closed.push(&state, cause, shard.now().unix_ms);
         let (_, work) = self.unstore(&mut state);
-        if work.is_some_and(|work| work.under_way.has_reads()) {
-            self.router.gone(caller(shard, conn, &state));
+        if let Some(work) = work {
+            if work.under_way.has_reads() {
+                self.router.gone(caller(shard, conn, &state));
+            }
+            self.count_cut_header(&work);
         }
         tracing::debug!(conn = conn.as_u64(), user = state.user_id, ?cause, "closed");
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use rookery_wire::{link, proto};
 
 use crate::auth::Verifier;
@@ -19,6 +20,15 @@ pub enum Transport {
     Plain,
 }
 
+/// A place where clients are awaited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Listener {
+    /// How its bytes travel.
+    pub transport: Transport,
+    /// Its connections come from a proxy and begin with a PROXY header.
+    pub is_behind_proxy: bool,
+}
+
 /// What a connection's messages are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -32,8 +42,10 @@ pub enum Mode {
 pub struct Settings {
     /// Chat or echo.
     pub mode: Mode,
-    /// The transport of each listener, in the engine's order.
-    pub listeners: Vec<Transport>,
+    /// In the engine's order.
+    pub listeners: Vec<Listener>,
+    /// Who may connect to those that are behind a proxy.
+    pub proxies: Vec<IpNet>,
     /// How requests and WebSocket frames are read.
     pub link: link::Config,
     /// Bounds on protocol frames.

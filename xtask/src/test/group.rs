@@ -33,11 +33,11 @@ pub(super) enum Group {
     Go,
     Chat,
     BadInput,
+    Operate,
     WebSocket,
     Node,
     Tls,
     Kill,
-    Operate,
     Cluster,
     Faults,
     Storm,
@@ -53,11 +53,11 @@ impl Group {
         Self::Go,
         Self::Chat,
         Self::BadInput,
+        Self::Operate,
         Self::WebSocket,
         Self::Node,
         Self::Tls,
         Self::Kill,
-        Self::Operate,
         Self::Cluster,
         Self::Faults,
         Self::Storm,
@@ -73,11 +73,11 @@ impl Group {
             Self::Go => "go",
             Self::Chat => "chat",
             Self::BadInput => "bad-input",
+            Self::Operate => "operate",
             Self::WebSocket => "websocket",
             Self::Node => "node",
             Self::Tls => "tls",
             Self::Kill => "kill",
-            Self::Operate => "operate",
             Self::Cluster => "cluster",
             Self::Faults => "faults",
             Self::Storm => "storm",
@@ -96,13 +96,15 @@ impl Group {
             Self::Go => "another client written from docs/protocol.md, in another language",
             Self::Chat => "two `rookery chat` talk to each other",
             Self::BadInput => "every bad input has its documented answer, and nobody else notices",
+            Self::Operate => {
+                "what operators put around it: a balancer with PROXY headers, good and bad"
+            }
             Self::WebSocket => "the Autobahn cases (kosoku), plain and through TLS",
             Self::Node => "the npm `ws` client: large and fragmented messages, close codes",
             Self::Tls => "OpenSSL with key updates, Python ssl, testssl.sh, sslyze",
             Self::Kill => {
                 "SIGKILL 100 times under load: every acked message is there, once, in order"
             }
-            Self::Operate => "the package, the unit, and what a service manager is told",
             Self::Cluster => "our own tests against real Kafka, Cassandra, PostgreSQL and Redis",
             Self::Faults => {
                 "brokers, stores and servers killed, paused and back: nothing acked is lost"
@@ -128,7 +130,15 @@ impl Group {
             | Self::Storm
             | Self::Density => &[Tool::Python],
             Self::Go => &[Tool::Go],
-            Self::Operate => &[Tool::Python, Tool::Go, Tool::CargoDeb, Tool::Systemd],
+            Self::Operate => &[
+                Tool::Python,
+                Tool::Go,
+                Tool::CargoDeb,
+                Tool::Systemd,
+                Tool::Haproxy,
+                Tool::Curl,
+                Tool::Prometheus,
+            ],
             Self::Instructions => &[Tool::Valgrind],
             Self::WebSocket => &[Tool::Python, Tool::Socat],
             Self::Node => &[Tool::Python, Tool::Node],
@@ -149,11 +159,11 @@ impl Group {
             Self::Python
                 | Self::Chat
                 | Self::BadInput
+                | Self::Operate
                 | Self::WebSocket
                 | Self::Node
                 | Self::Tls
                 | Self::Kill
-                | Self::Operate
         )
     }
 

@@ -6,7 +6,7 @@
 //! test:  //= test of RFC 6455 section 5.1: The server MUST close the connection upon receiving ...
 //! ```
 //!
-//! In Python with `#=`. The words after the colon are what pairs the two, so they are the same in both. A
+//! A standard without a number is cited by its name ([`NAMED`]). In Python with `#=`. The words after the colon are what pairs the two, so they are the same in both. A
 //! clause without a word of duty (MUST, SHALL, REQUIRED) may be cited without a test.
 
 use std::collections::BTreeMap;
@@ -14,6 +14,9 @@ use std::path::PathBuf;
 
 use super::source::has_word;
 use super::{File, Finding};
+
+/// Standards that are no RFC.
+const NAMED: [&str; 1] = ["PROXY protocol"];
 
 const DUTIES: [&str; 3] = ["MUST", "SHALL", "REQUIRED"];
 
@@ -84,19 +87,16 @@ fn is_of_tests(file: &File<'_>) -> bool {
 
 /// `RFC 6455 section 5.1: words`.
 fn is_clause(clause: &str) -> bool {
-    let Some((place, words)) = clause.split_once(": ") else {
+    let Some(((standard, section), words)) = clause
+        .split_once(": ")
+        .and_then(|(place, words)| Some((place.split_once(" section ")?, words)))
+    else {
         return false;
     };
-    let mut place = place.split(' ');
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    place.next() == Some("RFC")
-        && place.next().is_some_and(is_number)
-        && place.next() == Some("section")
-        && place
-            .next()
-            .is_some_and(|section| section.split('.').all(is_number))
-        && place.next().is_none()
-        && !words.trim().is_empty()
+    let is_standard =
+        NAMED.contains(&standard) || standard.strip_prefix("RFC ").is_some_and(is_number);
+    is_standard && section.split('.').all(is_number) && !words.trim().is_empty()
 }
 
 fn is_duty(clause: &str) -> bool {
@@ -156,7 +156,10 @@ mod tests {
 
     #[test]
     fn what_is_no_duty_needs_no_test() {
-        assert!(check(&[("wire/src/a.rs", "//= RFC 1 section 2: It SHOULD do.\n")]).is_empty());
+        for standard in ["RFC 1", "PROXY protocol"] {
+            let code = format!("//= {standard} section 2: It SHOULD do.\n");
+            assert!(check(&[("wire/src/a.rs", &code)]).is_empty(), "{standard}");
+        }
     }
 
     #[test]
@@ -177,6 +180,8 @@ mod tests {
             "RFC 1: It MUST.",
             "RFC 1 section: It MUST.",
             "RFC x section 2: It MUST.",
+            "RFC 1 section 2 3: It MUST.",
+            "Somebody's protocol section 2: It MUST.",
             "RFC 1 section 2: ",
         ] {
             assert_eq!(
