@@ -4,12 +4,16 @@ import http.client
 import json
 import os
 import socket
+import time
 from collections import defaultdict
 from pathlib import Path
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from .server import Server
+
+# So long a page may be given again.
+PAGE_SECONDS = 0.3
 
 # A hang, not a slow machine, should meet it.
 PATIENCE_SECONDS = 30
@@ -78,6 +82,7 @@ class Admin:
 
     def metrics(self) -> "Metrics":
         """The metrics page, read by another's parser."""
+        time.sleep(PAGE_SECONDS)
         status, body = self.get("/metrics")
         assert status == 200, (status, body)
         return Metrics(body.decode())
@@ -93,7 +98,7 @@ class Metrics:
             for sample in family.samples:
                 self.series[sample.name][tuple(sorted(sample.labels.items()))] = sample.value
 
-    def total(self, name: str, **labels: str) -> float:
+    def total(self, name: str, /, **labels: str) -> float:
         """The sum of the series of a name that have these labels."""
         wanted = set(labels.items())
         found = [value for of, value in self.series[name].items() if wanted <= set(of)]

@@ -52,7 +52,7 @@ async def test_metrics_are_what_was_done(server, admin, watch):
     watch(server)
     before = admin.metrics()
 
-    def more(name: str, **labels: str) -> float:
+    def more(name: str, /, **labels: str) -> float:
         return admin.metrics().total(name, **labels) - before.total(name, **labels)
 
     anna, bert = await Peer.login(server, 1), await Peer.login(server, 2)
@@ -347,7 +347,6 @@ def test_a_socket_with_a_long_path_and_one_that_was_left(servers, folder):
 # -- health ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.produces(1001)
 async def test_ready_says_why_not(servers):
     server = servers.start(key=KEY, config="[limits]\nconnections_max = 1\n")
     admin = Admin(server)

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::conn::Conn;
 
-/// So many are remembered by each shard: 480 KB.
+/// So many are remembered by each shard: 640 KB.
 pub const CLOSED_MAX: usize = 10_000;
 
 /// One of them.
