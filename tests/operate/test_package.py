@@ -7,6 +7,7 @@ import pwd
 import socket
 import ssl
 import subprocess
+import tomllib
 
 import pytest
 
@@ -111,8 +112,8 @@ def test_systemd_takes_the_unit_as_it_is(installed):
     service = package.unit()
     # Where 252 is, notify-reload would be no type at all.
     assert service["Type"] == "notify"
-    drain = done(BINARY, "check-config", CONFIG).split("drain_timeout_ms = ")[1].split()[0]
-    assert int(service["TimeoutStopSec"]) * 1000 > 2 * int(drain)
+    drain = tomllib.loads(done(BINARY, "check-config", CONFIG))["drain"]
+    assert int(service["TimeoutStopSec"]) * 1000 > drain["unready_ms"] + drain["window_ms"] + drain["grace_ms"]
 
 
 def test_the_server_runs_as_the_unit_starts_it(installed, manager, folder):

@@ -24,7 +24,7 @@ pub(crate) fn build_server(checkout: &Checkout, screen: &Screen) -> Result<()> {
     Ok(())
 }
 
-/// What Cargo says of the packages of this platform, JSON.
+/// What Cargo says of the packages that are built for Linux on x86-64, JSON.
 pub(crate) fn metadata(checkout: &Checkout) -> Result<Vec<u8>> {
     let output = checkout
         .cargo()

@@ -25,8 +25,8 @@ pub(crate) fn run(checkout: &Checkout, screen: &Screen) -> Result<bool> {
     Ok(formatted && clean && services && dependencies && tidy)
 }
 
-/// Licences and sources of what is built, by `deny.toml`. Cargo is asked for this platform's packages only: those of
-/// others would have to be downloaded for it. Advisories are not looked at, since a change is not to blame for
+/// Licences and sources of what is built, by `deny.toml`. Cargo is asked for Linux's packages only: those of
+/// other systems would have to be downloaded for it. Advisories are not looked at, since a change is not to blame for
 /// them and a network may be away.
 fn dependencies(checkout: &Checkout, screen: &Screen) -> Result<bool> {
     tools::ensure(checkout, screen, Tool::Python)?;

@@ -74,8 +74,8 @@ mod tests {
         let socket = Socket::open(Some(format!("@{name}").into()), Duration::from_millis(1));
         let socket = socket.unwrap().unwrap();
         assert!(socket.send("READY=1"));
-        let taken = (0..10_000).filter(|_| socket.send("STATUS=more")).count();
-        assert!(taken < 10_000, "its queue never filled");
+        let fills = (0..10_000).any(|_| !socket.send("STATUS=more"));
+        assert!(fills, "its queue never fills");
         let mut buffer = [0; 64];
         let length = manager.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], b"READY=1");
