@@ -48,7 +48,7 @@ impl Histogram {
 
 impl Metric for Histogram {
     fn read(&self) -> Value {
-        Value::Histogram(self.snapshot())
+        Value::Histogram(Box::new(self.snapshot()))
     }
 }
 

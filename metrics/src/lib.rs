@@ -25,7 +25,7 @@ macro_rules! metrics {
 
         impl $Metrics {
             /// What all of them say now.
-            pub fn readings(&self) -> impl Iterator<Item = $crate::Reading> {
+            $vis fn readings(&self) -> impl Iterator<Item = $crate::Reading> {
                 [$($crate::Reading {
                     name: stringify!($name),
                     help: concat!($($doc),+).trim_start(),
@@ -67,6 +67,9 @@ mod tests {
         };
         assert_eq!(readings[0], done);
         assert_eq!(readings[1].value, Value::Gauge(7));
-        assert_eq!(readings[2].value, Value::Histogram(some.took.snapshot()));
+        assert_eq!(
+            readings[2].value,
+            Value::Histogram(Box::new(some.took.snapshot()))
+        );
     }
 }

@@ -16,7 +16,7 @@ pub enum Value {
     /// It says what is.
     Gauge(u64),
     /// How often something took how long.
-    Histogram(Snapshot),
+    Histogram(Box<Snapshot>),
 }
 
 impl Value {

@@ -263,7 +263,7 @@ impl Collector for Page {
         let turns = Reading {
             name: "turn_seconds",
             help: "Turns of the shards, without the time in which they sleep",
-            value: Value::Histogram(view.fabric.turns()),
+            value: Value::Histogram(Box::new(view.fabric.turns())),
         };
         alone(encoder, "shard", [turns].into_iter())?;
         let sessions: Vec<Vec<Reading>> = view
@@ -279,7 +279,7 @@ impl Collector for Page {
         let commits = Reading {
             name: "commit_seconds",
             help: "Group commits of the embedded log",
-            value: Value::Histogram(router.commits()),
+            value: Value::Histogram(Box::new(router.commits())),
         };
         alone(encoder, "router", [commits].into_iter())
     }

@@ -25,7 +25,7 @@ pub(super) fn status(view: &View, health: &Health) -> serde_json::Value {
     let mut behind = map(router.counters().readings());
     behind.insert(
         "commit_seconds".into(),
-        value(&Value::Histogram(router.commits())),
+        value(&Value::Histogram(Box::new(router.commits()))),
     );
     let started = view.started.duration_since(UNIX_EPOCH).unwrap_or_default();
     json!({
@@ -36,7 +36,7 @@ pub(super) fn status(view: &View, health: &Health) -> serde_json::Value {
         "connections_max": view.gate.limits().connections_max,
         "memory_used_bytes": view.gate.used_bytes(),
         "memory_max_bytes": view.gate.limits().memory_max_bytes,
-        "turn_seconds": value(&Value::Histogram(view.fabric.turns())),
+        "turn_seconds": value(&Value::Histogram(Box::new(view.fabric.turns()))),
         "shards": shards,
         "admission": map(view.gate.counters().readings()),
         "router": behind,

@@ -57,7 +57,7 @@ pub enum Verb {
     /// Talk to another user from this terminal
     Chat(crate::chat::Args),
     /// Hold many clients against a server, let messages flow, and measure
-    Flock(rookery_benches::flock::Args),
+    Flock(Box<rookery_benches::flock::Args>),
     /// Measure full TLS handshakes per second and core, in memory
     Handshakes(rookery_benches::handshakes::Args),
     /// Mint a login token (JWT) and print it
