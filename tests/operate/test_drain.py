@@ -32,8 +32,8 @@ IDLE, TALKERS, STUBBORN = 1_840, 40, 120
 CLIENTS = IDLE + TALKERS + STUBBORN
 
 # Those that go to another server: docs/density.md has a run of many.
-MOVING = int(os.environ.get("ROOKERY_DRAIN_CLIENTS", "2000"))
-MOVING_WINDOW_MS = int(os.environ.get("ROOKERY_DRAIN_SECONDS", "12")) * 1000
+MOVING = int(os.environ.get("DRAINED_CLIENTS", "2000"))
+MOVING_WINDOW_MS = int(os.environ.get("DRAINED_SECONDS", "12")) * 1000
 
 # A second's share may be half as much again as planned.
 SHARE_MAX = 1.5
@@ -102,7 +102,7 @@ async def test_everybody_is_told_and_nothing_acked_is_lost(servers, cases):
 
 async def test_who_comes_in_a_drain(servers):
     """Nobody is let in; who was at the door may finish, and is told like the others."""
-    server = servers.start(key=KEY, drain_window_ms=600_000, environment={"ROOKERY_DRAIN_CLIENTS_PER_SECOND_MAX": "1"})
+    server = servers.start(key=KEY, drain_window_ms=600_000, environment={"DRAINED_CLIENTS_PER_SECOND_MAX": "1"})
     peers = await crowd(server, range(1, 21))
     at_the_door = Raw(server, tls=False).upgraded()
     server.process.terminate()
