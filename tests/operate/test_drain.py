@@ -102,7 +102,7 @@ async def test_everybody_is_told_and_nothing_acked_is_lost(servers, cases):
 
 async def test_who_comes_in_a_drain(servers):
     """Nobody is let in; who was at the door may finish, and is told like the others."""
-    server = servers.start(key=KEY, drain_window_ms=600_000, environment={"DRAINED_CLIENTS_PER_SECOND_MAX": "1"})
+    server = servers.start(key=KEY, drain_window_ms=600_000, environment={"ROOKERY_DRAIN_CLIENTS_PER_SECOND_MAX": "1"})
     peers = await crowd(server, range(1, 21))
     at_the_door = Raw(server, tls=False).upgraded()
     server.process.terminate()
