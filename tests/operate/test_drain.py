@@ -32,8 +32,8 @@ IDLE, TALKERS, STUBBORN = 1_840, 40, 120
 CLIENTS = IDLE + TALKERS + STUBBORN
 
 # Those that go to another server: docs/density.md has a run of many.
-MOVING = int(os.environ.get("ROOKERY_DRAIN_CLIENTS", "2000"))
-MOVING_WINDOW_MS = int(os.environ.get("ROOKERY_DRAIN_SECONDS", "12")) * 1000
+MOVING = int(os.environ.get("DRAINED_CLIENTS", "2000"))
+MOVING_WINDOW_MS = int(os.environ.get("DRAINED_SECONDS", "12")) * 1000
 
 # A second's share may be half as much again as planned.
 SHARE_MAX = 1.5
