@@ -34,7 +34,7 @@ fn each_accepted_frame_is_read_and_written() {
         assert!(encode_json(kind, &fields) == frame, "{name}");
         kinds.push(kind);
     }
-    assert_eq!(kinds.len(), 54);
+    assert_eq!(kinds.len(), 57);
     assert!(
         Kind::ALL.iter().all(|kind| kinds.contains(kind)),
         "a kind has no vector"
@@ -57,5 +57,5 @@ fn each_refused_frame_has_its_error() {
         };
         assert_eq!(variant, vector["error"], "{name}: {error}");
     }
-    assert_eq!(refused.len(), 26);
+    assert_eq!(refused.len(), 28);
 }
