@@ -15,5 +15,12 @@ def blob(value: str | list) -> bytes:
 
 def refused() -> list[dict]:
     """Frames that a server refuses: name, error, frame."""
-    return [{"name": it["name"], "error": it["error"], "frame": blob(it["frame"])}
+    return [{"name": it["name"], "error": error(it), "frame": blob(it["frame"])}
             for it in json.loads(FILE.read_text(encoding="utf-8"))["refused"]]
+
+
+def error(vector: dict) -> str:
+    """What a server says of it: a kind that only servers send is an unknown one to it, whatever else is wrong."""
+    frame = blob(vector["frame"])
+    of_servers = len(frame) > 1 and frame[1] >= 0x80
+    return "Kind" if of_servers and vector["error"] in ("Invalid", "TooLong") else vector["error"]
