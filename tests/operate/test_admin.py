@@ -8,12 +8,14 @@ import shutil
 import socket
 import stat
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from harness.admin import Admin, open_socket
 from harness.chatter import Chatter
+from harness.held_thread import held
 from harness.peer import Peer
 from harness.raw_session import RawSession
 from harness.server import Port, Server, rookery
@@ -365,6 +367,29 @@ async def test_ready_says_why_not(servers):
     assert admin.ask("DELETE", "/drain")[0] == 200
     assert admin.ask("DELETE", "/drain")[0] == 409
     assert admin.get("/readyz")[0] == 200
+
+
+def test_a_shard_that_hangs_is_told_and_the_others_go_on(servers):
+    server = servers.start(key=KEY)
+    admin = Admin(server)
+    with held(server.pid, "shard-1"):
+        status, body = wait_for(lambda: (answer := admin.get("/healthz"))[0] == 503 and answer, "dead")
+        assert json.loads(body)["dead"] == ["shard 1 hangs"]
+        assert admin.get("/readyz")[0] == 503
+        # What only the shards know is refused in time; what is counted is told.
+        assert admin.get("/closed")[0] == 503
+        assert admin.metrics().total("rookery_ready") == 0
+    wait_for(lambda: admin.get("/healthz")[0] == 200, "well again")
+    assert admin.get("/closed")[0] == 200
+
+
+def wait_for(check, what: str):
+    """`until`, on this thread."""
+    deadline = time.monotonic() + 60
+    while not (found := check()):
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.1)
+    return found
 
 
 # -- whatever is asked ----------------------------------------------------------------------------

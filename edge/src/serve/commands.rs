@@ -2,14 +2,11 @@
 
 use std::io;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use super::LOOK_EVERY;
 use crate::admin::Command;
-
-/// How often the caller looks whether the engine is still there.
-const LOOK_UP: Duration = Duration::from_millis(250);
 
 /// What has been asked.
 pub(super) struct Commands {
@@ -47,6 +44,6 @@ impl Commands {
 
     /// The next command, or `None` after a while.
     pub(super) fn wait(&self) -> Option<Command> {
-        self.asked.recv_timeout(LOOK_UP).ok()
+        self.asked.recv_timeout(LOOK_EVERY).ok()
     }
 }

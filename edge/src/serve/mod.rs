@@ -38,6 +38,9 @@ use supervisor::{Sight, Supervisor};
 /// Mails that may wait for one shard: a fan-out each, drained every turn.
 const MAILBOX: usize = 16_384;
 
+/// How often everything is looked after.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
 /// How often it is looked whether a stopping engine has ended.
 const STOP_LOOK_UP: Duration = Duration::from_millis(20);
 
@@ -117,8 +120,10 @@ pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> 
     let stopper = engine.stopper();
     let mut looked = Ok(());
     let mut leaves = false;
+    let mut looked_at = Instant::now();
     while !engine.has_ended() {
         match commands.wait() {
+            None => {}
             Some(Command::Reload(answer)) => {
                 supervisor.reloading();
                 let outcome = certificates.reload(SystemTime::now());
@@ -137,18 +142,20 @@ pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> 
                 stopper.stop();
                 break;
             }
-            None => {
-                drain.look();
-                looked = keeper.look();
-                if looked.is_err() {
-                    stopper.stop();
-                    break;
-                }
-                doorman.look();
-                certificates.look(SystemTime::now());
-                view.update(keeper.router(), certificates.certificate().expires());
-                supervisor.look(Instant::now(), &sight(&engine));
+        }
+        // Also where commands come without end.
+        if looked_at.elapsed() >= LOOK_EVERY {
+            looked_at = Instant::now();
+            drain.look();
+            looked = keeper.look();
+            if looked.is_err() {
+                stopper.stop();
+                break;
             }
+            doorman.look();
+            certificates.look(SystemTime::now());
+            view.update(keeper.router(), certificates.certificate().expires());
+            supervisor.look(Instant::now(), &sight(&engine));
         }
         if leaves && drain.is_over() {
             stopper.stop();
