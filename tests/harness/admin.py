@@ -1,5 +1,6 @@
 """The admin port, asked as an operator's own script would: plain HTTP over its socket or over loopback."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -104,3 +105,21 @@ class Metrics:
         found = [value for of, value in self.series[name].items() if wanted <= set(of)]
         assert found, f"no series {name} {labels}"
         return sum(found)
+
+
+async def until(check, what: str):
+    """Waits until `check` gives something, and gives it; others go on meanwhile."""
+    for _ in range(1_200):
+        if found := await asyncio.to_thread(check):
+            return found
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"never: {what}")
+
+
+def wait_until(check, what: str):
+    """The same on this thread."""
+    deadline = time.monotonic() + 60
+    while not (found := check()):
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.1)
+    return found

@@ -8,12 +8,11 @@ import shutil
 import socket
 import stat
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness.admin import Admin, open_socket
+from harness.admin import Admin, open_socket, until, wait_until
 from harness.chatter import Chatter
 from harness.held_thread import held
 from harness.peer import Peer
@@ -37,15 +36,6 @@ def admin(server) -> Admin:
     return Admin(server)
 
 
-async def until(check, what: str):
-    """Waits until `check` gives something, and gives it."""
-    for _ in range(1_200):
-        if found := await asyncio.to_thread(check):
-            return found
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"never: {what}")
-
-
 # -- what is counted ------------------------------------------------------------------------------
 
 
@@ -61,7 +51,7 @@ async def test_metrics_are_what_was_done(server, admin, watch):
     conversation = await anna.open_direct(2)
     for n in range(10):
         await anna.send(conversation, b"%d" % n)
-    await bert.wait_for(lambda: len(bert.seqs(conversation)) == 10)
+    await bert.wait_until(lambda: len(bert.seqs(conversation)) == 10)
     with contextlib.suppress(Exception):
         await anna.send(987_654_321, b"to nobody")
     again = await Peer.login(server, 2)
@@ -373,23 +363,14 @@ def test_a_shard_that_hangs_is_told_and_the_others_go_on(servers):
     server = servers.start(key=KEY)
     admin = Admin(server)
     with held(server.pid, "shard-1"):
-        status, body = wait_for(lambda: (answer := admin.get("/healthz"))[0] == 503 and answer, "dead")
+        status, body = wait_until(lambda: (answer := admin.get("/healthz"))[0] == 503 and answer, "dead")
         assert json.loads(body)["dead"] == ["shard 1 hangs"]
         assert admin.get("/readyz")[0] == 503
         # What only the shards know is refused in time; what is counted is told.
         assert admin.get("/closed")[0] == 503
         assert admin.metrics().total("rookery_ready") == 0
-    wait_for(lambda: admin.get("/healthz")[0] == 200, "well again")
+    wait_until(lambda: admin.get("/healthz")[0] == 200, "well again")
     assert admin.get("/closed")[0] == 200
-
-
-def wait_for(check, what: str):
-    """`until`, on this thread."""
-    deadline = time.monotonic() + 60
-    while not (found := check()):
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.1)
-    return found
 
 
 # -- whatever is asked ----------------------------------------------------------------------------
@@ -445,66 +426,3 @@ def test_garbage_ends_its_own_connection(server, admin, watch, garbage):
         while connection.recv(65_536):
             pass
     assert admin.get("/healthz")[0] == 200
-
-
-# -- the verbs ------------------------------------------------------------------------------------
-
-
-async def test_top_shows_it(server, admin):
-    peer = await Peer.login(server, 61)
-    printed = await asyncio.to_thread(rookery, "top", "--once", "--every", "200ms", "--data", str(server.data))
-    assert printed.returncode == 0, printed.stderr
-    assert "ready" in printed.stdout and "shards" in printed.stdout and " 61 " in printed.stdout, printed.stdout
-    shown = await asyncio.to_thread(
-        rookery, "top", "--once", "--json", "--every", "200ms", "--data", str(server.data))
-    seen = json.loads(shown.stdout)
-    assert len(seen["shards"]) == 2 and seen["ready"] and 61 in {it["user_id"] for it in seen["top"]}
-    await peer.close()
-
-
-def test_verbs_without_a_server_say_where_they_looked(folder):
-    for verb in (["top", "--once"], ["trace", "--user", "7"], ["drain", "status"]):
-        asked = rookery(*verb, "--data", str(folder / "nobody"))
-        assert asked.returncode == 1, verb
-        assert "no server answers at" in asked.stderr and "nobody/admin.sock" in asked.stderr, asked.stderr
-
-
-async def test_trace_from_the_command_line(server):
-    anna = await Peer.login(server, 71)
-    conversation = await anna.open_direct(72)
-    tracing = asyncio.create_task(asyncio.to_thread(
-        rookery, "trace", "--user", "71", "--for", "2s", "--data", str(server.data)))
-    for _ in range(30):
-        await anna.send(conversation, b"x")
-        await asyncio.sleep(0.05)
-    traced = await tracing
-    assert traced.returncode == 0, traced.stderr
-    kinds = {json.loads(line)["kind"] for line in traced.stdout.splitlines()}
-    assert kinds >= {"Send", "SendAck"}, kinds
-    await anna.close()
-
-
-@pytest.mark.produces(1001)
-async def test_drain_from_the_command_line(servers):
-    server = servers.start(key=KEY)
-
-    async def drain(*arguments: str):
-        return await asyncio.to_thread(rookery, "drain", *arguments, "--data", str(server.data))
-
-    peers = [await Peer.login(server, user) for user in range(1, 21)]
-    assert (await drain("status")).stdout == "serving 20 connections\n"
-    begun = await drain("start", "--window", "2s")
-    assert begun.returncode == 0 and "20 of 20" in begun.stdout, begun
-    twice = await drain("start")
-    assert twice.returncode == 1 and "under way already" in twice.stderr
-    codes = await asyncio.gather(*(peer.closed() for peer in peers))
-    assert set(codes) == {1001} and all(peer.told for peer in peers)
-    empty = await until(lambda: (s := rookery("drain", "status", "--json", "--data", str(server.data)))
-                        and json.loads(s.stdout)["state"] == "empty" and s, "empty")
-    status = json.loads(empty.stdout)
-    assert (status["told"], status["remaining"]) == (20, 0), status
-    assert (await drain("stop")).returncode == 0
-    again = await drain("stop")
-    assert again.returncode == 1 and "no drain is under way" in again.stderr
-    peer = await Peer.login(server, 1)
-    await peer.close()
