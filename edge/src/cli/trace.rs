@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Failure;
+use super::output;
 use crate::admin::{Client, socket_path};
 use crate::config::Environment;
 
@@ -55,8 +56,10 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Failure> {
         args.lasts.as_secs()
     );
     let mut out = std::io::stdout().lock();
+    let mut written = Ok(());
     client.stream(&path, |bytes| {
-        out.write_all(bytes).and_then(|()| out.flush()).is_ok()
+        written = out.write_all(bytes).and_then(|()| out.flush());
+        written.is_ok()
     })?;
-    Ok(())
+    output::written(written)
 }

@@ -37,6 +37,10 @@ fn call<'a>(verb: &'a str, data: &'a str, key: &'a str) -> (Purpose, Vec<&'a str
         "token" => (Purpose::Answer, &["--user", "7", "--key", key]),
         "check-config" | "man" => (Purpose::Answer, &[]),
         "migrate" => (Purpose::Work(2), &[]),
+        // No server is there.
+        "top" => (Purpose::Work(1), &["--once", "--data", data]),
+        "trace" => (Purpose::Work(1), &["--user", "7", "--data", data]),
+        "drain" => (Purpose::Work(1), &["status", "--data", data]),
         "completions" => (Purpose::Answer, &["bash"]),
         other => panic!("say here what `{other}` is for, and how it is called"),
     };
