@@ -140,7 +140,10 @@ class Terminal:
         self.reader.join(WAIT_SECONDS)
         assert not self.reader.is_alive(), f"the chat does not end: {self.screen[-2000:]!r}"
         os.close(self.terminal)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        if code:
+            print(f"the chat ended with {code}: {self.screen[-2000:]!r}")
+        return code
 
 
 @pytest.mark.parametrize("kind", ["xterm-256color", "dumb", "emacs"])

@@ -189,11 +189,19 @@ impl Printer {
 }
 
 fn above(printer: &mut (dyn ExternalPrinter + Send), text: String) -> io::Result<()> {
-    printer.print(text).map_err(|error| match error {
-        ReadlineError::Io(error) => error,
-        ReadlineError::Errno(error) => error.into(),
-        error => io::Error::other(error),
-    })
+    match printer.print(text.clone()) {
+        Ok(()) => Ok(()),
+        // The editor has ended in this moment, and the terminal is as it was: there is no prompt any more.
+        Err(ReadlineError::Io(error))
+            if matches!(error.kind(), ErrorKind::Other | ErrorKind::BrokenPipe) =>
+        {
+            let mut out = io::stdout().lock();
+            out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        }
+        Err(ReadlineError::Io(error)) => Err(error),
+        Err(ReadlineError::Errno(error)) => Err(error.into()),
+        Err(error) => Err(io::Error::other(error)),
+    }
 }
 
 #[cfg(test)]
