@@ -51,7 +51,7 @@ async def test_metrics_are_what_was_done(server, admin, watch):
     conversation = await anna.open_direct(2)
     for n in range(10):
         await anna.send(conversation, b"%d" % n)
-    await bert.wait_until(lambda: len(bert.seqs(conversation)) == 10)
+    await bert.wait_for(lambda: len(bert.seqs(conversation)) == 10)
     with contextlib.suppress(Exception):
         await anna.send(987_654_321, b"to nobody")
     again = await Peer.login(server, 2)

@@ -97,7 +97,7 @@ impl Group {
             Self::Chat => "two `rookery chat` talk to each other",
             Self::BadInput => "every bad input has its documented answer, and nobody else notices",
             Self::Operate => {
-                "what operators put around it: a balancer with PROXY headers, good and bad"
+                "what operators do and put around it: metrics, drain, balancers, units, packages"
             }
             Self::WebSocket => "the Autobahn cases (kosoku), plain and through TLS",
             Self::Node => "the npm `ws` client: large and fragmented messages, close codes",
