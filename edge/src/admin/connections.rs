@@ -7,20 +7,16 @@ use hyper::{Response, StatusCode};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::routes::{Body, Query, Refused, bad, json};
+use super::answer::{Body, Refused, bad, busy, json};
+use super::query::Query;
 use super::view::View;
 use crate::session::{Ask, By, CLOSED_MAX, Closed, Connection, TOP_MAX};
 
 /// A shard that has not answered for so long hangs, or has a full mailbox.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-pub(super) fn busy() -> Refused {
-    let why = "a shard does not answer: try again, and look at /healthz\n";
-    Refused(StatusCode::SERVICE_UNAVAILABLE, why.into())
-}
-
 /// A shard's answer, where it comes.
-pub(super) async fn answer<T>(asked: bool, answered: oneshot::Receiver<T>) -> Result<T, Refused> {
+async fn answer<T>(asked: bool, answered: oneshot::Receiver<T>) -> Result<T, Refused> {
     if !asked {
         return Err(busy());
     }

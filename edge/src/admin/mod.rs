@@ -6,10 +6,13 @@
 //! bounded questions and wait for nobody. Nothing here is needed for serving: where this thread is slow,
 //! only operators notice.
 
+mod answer;
 mod client;
 mod connections;
+mod deadline;
 mod health;
 mod metrics;
+mod query;
 mod routes;
 mod server;
 mod status;

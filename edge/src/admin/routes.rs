@@ -4,16 +4,15 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::stream;
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full, StreamBody};
-use hyper::body::{Bytes, Frame, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{AUTHORIZATION, ORIGIN};
 use hyper::{Method, Request, Response, StatusCode};
-use serde::Serialize;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::answer::{Body, Refused, bad, full, json, text};
+use super::deadline::Deadline;
 use super::health::{self, Health, Pulse};
+use super::query::Query;
 use super::token::Token;
 use super::view::{Command, Outcome, View};
 use super::{connections, metrics, status, trace};
@@ -31,42 +30,13 @@ pub(super) enum Way {
     Loopback,
 }
 
-/// When a connection must end. A trace puts it off.
-pub(super) struct Deadline(Mutex<Instant>);
-
-impl Deadline {
-    pub(super) fn at(at: Instant) -> Self {
-        Self(Mutex::new(at))
-    }
-
-    fn get(&self) -> Instant {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn put_off(&self, until: Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = until;
-    }
-
-    pub(super) async fn passes(&self) {
-        while Instant::now() < self.get() {
-            tokio::time::sleep_until(self.get().into()).await;
-        }
-    }
-}
-
-/// An answer's body.
-pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
-
-/// Why a request has no better answer: a status, and a sentence for the operator.
-pub(super) struct Refused(pub(super) StatusCode, pub(super) String);
-
 /// See the module.
 pub(super) struct Routes {
-    pub(super) view: Arc<View>,
+    view: Arc<View>,
     token: Option<Token>,
     pulse: Pulse,
     page: Mutex<Option<(Instant, Bytes)>>,
-    pub(super) traces: Arc<Semaphore>,
+    traces: Arc<Semaphore>,
 }
 
 impl Routes {
@@ -167,7 +137,7 @@ impl Routes {
                 connections::kick(&self.view, number(user)?, &query).await
             }
             ["users", user, "trace"] if get => {
-                trace::begin(self, number(user)?, &query, until).await
+                trace::begin(&self.view, &self.traces, number(user)?, &query, until)
             }
             ["reload"] if post => {
                 let (answer, answered) = oneshot::channel();
@@ -248,43 +218,9 @@ POST /reload                       read the certificate again, as SIGHUP does
 POST /log?filter=info              another filter for the log
 ";
 
-/// The parameters of a request.
-pub(super) struct Query(Vec<(String, String)>);
-
-impl Query {
-    fn of(query: &str) -> Self {
-        Self(
-            url::form_urlencoded::parse(query.as_bytes())
-                .into_owned()
-                .collect(),
-        )
-    }
-
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
-        let found = self.0.iter().find(|(key, _)| key == name)?;
-        Some(&found.1)
-    }
-
-    /// A number, or what it is by default; within its bounds.
-    pub(super) fn number(&self, name: &str, default: u64, most: u64) -> Result<u64, Refused> {
-        let Some(given) = self.get(name) else {
-            return Ok(default);
-        };
-        let parsed = given
-            .parse()
-            .ok()
-            .filter(|number| (0..=most).contains(number));
-        parsed.ok_or_else(|| bad(format!("`{name}` is {given}; it may be 0 to {most}")))
-    }
-}
-
 fn number(text: &str) -> Result<u64, Refused> {
     text.parse()
         .map_err(|_| bad(format!("{text} is no user id: those are decimal")))
-}
-
-pub(super) fn bad(why: String) -> Refused {
-    Refused(StatusCode::BAD_REQUEST, format!("{why}\n"))
 }
 
 fn judged(is_well: bool, health: &Health) -> Response<Body> {
@@ -294,32 +230,4 @@ fn judged(is_well: bool, health: &Health) -> Response<Body> {
         StatusCode::SERVICE_UNAVAILABLE
     };
     json(status, health)
-}
-
-fn text(status: StatusCode, text: String) -> Response<Body> {
-    full(status, "text/plain; charset=utf-8", text.into())
-}
-
-pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
-    let mut text = serde_json::to_vec(value).unwrap_or_default();
-    text.push(b'\n');
-    full(status, "application/json", text.into())
-}
-
-/// One JSON object a line, as they come.
-pub(super) fn lines(lines: impl stream::Stream<Item = Bytes> + Send + 'static) -> Response<Body> {
-    use futures_util::StreamExt as _;
-    let frames = lines.map(|line| Ok::<_, Infallible>(Frame::data(line)));
-    let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
-    let kind = hyper::header::HeaderValue::from_static("application/x-ndjson");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
-}
-
-fn full(status: StatusCode, kind: &'static str, bytes: Bytes) -> Response<Body> {
-    let mut response = Response::new(Full::new(bytes).boxed_unsync());
-    *response.status_mut() = status;
-    let kind = hyper::header::HeaderValue::from_static(kind);
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
 }

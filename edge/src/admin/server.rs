@@ -20,7 +20,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::client::socket_path;
-use super::routes::{Deadline, Routes, Way};
+use super::deadline::{CONNECTION_MAX, Deadline};
+use super::routes::{Routes, Way};
 use super::token::Token;
 use super::view::View;
 use crate::config::Config;
@@ -29,8 +30,6 @@ use crate::config::Config;
 const CONNECTIONS_MAX: usize = 64;
 /// A request's line and headers must have come within this time.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest that a connection may last, but for one that is told of a trace.
-pub(super) const CONNECTION_MAX: Duration = Duration::from_secs(30);
 /// Bytes of a request's line and headers.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// How often it looks at the shards of its own accord.

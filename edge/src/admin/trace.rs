@@ -1,14 +1,17 @@
 //! Telling an operator what one user's connections say and are told, for a bounded time.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream;
 use hyper::body::Bytes;
 use hyper::{Response, StatusCode};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::connections::busy;
-use super::routes::{Body, Deadline, Query, Refused, Routes, lines};
+use super::answer::{Body, Refused, busy, lines};
+use super::deadline::{CONNECTION_MAX, Deadline};
+use super::query::Query;
+use super::view::View;
 use crate::session::{Ask, Line};
 
 /// Traces at a time.
@@ -25,27 +28,28 @@ struct Trace {
 }
 
 /// Begins one: the answer's body is its lines.
-pub(super) async fn begin(
-    routes: &Routes,
+pub(super) fn begin(
+    view: &View,
+    places: &Arc<Semaphore>,
     user_id: u64,
     query: &Query,
     connection: &Deadline,
 ) -> Result<Response<Body>, Refused> {
     let seconds = query.number("seconds", 60, SECONDS_MAX)?;
-    let place = routes.traces.clone().try_acquire_owned();
+    let place = Arc::clone(places).try_acquire_owned();
     let Ok(place) = place else {
         let why = format!("there are {TRACES_MAX} traces already: end one\n");
         return Err(Refused(StatusCode::TOO_MANY_REQUESTS, why));
     };
     let (to, from) = mpsc::channel(LINES_MAX);
     let ask = Ask::Trace { user_id, lines: to };
-    if !routes.view.ask_owner(user_id, ask) {
+    if !view.ask_owner(user_id, ask) {
         return Err(busy());
     }
     tracing::info!(user = user_id, seconds, "traced by the admin port");
     let until = Instant::now() + Duration::from_secs(seconds);
     // What was written must still be read.
-    connection.put_off(until + super::server::CONNECTION_MAX);
+    connection.put_off(until + CONNECTION_MAX);
     let trace = Trace {
         lines: from,
         until,

@@ -1,0 +1,33 @@
+//! The parameters of a request.
+
+use super::answer::{Refused, bad};
+
+/// See the module.
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub(super) fn of(query: &str) -> Self {
+        Self(
+            url::form_urlencoded::parse(query.as_bytes())
+                .into_owned()
+                .collect(),
+        )
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(key, _)| key == name)?;
+        Some(&found.1)
+    }
+
+    /// A number, or what it is by default; within its bounds.
+    pub(super) fn number(&self, name: &str, default: u64, most: u64) -> Result<u64, Refused> {
+        let Some(given) = self.get(name) else {
+            return Ok(default);
+        };
+        let parsed = given
+            .parse()
+            .ok()
+            .filter(|number| (0..=most).contains(number));
+        parsed.ok_or_else(|| bad(format!("`{name}` is {given}; it may be 0 to {most}")))
+    }
+}
