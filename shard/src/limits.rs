@@ -69,8 +69,9 @@ pub const TURN_MAILS_MAX: usize = 512;
 /// Parcels of arriving connections handled in one turn.
 pub const TURN_PARCELS_MAX: usize = 256;
 
-/// Deadlines fired in one turn.
-pub const TURN_DEADLINES_MAX: usize = 512;
+/// Deadlines fired in one turn. Each may close its connection, or ping it: when a hundred thousand have not
+/// gone that were told to, the others are served between them.
+pub const TURN_DEADLINES_MAX: usize = 64;
 
 /// Bytes queued for sending on one connection before the handler is refused: a burst of history pages
 /// fits, a client that never reads does not eat the shard.
