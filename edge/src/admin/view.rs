@@ -31,7 +31,7 @@ pub(crate) struct View {
     /// The shards' counters.
     pub(crate) fabric: Arc<Fabric<Parcel>>,
     /// What their sessions count.
-    pub(crate) telemetry: Arc<[Telemetry]>,
+    pub(crate) telemetry: Arc<[Arc<Telemetry>]>,
     /// Admission.
     pub(crate) gate: Arc<Gate>,
     /// The shards' mailboxes.

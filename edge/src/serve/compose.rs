@@ -1,7 +1,6 @@
 //! From the configuration to what each floor is started with.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rookery_router::PAGE_BYTES_MAX;
@@ -61,7 +60,6 @@ pub(super) fn settings(
             limits.logins_per_second,
             config.engine.shard_count(),
         ),
-        told: Arc::default(),
         page_messages_max: limits.page_messages_max,
         queue_bytes_max: queue_bytes(config, mode),
         requests_max: requests_max(config),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::keeper::tell;
 use crate::admission::Gate;
 use crate::config;
-use crate::session::{Mail, Order, Parcel, Times, Told};
+use crate::session::{Mail, Order, Parcel, Telemetry, Times};
 
 /// After the last moment of a drain: for the last closes.
 const SLACK: Duration = Duration::from_secs(3);
@@ -67,12 +67,15 @@ pub struct DrainStatus {
     pub ends: Option<u64>,
 }
 
-/// Counts of `Told` when a drain began.
+/// What all shards have counted of drains and the stop.
 #[derive(Clone, Copy, Debug, Default)]
-struct Before {
-    told: u64,
-    closed: u64,
-    cut_off: u64,
+pub(super) struct Told {
+    /// Clients that were sent a Reconnect.
+    pub(super) reconnect: u64,
+    /// Clients that were closed with 1001.
+    pub(super) closed: u64,
+    /// Connections that ended without a word.
+    pub(super) cut_off: u64,
 }
 
 /// The drain under way.
@@ -80,7 +83,7 @@ struct Run {
     state: DrainState,
     stops: bool,
     total: u64,
-    before: Before,
+    before: Told,
     began_unix_ms: u64,
     window: Duration,
     /// The end of being not ready, then of draining.
@@ -112,7 +115,7 @@ impl Shards {
 pub struct Drain {
     options: config::Drain,
     gate: Arc<Gate>,
-    told: Arc<Told>,
+    telemetry: Arc<[Arc<Telemetry>]>,
     shards: Shards,
     run: Mutex<Option<Run>>,
 }
@@ -122,13 +125,13 @@ impl Drain {
     pub(super) fn new(
         options: config::Drain,
         gate: Arc<Gate>,
-        told: Arc<Told>,
+        telemetry: Arc<[Arc<Telemetry>]>,
         shards: Shards,
     ) -> Self {
         Self {
             options,
             gate,
-            told,
+            telemetry,
             shards,
             run: Mutex::new(None),
         }
@@ -177,13 +180,14 @@ impl Drain {
             };
         };
         let left = run.ends.saturating_duration_since(Instant::now());
+        let told = self.told();
         DrainStatus {
             state: run.state,
             stops: run.stops,
             connections_total_at_start: run.total,
-            told: self.told.reconnect() - run.before.told,
-            closed: self.told.closed() - run.before.closed,
-            cut_off: self.told.cut_off() - run.before.cut_off,
+            told: told.reconnect - run.before.reconnect,
+            closed: told.closed - run.before.closed,
+            cut_off: told.cut_off - run.before.cut_off,
             remaining,
             began: Some(run.began_unix_ms),
             ends: run
@@ -234,6 +238,17 @@ impl Drain {
         self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What was counted since the start.
+    pub(super) fn told(&self) -> Told {
+        let mut told = Told::default();
+        for telemetry in &*self.telemetry {
+            told.reconnect += telemetry.counters.told_to_reconnect.value();
+            told.closed += telemetry.counters.dismissed.value();
+            told.cut_off += telemetry.counters.cut_off.value();
+        }
+        told
+    }
+
     fn live(&self) -> u64 {
         (self.shards.live)()
     }
@@ -246,11 +261,7 @@ impl Drain {
             state: DrainState::Unready,
             stops,
             total: live,
-            before: Before {
-                told: self.told.reconnect(),
-                closed: self.told.closed(),
-                cut_off: self.told.cut_off(),
-            },
+            before: self.told(),
             began_unix_ms: unix_ms(),
             window: window.unwrap_or(configured),
             next: now + unready,
@@ -354,9 +365,9 @@ mod tests {
                 tell: Box::new(move |order| give.send(order).unwrap()),
                 live: Box::new(move || now.load(Relaxed)),
             };
-            let (gate, told) = (Arc::new(gate), Arc::default());
+            let (gate, telemetry) = (Arc::new(gate), Telemetry::of_shards(1));
             Self {
-                drain: Drain::new(options, gate, told, shards),
+                drain: Drain::new(options, gate, telemetry, shards),
                 orders,
                 live,
             }

@@ -86,14 +86,14 @@ pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> 
         let tls = Arc::clone(&certificate.tls);
         rookery_shard::start(compose::engine(config, mode), inboxes, move |shard| {
             let (settings, tls) = (Arc::clone(&settings), Arc::clone(&tls));
-            let (telemetry, gate) = (Arc::clone(&telemetry), Arc::clone(&gate));
-            Sessions::new(shard, telemetry, settings, tls, router.clone(), gate)
+            let telemetry = Arc::clone(&telemetry[usize::from(shard)]);
+            Sessions::new(telemetry, settings, tls, router.clone(), Arc::clone(&gate))
         })?
     };
     let drain = Arc::new(Drain::new(
         compose::drain(config, mode),
         Arc::clone(&gate),
-        Arc::clone(&settings.told),
+        Arc::clone(&telemetry),
         drain::Shards::of(postboxes.clone(), Arc::clone(engine.fabric())),
     ));
     let view = Arc::new(View {
@@ -163,7 +163,7 @@ pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> 
         }
     }
     tracing::info!(live = drain.status().remaining, "stopping");
-    let (told, fabric) = (Arc::clone(&settings.told), Arc::clone(engine.fabric()));
+    let fabric = Arc::clone(engine.fabric());
     while engine.is_running() {
         std::thread::sleep(STOP_LOOK_UP);
         supervisor.look(Instant::now(), &sight(&engine));
@@ -176,14 +176,15 @@ pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> 
     keeper.close();
     ended?;
     looked?;
+    let told = drain.told();
     let cut_off = fabric
         .counters()
         .into_iter()
         .map(|shard| shard.stop_cut_off);
     tracing::info!(
-        told_to_reconnect = told.reconnect(),
-        closed = told.closed(),
-        cut_off = told.cut_off() + cut_off.sum::<u64>(),
+        told_to_reconnect = told.reconnect,
+        closed = told.closed,
+        cut_off = told.cut_off + cut_off.sum::<u64>(),
         "stopped"
     );
     Ok(())

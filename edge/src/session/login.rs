@@ -132,7 +132,7 @@ impl Sessions {
         let state = *state;
         self.make_room_for_device(shard, state.user_id, state.device_id);
         self.users.add(state.user_id, conn);
-        self.telemetry().counters.logins.add(1);
+        self.telemetry.counters.logins.add(1);
         self.tell(Note::Login {
             user_id: state.user_id,
             device_id: state.device_id,

@@ -47,7 +47,7 @@ pub use closed::{CLOSED_MAX, Closed};
 use conn::{Conn, Place};
 use door::Opening;
 use drain::Draining;
-pub use drain::{Order, Times, Told};
+pub use drain::{Order, Times};
 pub use heartbeat::Heartbeat;
 pub(crate) use heartbeat::{look_interval, tcp_keepalive_s};
 pub use jitter::Jitter;
@@ -154,10 +154,7 @@ pub struct Sessions {
     /// Told from the one before by this: what was asked of that one is not counted any more.
     router_number: u8,
     is_stopping: bool,
-    /// The number of this shard.
-    shard: u16,
-    /// Of all shards; this one counts in its own.
-    telemetry: Arc<[Telemetry]>,
+    telemetry: Arc<Telemetry>,
     traces: Traces,
     closed: closed::Ring,
     tops: VecDeque<top::Look>,
@@ -166,8 +163,7 @@ pub struct Sessions {
 impl Sessions {
     /// The sessions of a shard that has none yet.
     pub fn new(
-        shard: u16,
-        telemetry: Arc<[Telemetry]>,
+        telemetry: Arc<Telemetry>,
         settings: Arc<Settings>,
         certificate: Arc<tls::ServerConfig>,
         router: RouterHandle,
@@ -192,7 +188,6 @@ impl Sessions {
             sweeps: Sweeps::default(),
             router_number: 0,
             is_stopping: false,
-            shard,
             telemetry,
             traces: Traces::default(),
             closed: closed::Ring::default(),
@@ -293,7 +288,7 @@ impl Handler for Sessions {
         }
         self.leave_opening(state.phase);
         self.gate.leave(state.seat);
-        self.telemetry().count_close(state.close_code());
+        self.telemetry.count_close(state.close_code());
         self.closed.push(&state, cause, shard.now().unix_ms);
         let (_, work) = self.unstore(&mut state);
         if let Some(work) = work {

@@ -100,7 +100,7 @@ impl Sessions {
         }
         let mut held = self.hold(&state);
         held.work.skipped += 1;
-        self.telemetry().counters.skipped.add(1);
+        self.telemetry.counters.skipped.add(1);
         self.put_back(shard, conn, held);
         None
     }

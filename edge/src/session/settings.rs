@@ -1,13 +1,11 @@
 //! What every shard's sessions are told at start: shared, never changed.
 
-use std::sync::Arc;
-
 use ipnet::IpNet;
 use rookery_wire::{link, proto};
 
 use crate::auth::Verifier;
 use crate::auth::resume::ResumeKey;
-use crate::session::{Heartbeat, Jitter, Presence, Told};
+use crate::session::{Heartbeat, Jitter, Presence};
 
 /// How the bytes of a listener's connections travel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,8 +72,6 @@ pub struct Settings {
     /// stays in its socket: a client may ask for all of its conversations at once, and takes no more of
     /// the readers than others.
     pub requests_max: u8,
-    /// What is counted of drains and of the stop.
-    pub told: Arc<Told>,
     /// Who is told which users are here; nobody in the embedded form.
     pub presence: Option<Presence>,
 }

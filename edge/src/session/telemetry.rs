@@ -20,6 +20,12 @@ rookery_metrics::metrics! {
         pub logins: Counter,
         /// Frames that were not sent because the client does not read; it is told by Lagged.
         pub skipped: Counter,
+        /// Clients that a drain has told to reconnect.
+        pub told_to_reconnect: Counter,
+        /// Clients that a drain or a stop has closed (1001): they had not gone, or there was no time for more.
+        pub dismissed: Counter,
+        /// Connections that a drain or a stop has ended without a word: they had no WebSocket to say it on.
+        pub cut_off: Counter,
         /// Parts of handshakes that wait for a turn.
         pub lobby: Gauge,
         /// Connections that have not logged in.
@@ -74,8 +80,8 @@ pub struct Telemetry {
 
 impl Telemetry {
     /// One for each shard.
-    pub fn of_shards(shards: u16) -> Arc<[Telemetry]> {
-        (0..shards).map(|_| Telemetry::default()).collect()
+    pub fn of_shards(shards: u16) -> Arc<[Arc<Telemetry>]> {
+        (0..shards).map(|_| Arc::default()).collect()
     }
 
     fn count_sent(&self, frame: &[u8]) {
@@ -106,11 +112,6 @@ impl Telemetry {
 }
 
 impl Sessions {
-    /// What this shard counts.
-    pub(super) fn telemetry(&self) -> &Telemetry {
-        &self.telemetry[usize::from(self.shard)]
-    }
-
     /// Writes a frame of the session's own.
     pub(super) fn say(&mut self, writer: &mut Writer<'_>, who: &Conn, message: &impl Message) {
         let frame = proto::encode(message);
@@ -120,14 +121,14 @@ impl Sessions {
 
     /// A frame goes out to a client.
     pub(super) fn note_sent(&mut self, who: &Conn, frame: &[u8]) {
-        self.telemetry().count_sent(frame);
+        self.telemetry.count_sent(frame);
         self.traces.note(who, Direction::Out, frame);
     }
 
     /// A frame of a client that could be read.
     pub(super) fn note_received(&mut self, who: &Conn, frame: &[u8]) {
         if let Some(&kind) = frame.get(1) {
-            self.telemetry().received.add(usize::from(kind));
+            self.telemetry.received.add(usize::from(kind));
         }
         self.traces.note(who, Direction::In, frame);
     }
@@ -144,7 +145,7 @@ impl Sessions {
         let Some(phase) = shard.conn(conn).map(|state| state.phase) else {
             return;
         };
-        let counters = &self.telemetry().counters;
+        let counters = &self.telemetry.counters;
         let is_open = |phase| matches!(phase, Phase::Login | Phase::Moving | Phase::Live);
         if was == Phase::Opening && is_open(phase) {
             counters.upgrade_seconds.record_ns(took_ns);
@@ -156,7 +157,7 @@ impl Sessions {
 
     /// Gauges, once a turn.
     pub(super) fn gauge(&self) {
-        let counters = &self.telemetry().counters;
+        let counters = &self.telemetry.counters;
         counters.lobby.set(self.lobby.len() as u64);
         counters.opening.set(self.opening as u64);
         counters.users.set(self.users.len() as u64);

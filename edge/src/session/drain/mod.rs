@@ -9,7 +9,6 @@
 
 mod pace;
 mod times;
-mod told;
 
 use std::sync::Arc;
 
@@ -22,7 +21,6 @@ use super::deadlines::seconds;
 use super::sweeps::{TURN_ACTS, TURN_LOOKS};
 use pace::Pace;
 pub use times::Times;
-pub use told::Told;
 
 /// Silent for so long, a client is idle: it is not in the middle of something.
 const IDLE_S: u32 = 5;
@@ -188,7 +186,7 @@ impl Sessions {
         let stay_ns = draining.order.times.stay_ms.saturating_mul(1_000_000);
         self.arm(shard, conn, shard.running_ns().saturating_add(stay_ns));
         draining.pace.tell();
-        self.settings.told.add_reconnect();
+        self.telemetry.counters.told_to_reconnect.add(1);
         let frame = draining.frame(shard.now().unix_ms, conn.as_u64());
         self.answer(shard, conn, &[frame]);
         true
@@ -233,12 +231,12 @@ impl Sessions {
         }
         match state.phase {
             Phase::Opening => {
-                self.settings.told.add_cut_off();
+                self.telemetry.counters.cut_off.add(1);
                 self.end(shard, conn, Close::Now);
             }
             Phase::Ended => {}
             Phase::Login | Phase::Moving | Phase::Live | Phase::Leaving => {
-                self.settings.told.add_closed();
+                self.telemetry.counters.dismissed.add(1);
                 self.close(shard, conn, CloseCode::GOING_AWAY);
             }
         }
