@@ -14,6 +14,7 @@ pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod logging;
+mod pulse;
 pub mod serve;
 pub mod services;
 pub mod session;

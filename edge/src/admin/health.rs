@@ -3,12 +3,12 @@
 //! It lives while every shard turns: one that sleeps still turns once a second. It is ready while it lives,
 //! can make messages durable, has memory for newcomers and is not about to stop.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::view::View;
+use crate::pulse::Pulse;
 
 /// A shard that has not turned for so long hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(5);
@@ -34,33 +34,12 @@ impl Health {
     }
 }
 
-/// The turns of each shard when they last changed.
-#[derive(Default)]
-pub(super) struct Pulse(Mutex<Vec<(u64, Instant)>>);
-
-impl Pulse {
-    /// Takes the shards' counts of turns; which of them have stood still for too long.
-    fn take(&self, turns: impl Iterator<Item = u64>, now: Instant) -> Vec<usize> {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut hang = Vec::new();
-        for (shard, turns) in turns.enumerate() {
-            match seen.get_mut(shard) {
-                None => seen.push((turns, now)),
-                Some(last) if last.0 != turns => *last = (turns, now),
-                Some(last) if now.duration_since(last.1) >= HANGS_AFTER => hang.push(shard),
-                Some(_) => {}
-            }
-        }
-        hang
-    }
-}
-
 /// What is wrong now. Called at least once a second.
-pub(super) fn judge(view: &View, pulse: &Pulse, now: Instant) -> Health {
+pub(super) fn judge(view: &View, pulse: &mut Pulse, now: Instant) -> Health {
     let counters = view.fabric.counters();
-    let hang = pulse.take(counters.iter().map(|shard| shard.turns), now);
+    pulse.look(counters.iter().map(|shard| Some(shard.turns)), now);
     let mut health = Health::default();
-    for shard in hang {
+    for shard in pulse.still_for(HANGS_AFTER, now) {
         health.dead.push(format!("shard {shard} hangs"));
     }
     let router = view.router();
@@ -95,21 +74,4 @@ pub(super) fn judge(view: &View, pulse: &Pulse, now: Instant) -> Health {
             .push("as many connections as limits.connections_max".into());
     }
     health
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shard_that_stands_still_hangs_and_one_that_goes_on_does_not() {
-        let (pulse, start) = (Pulse::default(), Instant::now());
-        let at = |s| start + Duration::from_secs(s);
-        let take = |turns: [u64; 2], s| pulse.take(turns.into_iter(), at(s));
-        assert_eq!(take([1, 1], 0), [] as [usize; 0]);
-        assert_eq!(take([2, 1], 4), [] as [usize; 0]);
-        assert_eq!(take([3, 1], 5), [1]);
-        assert_eq!(take([3, 2], 9), [] as [usize; 0]);
-        assert_eq!(take([3, 2], 10), [0]);
-    }
 }

@@ -11,11 +11,12 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::answer::{Body, Refused, bad, full, json, text};
 use super::deadline::Deadline;
-use super::health::{self, Health, Pulse};
+use super::health::{self, Health};
 use super::query::Query;
 use super::token::Token;
 use super::view::{Command, Outcome, View};
 use super::{connections, metrics, status, trace};
+use crate::pulse::Pulse;
 use crate::serve::DrainError;
 
 /// So long is a metrics page given again: a thousand scrapes at once cost one.
@@ -34,7 +35,7 @@ pub(super) enum Way {
 pub(super) struct Routes {
     view: Arc<View>,
     token: Option<Token>,
-    pulse: Pulse,
+    pulse: Mutex<Pulse>,
     page: Mutex<Option<(Instant, Bytes)>>,
     traces: Arc<Semaphore>,
 }
@@ -44,7 +45,7 @@ impl Routes {
         Self {
             view,
             token,
-            pulse: Pulse::default(),
+            pulse: Mutex::default(),
             page: Mutex::new(None),
             traces: Arc::new(Semaphore::new(trace::TRACES_MAX)),
         }
@@ -56,7 +57,8 @@ impl Routes {
     }
 
     fn health(&self) -> Health {
-        health::judge(&self.view, &self.pulse, Instant::now())
+        let mut pulse = self.pulse.lock().unwrap_or_else(PoisonError::into_inner);
+        health::judge(&self.view, &mut pulse, Instant::now())
     }
 
     pub(super) async fn answer(

@@ -4,12 +4,12 @@
 //!
 //! Invariant: a manager that reads nothing holds up the main thread for [`PATIENCE`] a message at most.
 
-mod pulse;
+mod beat;
 mod socket;
 
 use std::time::{Duration, Instant};
 
-use pulse::Pulse;
+use beat::Beat;
 use socket::Socket;
 
 /// How long a message may wait for room in the manager's queue.
@@ -39,9 +39,9 @@ pub(super) struct Sight {
 /// The service manager, systemd or one that speaks like it; or nobody.
 pub(super) struct Supervisor {
     socket: Option<Socket>,
-    watchdog: Option<Pulse>,
+    watchdog: Option<Beat>,
     /// Asks for more time, once it stops.
-    extension: Option<Pulse>,
+    extension: Option<Beat>,
     /// `READY=1` was not taken yet.
     owes_ready: bool,
     reload_failed: bool,
@@ -57,22 +57,22 @@ impl Supervisor {
             tracing::warn!(%error, "the service manager cannot be told that the server is ready");
             None
         });
-        let interval = pulse::interval(
+        let interval = beat::interval(
             std::env::var("WATCHDOG_USEC").ok().as_deref(),
             std::env::var("WATCHDOG_PID").ok().as_deref(),
             std::process::id(),
         );
-        if interval.is_some_and(|interval| interval < pulse::INTERVAL_MIN) {
+        if interval.is_some_and(|interval| interval < beat::INTERVAL_MIN) {
             tracing::warn!(
                 ?interval,
-                least = ?pulse::INTERVAL_MIN,
+                least = ?beat::INTERVAL_MIN,
                 "the service manager expects signs of life more often than an idle shard gives them: raise \
                  WatchdogSec="
             );
         }
         Self {
             socket,
-            watchdog: interval.map(|interval| Pulse::new(interval / 2, now)),
+            watchdog: interval.map(|interval| Beat::new(interval / 2, now)),
             extension: None,
             owes_ready: false,
             reload_failed: false,
@@ -101,7 +101,7 @@ impl Supervisor {
 
     /// It stops: clients are told first.
     pub(super) fn stopping(&mut self, now: Instant, sight: &Sight) {
-        self.extension = Some(Pulse::new(STOP_EXTENSION_EVERY, now));
+        self.extension = Some(Beat::new(STOP_EXTENSION_EVERY, now));
         self.owes_ready = false;
         let status = self.status(sight);
         self.tell(&format!(
@@ -124,15 +124,14 @@ impl Supervisor {
             self.ready(sight);
         }
         // Neither without progress: a shard that hangs must meet the manager's limits.
-        let beats = |pulse: &mut Option<Pulse>| {
-            pulse
-                .as_mut()
-                .is_some_and(|pulse| pulse.beats(now, &sight.turns))
+        let is_due = |beat: &mut Option<Beat>| {
+            beat.as_mut()
+                .is_some_and(|beat| beat.is_due(now, &sight.turns))
         };
-        if beats(&mut self.watchdog) {
+        if is_due(&mut self.watchdog) {
             self.tell("WATCHDOG=1");
         }
-        if beats(&mut self.extension) {
+        if is_due(&mut self.extension) {
             self.tell(&more_time(STOP_EXTENSION));
         }
         if now.duration_since(self.told_status) >= STATUS_EVERY {

@@ -2,45 +2,41 @@
 
 use std::time::{Duration, Instant};
 
+use crate::pulse::Pulse;
+
 /// A shard turns at least once a second, and the main thread looks four times a second: with less than this
 /// between two signs, an idle server would seem to hang.
 pub(super) const INTERVAL_MIN: Duration = Duration::from_secs(4);
 
-/// When the next sign is due, and what the shards had done at the last one.
+/// Something that is said every so often, for as long as every shard moves.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(super) struct Beat {
     every: Duration,
     last: Instant,
-    turns: Vec<Option<u64>>,
+    pulse: Pulse,
 }
 
-impl Pulse {
+impl Beat {
     /// The first sign is due in `every`.
     pub(super) fn new(every: Duration, now: Instant) -> Self {
         Self {
             every,
             last: now,
-            turns: Vec::new(),
+            pulse: Pulse::default(),
         }
     }
 
     /// Whether a sign is to be given: it is due, and each shard has turned since the last one, or has ended.
     /// One that is withheld is given as soon as the last shard moves.
-    pub(super) fn beats(&mut self, now: Instant, turns: &[Option<u64>]) -> bool {
-        let beats = now.duration_since(self.last) >= self.every && all_moved(&self.turns, turns);
-        if beats {
+    pub(super) fn is_due(&mut self, now: Instant, turns: &[Option<u64>]) -> bool {
+        self.pulse.look(turns.iter().copied(), now);
+        let is_due =
+            now.duration_since(self.last) >= self.every && self.pulse.all_moved_after(self.last);
+        if is_due {
             self.last = now;
-            self.turns = turns.to_vec();
         }
-        beats
+        is_due
     }
-}
-
-fn all_moved(before: &[Option<u64>], now: &[Option<u64>]) -> bool {
-    before
-        .iter()
-        .zip(now)
-        .all(|(before, now)| now.is_none() || before != now)
 }
 
 /// How often the manager expects a sign, from `WATCHDOG_USEC` and `WATCHDOG_PID` (sd_watchdog_enabled(3)); `None`:
@@ -59,27 +55,27 @@ mod tests {
 
     #[test]
     fn beats_when_due_and_only_while_every_shard_moves() {
-        let start = Instant::now();
-        let mut pulse = Pulse::new(EVERY, start);
-        let mut beats = |seconds, turns: [Option<u64>; 2]| {
-            pulse.beats(start + Duration::from_secs(seconds), &turns)
-        };
-        assert!(!beats(9, [Some(9), Some(9)]), "not due");
-        assert!(beats(10, [Some(10), Some(10)]));
-        assert!(!beats(19, [Some(19), Some(19)]), "not due again");
-        assert!(!beats(20, [Some(20), Some(10)]), "the second stands");
-        assert!(!beats(20, [Some(10), Some(20)]), "the first stands");
-        assert!(!beats(500, [Some(500), Some(10)]), "it stands for good");
-        assert!(beats(501, [Some(501), Some(11)]), "as soon as it moves");
-        assert!(
-            !beats(510, [Some(510), Some(20)]),
-            "counted from the late one"
-        );
-        assert!(
-            beats(511, [Some(511), None]),
-            "what has ended hangs no more"
-        );
-        assert!(beats(521, [None, None]));
+        for stands in 0..2 {
+            let start = Instant::now();
+            let mut beat = Beat::new(EVERY, start);
+            // The turns of the one that stands, and of the one that always moves.
+            let mut is_due = |seconds, turns: Option<u64>| {
+                let mut both = [Some(seconds), Some(seconds)];
+                both[stands] = turns;
+                beat.is_due(start + Duration::from_secs(seconds), &both)
+            };
+            assert!(!is_due(9, Some(9)), "not due");
+            assert!(is_due(10, Some(10)));
+            assert!(!is_due(19, Some(10)), "not due again");
+            assert!(!is_due(20, Some(10)), "one stands");
+            assert!(!is_due(500, Some(10)), "it stands for good");
+            assert!(is_due(501, Some(11)), "as soon as it moves");
+            assert!(!is_due(510, Some(20)), "counted from the late one");
+            assert!(is_due(511, None), "what has ended hangs no more");
+            assert!(is_due(521, None));
+        }
+        let mut beat = Beat::new(EVERY, Instant::now() - EVERY);
+        assert!(beat.is_due(Instant::now(), &[None, None]));
     }
 
     #[test]
