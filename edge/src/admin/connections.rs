@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::answer::{Body, Refused, bad, busy, json};
 use super::query::Query;
 use super::view::View;
-use crate::session::{Ask, By, CLOSED_MAX, Closed, Connection, TOP_MAX};
+use crate::session::{Ask, By, CLOSED_MAX, Closed, Connection, RANKED_MAX};
 
 /// A shard that has not answered for so long hangs, or has a full mailbox.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -47,10 +47,10 @@ pub(super) async fn top(view: &View, query: &Query) -> Result<Response<Body>, Re
         Some("idle") => By::Idle,
         Some(other) => return Err(bad(format!("`sort` is {other}; it may be queue or idle"))),
     };
-    let most = query.number("limit", 100, TOP_MAX as u64)? as usize;
+    let most = query.number("limit", 100, RANKED_MAX as u64)? as usize;
     let asks = (0..view.postboxes.shards()).map(|shard| {
         let (answer, answered) = oneshot::channel();
-        (view.ask(shard, Ask::Top { by, most, answer }), answered)
+        (view.ask(shard, Ask::Rank { by, most, answer }), answered)
     });
     let mut all: Vec<Connection> = Vec::new();
     for (asked, answered) in asks.collect::<Vec<_>>() {

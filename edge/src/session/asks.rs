@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::Sessions;
 use super::closed::Closed;
 use super::conn::{Conn, Phase};
-use super::top::By;
+use super::ranking::By;
 use super::trace::Line;
 
 /// See the module. An answer that nobody waits for any more is dropped.
@@ -23,10 +23,10 @@ pub enum Ask {
         answer: oneshot::Sender<Vec<Closed>>,
     },
     /// The connections with the most of something, the most first.
-    Top {
+    Rank {
         /// Of what.
         by: By,
-        /// So many, up to [`TOP_MAX`](super::TOP_MAX).
+        /// So many, up to [`RANKED_MAX`](super::RANKED_MAX).
         most: usize,
         /// The answer.
         answer: oneshot::Sender<Vec<Connection>>,
@@ -108,7 +108,7 @@ impl Sessions {
             Ask::Closed { most, answer } => {
                 let _ = answer.send(self.closed.newest(most).collect());
             }
-            Ask::Top { by, most, answer } => self.begin_top(shard, by, most, answer),
+            Ask::Rank { by, most, answer } => self.begin_ranking(shard, by, most, answer),
             Ask::User { user_id, answer } => {
                 let conns = self.users.connections(user_id).to_vec();
                 let seen = conns.into_iter().filter_map(|conn| {

@@ -25,11 +25,11 @@ mod output;
 mod owner;
 mod presence;
 mod proxied;
+mod ranking;
 mod requests;
 mod settings;
 mod sweeps;
 mod telemetry;
-mod top;
 mod trace;
 mod users;
 
@@ -53,11 +53,11 @@ pub(crate) use heartbeat::{look_interval, tcp_keepalive_s};
 pub use jitter::Jitter;
 pub use owner::owner;
 pub use presence::{Note, Presence};
+pub use ranking::{By, RANKED_MAX};
 use requests::{UnderWay, caller};
 pub use settings::{Listener, Mode, Settings, Transport};
 use sweeps::Sweeps;
 pub use telemetry::{Named, Telemetry};
-pub use top::{By, TOP_MAX};
 pub use trace::Line;
 use trace::Traces;
 use users::Users;
@@ -157,7 +157,7 @@ pub struct Sessions {
     telemetry: Arc<Telemetry>,
     traces: Traces,
     closed: closed::Ring,
-    tops: VecDeque<top::Look>,
+    rankings: VecDeque<ranking::Ranking>,
 }
 
 impl Sessions {
@@ -191,7 +191,7 @@ impl Sessions {
             telemetry,
             traces: Traces::default(),
             closed: closed::Ring::default(),
-            tops: VecDeque::new(),
+            rankings: VecDeque::new(),
         }
     }
 
@@ -304,7 +304,7 @@ impl Handler for Sessions {
         self.serve_lobby(shard);
         self.drain_on(shard);
         self.sweep_on(shard);
-        self.look_for_top(shard);
+        self.rank_on(shard);
         self.gauge();
     }
 

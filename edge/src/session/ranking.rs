@@ -12,10 +12,10 @@ use super::asks::Connection;
 use super::sweeps::TURN_LOOKS;
 
 /// Connections that are answered, at most.
-pub const TOP_MAX: usize = 1_000;
+pub const RANKED_MAX: usize = 1_000;
 
 /// Walks that wait their turn; who asks for more gets no answer.
-const LOOKS_MAX: usize = 8;
+const RANKINGS_MAX: usize = 8;
 
 /// What connections are compared by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum By {
 }
 
 /// One walk.
-pub(super) struct Look {
+pub(super) struct Ranking {
     by: By,
     most: usize,
     answer: oneshot::Sender<Vec<Connection>>,
@@ -38,18 +38,18 @@ pub(super) struct Look {
 
 impl Sessions {
     /// Begins one, behind those that are under way.
-    pub(super) fn begin_top(
+    pub(super) fn begin_ranking(
         &mut self,
         shard: &mut Shard<Self>,
         by: By,
         most: usize,
         answer: oneshot::Sender<Vec<Connection>>,
     ) {
-        self.tops.retain(|look| !look.answer.is_closed());
-        if self.tops.len() < LOOKS_MAX {
-            self.tops.push_back(Look {
+        self.rankings.retain(|ranking| !ranking.answer.is_closed());
+        if self.rankings.len() < RANKINGS_MAX {
+            self.rankings.push_back(Ranking {
                 by,
-                most: most.min(TOP_MAX),
+                most: most.min(RANKED_MAX),
                 answer,
                 sweep: Sweep::new(),
                 found: BinaryHeap::new(),
@@ -59,41 +59,41 @@ impl Sessions {
     }
 
     /// The end of a turn: a part of the first walk.
-    pub(super) fn look_for_top(&mut self, shard: &mut Shard<Self>) {
-        let Some(mut look) = self.tops.pop_front() else {
+    pub(super) fn rank_on(&mut self, shard: &mut Shard<Self>) {
+        let Some(mut ranking) = self.rankings.pop_front() else {
             return;
         };
         let now_s = super::deadlines::seconds(shard.running_ns());
         let mut looks = TURN_LOOKS;
-        while let Some(conn) = shard.sweep(&mut look.sweep, &mut looks) {
+        while let Some(conn) = shard.sweep(&mut ranking.sweep, &mut looks) {
             let Some(state) = shard.conn(conn) else {
                 continue;
             };
-            let much = match look.by {
+            let much = match ranking.by {
                 By::Idle => state.silent_s(now_s).into(),
                 By::Queue => shard.queue_bytes(conn) as u64,
             };
-            let is_more = look.found.peek().is_none_or(|least| much > least.0.0);
-            if look.found.len() < look.most {
-                look.found.push(Reverse((much, conn)));
+            let is_more = ranking.found.peek().is_none_or(|least| much > least.0.0);
+            if ranking.found.len() < ranking.most {
+                ranking.found.push(Reverse((much, conn)));
             } else if is_more {
-                look.found.pop();
-                look.found.push(Reverse((much, conn)));
+                ranking.found.pop();
+                ranking.found.push(Reverse((much, conn)));
             }
         }
-        if !look.sweep.is_over() {
-            if !look.answer.is_closed() {
-                self.tops.push_front(look);
+        if !ranking.sweep.is_over() {
+            if !ranking.answer.is_closed() {
+                self.rankings.push_front(ranking);
             }
             return shard.turn_again();
         }
-        let found = look.found.into_sorted_vec();
+        let found = ranking.found.into_sorted_vec();
         let connections = found.into_iter().filter_map(|Reverse((_, conn))| {
             let state = *shard.conn(conn)?;
             Some(Connection::of(shard, conn, &state))
         });
-        let _ = look.answer.send(connections.collect());
-        if !self.tops.is_empty() {
+        let _ = ranking.answer.send(connections.collect());
+        if !self.rankings.is_empty() {
             shard.turn_again();
         }
     }
