@@ -19,3 +19,4 @@ pub mod serve;
 pub mod services;
 pub mod session;
 pub mod top;
+mod unix_time;

@@ -1,7 +1,7 @@
 //! Figures as people read them.
 
 /// "2,000,000".
-pub(super) fn count(number: u64) -> String {
+pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

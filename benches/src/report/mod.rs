@@ -12,6 +12,7 @@ mod page;
 mod plots;
 
 pub use facts::{Facts, Sysctl};
+pub use figures::count;
 pub use gates::Gate;
 pub use goals::Goal;
 

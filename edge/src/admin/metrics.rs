@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
@@ -13,6 +12,7 @@ use rookery_metrics::{BOUNDS, Reading, Snapshot, Value};
 use rookery_wire::proto::{CloseCode, ErrorCode, Kind};
 
 use super::view::View;
+use crate::unix_time::unix_s;
 
 /// What the page's bytes are.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -213,7 +213,6 @@ impl Collector for Page {
         let (encoder, view) = (&mut encoder, &self.view);
         let mut build = encoder.encode_descriptor("build", "What runs", None, MetricType::Info)?;
         build.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])?;
-        let started = view.started.duration_since(UNIX_EPOCH).unwrap_or_default();
         for (name, help, number) in [
             (
                 "ready",
@@ -223,7 +222,7 @@ impl Collector for Page {
             (
                 "started_timestamp_seconds",
                 "When the server started",
-                started.as_secs(),
+                unix_s(view.started),
             ),
             (
                 "connections",

@@ -1,13 +1,12 @@
 //! Everything that is counted, as one JSON object: what `rookery top` draws. Names are those of the metrics
 //! page; a histogram is `{"buckets": [...], "sum_s": ...}`, of which bucket n is for 2^n us and less.
 
-use std::time::UNIX_EPOCH;
-
 use rookery_metrics::{Reading, Value};
 use serde_json::{Map, json};
 
 use super::health::Health;
 use super::view::View;
+use crate::unix_time::unix_s;
 
 /// Of this moment.
 pub(super) fn status(view: &View, health: &Health) -> serde_json::Value {
@@ -27,10 +26,9 @@ pub(super) fn status(view: &View, health: &Health) -> serde_json::Value {
         "commit_seconds".into(),
         value(&Value::Histogram(Box::new(router.commits()))),
     );
-    let started = view.started.duration_since(UNIX_EPOCH).unwrap_or_default();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "started_s": started.as_secs(),
+        "started_s": unix_s(view.started),
         "health": health,
         "connections": view.gate.connections(),
         "connections_max": view.gate.limits().connections_max,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use rookery_router::RouterHandle;
 use rookery_shard::{Fabric, Postboxes};
@@ -12,6 +12,7 @@ use crate::admission::Gate;
 use crate::logging::Filter;
 use crate::serve::Drain;
 use crate::session::{Ask, Mail, Parcel, Telemetry, owner};
+use crate::unix_time::unix_s;
 
 /// What came of a command: what to tell the operator, or why it failed.
 pub(crate) type Outcome = Result<String, String>;
@@ -62,11 +63,6 @@ impl Changing {
             certificate_expires_s: AtomicU64::new(unix_s(certificate_expires)),
         }
     }
-}
-
-fn unix_s(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }
 
 impl View {

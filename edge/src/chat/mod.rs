@@ -18,7 +18,7 @@ mod text;
 mod timeline;
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use uuid::Uuid;
@@ -26,6 +26,7 @@ use uuid::Uuid;
 use crate::auth::{TOKEN_BYTES_MAX, USER_ID_MAX};
 use crate::cli::{Failure, token};
 use crate::config::Environment;
+use crate::unix_time::{unix_ms, unix_s};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -139,10 +140,7 @@ fn login(args: &Args, env: &Environment) -> Result<String, Failure> {
             "say who you are: --user ID (or give a token: --token FILE, ROOKERY_TOKEN)",
         ));
     };
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
+    let now = unix_s(SystemTime::now());
     let minted = token::development(&env.data(args.data.as_deref()))?.mint(
         user,
         args.device,
@@ -159,6 +157,6 @@ fn first_message_id() -> Result<Uuid, Failure> {
     aws_lc_rs::rand::fill(&mut random)
         .ok()
         .context("the system gives no random bytes")?;
-    let now_ms = UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as u64;
+    let now_ms = unix_ms(SystemTime::now());
     Ok(uuid::Builder::from_unix_timestamp_millis(now_ms, &random).into_uuid())
 }

@@ -1,7 +1,7 @@
 //! `rookery drain`: empties a running server without a lost message, or says how far it is.
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use clap::Subcommand;
 
@@ -10,6 +10,7 @@ use super::output::print;
 use crate::admin::{Client, ClientError, socket_path};
 use crate::config::Environment;
 use crate::serve::{DrainState, DrainStatus};
+use crate::unix_time::unix_ms;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -91,10 +92,7 @@ fn told(status: &DrainStatus) -> String {
         DrainState::Draining => "draining",
         DrainState::Empty => "empty",
     };
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let now_ms = now.as_millis() as u64;
+    let now_ms = unix_ms(SystemTime::now());
     let left = status.ends.map_or(0, |ends| ends.saturating_sub(now_ms)) / 1_000;
     format!(
         "{state}: {} of {} connections are left, {} were told, {} closed, {} cut off before their login; {}",

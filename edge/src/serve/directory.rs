@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::session::{Note, Presence};
+use crate::unix_time::unix_ms;
 
 /// Notes that wait: what two million users tell in a second where each is heard of every 30 s. 16 bytes
 /// each.
@@ -147,8 +148,7 @@ impl<P: Places> Keeper<P> {
 
     fn write(&mut self, batch: &Batch) {
         let (here, gone) = (batch.users(true), batch.users(false));
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let devices = batch.devices(now.map_or(0, |now| now.as_millis() as u64));
+        let devices = batch.devices(unix_ms(SystemTime::now()));
         if !here.is_empty() {
             let outcome = self.places.here(&here);
             self.note(outcome);

@@ -2,7 +2,7 @@
 //! how far it has come. Asked by a signal it ends in the stop, asked otherwise it may be called off.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use rookery_shard::{Fabric, Postboxes};
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use super::keeper::tell;
 use crate::admission::Gate;
 use crate::config;
 use crate::session::{Mail, Order, Parcel, Telemetry, Times};
+use crate::unix_time::unix_ms;
 
 /// After the last moment of a drain: for the last closes.
 const SLACK: Duration = Duration::from_secs(3);
@@ -192,7 +193,7 @@ impl Drain {
             began: Some(run.began_unix_ms),
             ends: run
                 .emptied_unix_ms
-                .or_else(|| Some(unix_ms() + left.as_millis() as u64)),
+                .or_else(|| Some(unix_ms(SystemTime::now()) + left.as_millis() as u64)),
         }
     }
 
@@ -262,7 +263,7 @@ impl Drain {
             stops,
             total: live,
             before: self.told(),
-            began_unix_ms: unix_ms(),
+            began_unix_ms: unix_ms(SystemTime::now()),
             window: window.unwrap_or(configured),
             next: now + unready,
             ends: now + unready,
@@ -297,7 +298,7 @@ impl Drain {
         }
         if run.state == DrainState::Draining && !run.stops && self.live() == 0 {
             run.state = DrainState::Empty;
-            run.emptied_unix_ms = Some(unix_ms());
+            run.emptied_unix_ms = Some(unix_ms(SystemTime::now()));
             tracing::info!("drained: nobody is here any more");
         }
     }
@@ -324,11 +325,6 @@ impl Drain {
             "draining: nobody is let in, and clients are told to reconnect"
         );
     }
-}
-
-fn unix_ms() -> u64 {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH);
-    unix.unwrap_or_default().as_millis() as u64
 }
 
 #[cfg(test)]

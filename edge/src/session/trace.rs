@@ -4,11 +4,14 @@
 //! A trace costs the shard nothing while there is none, and one look at a short list for each frame while
 //! there is. Whoever reads it slowly loses lines, which are counted; the shard never waits.
 
+use std::time::SystemTime;
+
 use rookery_wire::proto::{ClientFrame, ErrorCode, Limits, ServerFrame};
 use serde::Serialize;
 use tokio::sync::mpsc::Sender;
 
 use super::conn::Conn;
+use crate::unix_time::unix_ms;
 
 /// Which way a frame goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -45,7 +48,7 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
-macro_rules! about {
+macro_rules! header {
     ($($(#[doc = $doc:literal])+ $name:ident: $Type:ty,)*) => {
         /// The ids and numbers of a frame's header.
         #[derive(Clone, Debug, Default, Serialize)]
@@ -55,8 +58,8 @@ macro_rules! about {
     };
 }
 
-about! {
-    /// The request, or the one that is answered.
+header! {
+    /// The request, or the one that is answered; 0 where nobody asked.
     request_id: u64,
     /// The sender's id of a message, in hexadecimal.
     client_msg_id: String,
@@ -109,7 +112,7 @@ impl Traces {
                 continue;
             };
             let line = Line {
-                at_ms: unix_ms(),
+                at_ms: unix_ms(SystemTime::now()),
                 device_id: who.device_id,
                 direction,
                 kind,
@@ -126,14 +129,6 @@ impl Traces {
             self.0.retain(|trace| !trace.lines.is_closed());
         }
     }
-}
-
-fn unix_ms() -> u64 {
-    let now = std::time::SystemTime::now();
-    let since = now
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    since.as_millis() as u64
 }
 
 fn header(direction: Direction, frame: &[u8]) -> Option<(&'static str, About)> {
@@ -153,99 +148,69 @@ fn hex(id: &[u8; 16]) -> Option<String> {
     (*id != [0; 16]).then(|| format!("{:032x}", u128::from_be_bytes(*id)))
 }
 
-fn request(id: u64) -> Option<u64> {
-    (id != 0).then_some(id)
+/// What an archive has of these.
+macro_rules! about {
+    ($it:ident: $($name:ident),* $(; $($other:ident = $value:expr),*)?) => {
+        About {
+            $($name: Some($it.$name.to_native()),)*
+            $($($other: $value,)*)?
+            ..About::default()
+        }
+    };
 }
 
 fn of_client(frame: &ClientFrame<'_>) -> About {
-    let mut about = About::default();
     match frame {
         ClientFrame::Send(it) => {
-            about.client_msg_id = hex(&it.client_msg_id);
-            about.conversation_id = Some(it.conversation_id.to_native());
+            about!(it: conversation_id; client_msg_id = hex(&it.client_msg_id))
         }
         ClientFrame::Sync(it) => {
-            about.request_id = request(it.request_id.to_native());
-            about.conversation_id = Some(it.conversation_id.to_native());
-            about.seq = Some(it.have_seq.to_native());
+            about!(it: request_id, conversation_id; seq = Some(it.have_seq.to_native()))
         }
         ClientFrame::History(it) => {
-            about.request_id = request(it.request_id.to_native());
-            about.conversation_id = Some(it.conversation_id.to_native());
-            about.seq = Some(it.before_seq.to_native());
+            about!(it: request_id, conversation_id; seq = Some(it.before_seq.to_native()))
         }
-        ClientFrame::DeliverAck(it) => {
-            about.conversation_id = Some(it.conversation_id.to_native());
-            about.seq = Some(it.seq.to_native());
-        }
-        ClientFrame::Outbox(it) => about.request_id = request(it.request_id.to_native()),
-        ClientFrame::OpenDirect(it) => about.request_id = request(it.request_id.to_native()),
+        ClientFrame::DeliverAck(it) => about!(it: conversation_id, seq),
+        ClientFrame::Outbox(it) => about!(it: request_id),
+        ClientFrame::OpenDirect(it) => about!(it: request_id),
         ClientFrame::CreateConversation(it) => {
-            about.request_id = request(it.request_id.to_native());
-            about.entries = Some(it.member_user_ids.len());
+            about!(it: request_id; entries = Some(it.member_user_ids.len()))
         }
-        ClientFrame::ListConversations(it) => {
-            about.request_id = request(it.request_id.to_native());
-        }
-        ClientFrame::ListMembers(it) => {
-            about.request_id = request(it.request_id.to_native());
-            about.conversation_id = Some(it.conversation_id.to_native());
-        }
-        ClientFrame::Login(_) | ClientFrame::Ping(_) | ClientFrame::Pong(_) => {}
+        ClientFrame::ListConversations(it) => about!(it: request_id),
+        ClientFrame::ListMembers(it) => about!(it: request_id, conversation_id),
+        ClientFrame::Login(_) | ClientFrame::Ping(_) | ClientFrame::Pong(_) => About::default(),
     }
-    about
 }
 
 fn of_server(frame: &ServerFrame<'_>) -> About {
-    let mut about = About::default();
     match frame {
         ServerFrame::SendAck(it) => {
-            about.client_msg_id = hex(&it.client_msg_id);
-            about.conversation_id = Some(it.conversation_id.to_native());
-            about.message_id = Some(it.message_id.to_native());
+            about!(it: conversation_id, message_id; client_msg_id = hex(&it.client_msg_id))
         }
-        ServerFrame::Deliver(it) => {
-            about.conversation_id = Some(it.conversation_id.to_native());
-            about.seq = Some(it.seq.to_native());
-            about.message_id = Some(it.message_id.to_native());
-        }
+        ServerFrame::Deliver(it) => about!(it: conversation_id, seq, message_id),
         ServerFrame::SyncEnd(it) => {
-            about.request_id = request(it.request_id.to_native());
-            about.conversation_id = Some(it.conversation_id.to_native());
-            about.seq = Some(it.last_seq.to_native());
+            about!(it: request_id, conversation_id; seq = Some(it.last_seq.to_native()))
         }
         ServerFrame::HistoryPage(it) => {
-            about.request_id = request(it.request_id.to_native());
-            about.conversation_id = Some(it.conversation_id.to_native());
-            about.entries = Some(it.messages.len());
+            about!(it: request_id, conversation_id; entries = Some(it.messages.len()))
         }
-        ServerFrame::OutboxPage(it) => {
-            about.request_id = request(it.request_id.to_native());
-            about.entries = Some(it.messages.len());
-        }
+        ServerFrame::OutboxPage(it) => about!(it: request_id; entries = Some(it.messages.len())),
         ServerFrame::ConversationOpened(it) => {
-            about.request_id = request(it.request_id.to_native());
-            about.conversation_id = Some(it.conversation_id.to_native());
-            about.entries = Some(it.member_user_ids.len());
+            about!(it: request_id, conversation_id; entries = Some(it.member_user_ids.len()))
         }
         ServerFrame::Conversations(it) => {
-            about.request_id = request(it.request_id.to_native());
-            about.entries = Some(it.conversations.len());
+            about!(it: request_id; entries = Some(it.conversations.len()))
         }
         ServerFrame::Members(it) => {
-            about.request_id = request(it.request_id.to_native());
-            about.conversation_id = Some(it.conversation_id.to_native());
-            about.entries = Some(it.member_user_ids.len());
+            about!(it: request_id, conversation_id; entries = Some(it.member_user_ids.len()))
         }
-        ServerFrame::Lagged(it) => about.skipped = Some(it.skipped.to_native()),
+        ServerFrame::Lagged(it) => about!(it: skipped),
+        ServerFrame::Reconnect(it) => about!(it: ; entries = Some(it.alternatives.len())),
         ServerFrame::Error(it) => {
-            about.request_id = request(it.request_id.to_native());
-            about.client_msg_id = hex(&it.client_msg_id);
             let code = ErrorCode::from_code(it.code.to_native());
-            about.error = Some(code.map_or("other", ErrorCode::name));
+            about!(it: request_id; client_msg_id = hex(&it.client_msg_id),
+                error = Some(code.map_or("other", ErrorCode::name)))
         }
-        ServerFrame::Reconnect(it) => about.entries = Some(it.alternatives.len()),
-        ServerFrame::Welcome(_) | ServerFrame::Ping(_) | ServerFrame::Pong(_) => {}
+        ServerFrame::Welcome(_) | ServerFrame::Ping(_) | ServerFrame::Pong(_) => About::default(),
     }
-    about
 }

@@ -1,8 +1,11 @@
 //! An interval as tables of text: the same for the screen and for a pipe.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
+
+use rookery_benches::report::count;
 
 use super::sample::{Interval, Times};
+use crate::unix_time::unix_s;
 
 /// A table: a title, the heads of its columns, and its rows.
 pub(super) struct Table {
@@ -27,8 +30,7 @@ impl Table {
 
 /// The line above the tables.
 pub(super) fn headline(seen: &Interval) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let up = now.map_or(0, |now| now.as_secs().saturating_sub(seen.started_s));
+    let up = unix_s(SystemTime::now()).saturating_sub(seen.started_s);
     let state = if seen.ready {
         "ready".to_owned()
     } else {
@@ -168,19 +170,6 @@ fn rate(per_second: f64) -> String {
     count(per_second.round() as u64)
 }
 
-/// With a comma for each thousand.
-fn count(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 fn bytes(n: f64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let (mut n, mut unit) = (n, 0);
@@ -200,8 +189,7 @@ mod tests {
 
     #[test]
     fn numbers_for_people() {
-        let counts = [0, 999, 1_000, 1_234_567].map(count);
-        assert_eq!(counts, ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(rate(1_234_567.4), "1,234,567");
         let sizes = [0.0, 1_023.0, 1_024.0, 1.5e9].map(bytes);
         assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.4 GiB"]);
         let lasts = [4e-6, 0.0042, 16.777].map(seconds);
