@@ -14,9 +14,11 @@ pub(super) struct Stop {
     /// When the connections that are left are cut off; then, when the shard ends whatever is left.
     next_ns: Option<u64>,
     forced: Option<Sweep>,
+    /// Of those whom the kernel has not let go of in its time.
+    burial: Sweep,
 }
 
-/// Slots that are looked at in a turn for somebody to cut off. To cut one costs some 16 us.
+/// Slots that are looked at in a turn for somebody to cut off, or to bury. To cut one costs some 16 us.
 const TURN_CUTS_MAX: u32 = 64;
 
 impl Stop {
@@ -25,6 +27,7 @@ impl Stop {
             grace_ns: config.stop_grace_ms.saturating_mul(1_000_000),
             next_ns: None,
             forced: None,
+            burial: Sweep::new(),
         }
     }
 
@@ -90,10 +93,11 @@ impl<D: Driver, H: Handler> Engine<D, H> {
         let is_forced = self.stop.forced.is_some_and(|sweep| sweep.is_over());
         let over = is_forced && self.stop.next_ns.is_some_and(|at| at <= now_ns);
         if over {
-            for conn in self.shard.slots.ids() {
+            let mut looks = TURN_CUTS_MAX;
+            while let Some(conn) = self.shard.sweep(&mut self.stop.burial, &mut looks) {
                 self.bury(conn);
             }
         }
-        empty || over
+        empty || over && self.stop.burial.is_over()
     }
 }

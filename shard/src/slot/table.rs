@@ -128,7 +128,8 @@ impl<C: Default> Table<C> {
         (found, next)
     }
 
-    /// Every connection whose slot is not free: for the very end, when nobody waits for a turn any more.
+    #[cfg(test)]
+    /// Every connection whose slot is not free.
     pub(crate) fn ids(&self) -> Vec<ConnId> {
         let mut ids = Vec::new();
         let mut next = Some(0);
