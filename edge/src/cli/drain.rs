@@ -90,7 +90,7 @@ fn told(status: &DrainStatus) -> String {
         DrainState::Serving => return format!("serving {} connections", status.remaining),
         DrainState::Unready => "not ready, clients are not told yet",
         DrainState::Draining => "draining",
-        DrainState::Empty => "empty",
+        DrainState::Empty => return "empty: nobody is here, and nobody is let in".to_owned(),
     };
     let now_ms = unix_ms(SystemTime::now());
     let left = status.ends.map_or(0, |ends| ends.saturating_sub(now_ms)) / 1_000;
