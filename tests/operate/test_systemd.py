@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import socket
+import threading
 import time
 
 import pytest
@@ -185,4 +186,26 @@ def test_a_process_that_stands_still_gives_none(servers, folder):
         assert hearing.hear_for(2 * WATCHDOG_SECONDS) == []
         server.process.send_signal(signal.SIGCONT)
         hearing.wait("WATCHDOG", "1")
+        assert server.stop() == 0
+
+
+def test_a_flood_of_reloads_keeps_nothing_from_being_looked_after(servers, folder):
+    with manager(folder, watchdog_seconds=WATCHDOG_SECONDS) as hearing:
+        server = servers.start(echo=True, environment=hearing.environment)
+        hearing.wait("WATCHDOG", "1")
+        over = threading.Event()
+
+        def flood() -> None:
+            while not over.is_set():
+                server.hang_up()
+
+        flooding = threading.Thread(target=flood)
+        flooding.start()
+        try:
+            heard = hearing.hear_for(3 * WATCHDOG_SECONDS)
+        finally:
+            over.set()
+            flooding.join()
+        assert sum("RELOADING" in message for message in heard) > 10
+        assert beats(heard) > 0
         assert server.stop() == 0
