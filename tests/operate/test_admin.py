@@ -314,6 +314,16 @@ def test_a_token_file_that_holds_none(folder, servers):
         assert "openssl rand" in server.story()
 
 
+def test_a_port_that_is_taken_is_told_before_anything_is_written(servers):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = "127.0.0.1:%d" % taken.getsockname()[1]
+        server = servers.new(key=KEY, config=f'[admin]\nlisten = ["{address}"]\n')
+        server.launch()
+        assert server.process.wait(60) == 1
+        assert f"cannot listen on {address} (admin.listen)" in server.story(), server.story()
+        assert not (server.data / "log").exists()
+
+
 def test_the_socket_is_the_servers_users_only(server):
     mode = (server.data / "admin.sock").stat().st_mode
     assert stat.S_ISSOCK(mode) and stat.S_IMODE(mode) == 0o600

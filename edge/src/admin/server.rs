@@ -24,7 +24,7 @@ use super::deadline::{CONNECTION_MAX, Deadline};
 use super::routes::{Routes, Way};
 use super::token::Token;
 use super::view::View;
-use crate::config::Config;
+use crate::config::{self, Config};
 
 /// Connections of a listener at a time; more wait in its backlog.
 const CONNECTIONS_MAX: usize = 64;
@@ -43,27 +43,41 @@ pub(crate) struct Admin {
     thread: Option<JoinHandle<()>>,
 }
 
-impl Admin {
-    /// Begins to listen where the configuration says; the data directory is this process's already.
-    pub(crate) fn start(config: &Config, view: Arc<View>) -> anyhow::Result<Self> {
-        let socket = socket_path(config.admin.socket.as_deref(), &config.data);
-        let unix = bind(&socket)
-            .with_context(|| format!("cannot make the admin socket {}", socket.display()))?;
-        let mut listeners = Vec::new();
-        for &addr in &config.admin.listen {
+/// What may be refused before anything is written: its addresses, and the token that the operator named.
+pub(crate) struct Places {
+    loopback: Vec<std::net::TcpListener>,
+    token: Option<Token>,
+}
+
+impl Places {
+    /// From here on nobody else has them.
+    pub(crate) fn take(config: &config::Admin) -> anyhow::Result<Self> {
+        let mut loopback = Vec::new();
+        for &addr in &config.listen {
             let listener = std::net::TcpListener::bind(addr)
                 .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
                 .with_context(|| format!("cannot listen on {addr} (admin.listen)"))?;
-            listeners.push(listener);
+            loopback.push(listener);
         }
-        let addrs = listeners
+        let token = config.token_file.as_deref().map(Token::read).transpose()?;
+        Ok(Self { loopback, token })
+    }
+}
+
+impl Admin {
+    /// Begins to listen where the configuration says; the data directory is this process's already.
+    pub(crate) fn start(config: &Config, places: Places, view: Arc<View>) -> anyhow::Result<Self> {
+        let Places { loopback, token } = places;
+        let socket = socket_path(config.admin.socket.as_deref(), &config.data);
+        let unix = bind(&socket)
+            .with_context(|| format!("cannot make the admin socket {}", socket.display()))?;
+        let addrs = loopback
             .iter()
             .map(std::net::TcpListener::local_addr)
             .collect::<io::Result<_>>()?;
-        let token = match (&config.admin.token_file, listeners.is_empty()) {
-            (_, true) => None,
-            (Some(path), _) => Some(Token::read(path)?),
-            (None, _) => Some(Token::read_or_make(&config.data.join("admin.token"))?),
+        let token = match (token, loopback.is_empty()) {
+            (None, false) => Some(Token::read_or_make(&config.data.join("admin.token"))?),
+            (token, _) => token,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -75,7 +89,7 @@ impl Admin {
             .spawn(move || {
                 runtime.block_on(async move {
                     tokio::select! {
-                        served = serve(unix, listeners, routes) => {
+                        served = serve(unix, loopback, routes) => {
                             if let Err(error) = served {
                                 tracing::error!(%error, "the admin port does not listen");
                             }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::Subcommand;
+use rookery_benches::report::count;
 
 use super::Failure;
 use super::output::print;
@@ -87,7 +88,7 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Failure> {
 
 fn told(status: &DrainStatus) -> String {
     let state = match status.state {
-        DrainState::Serving => return format!("serving {} connections", status.remaining),
+        DrainState::Serving => return format!("serving {} connections", count(status.remaining)),
         DrainState::Unready => "not ready, clients are not told yet",
         DrainState::Draining => "draining",
         DrainState::Empty => return "empty: nobody is here, and nobody is let in".to_owned(),
@@ -96,11 +97,11 @@ fn told(status: &DrainStatus) -> String {
     let left = status.ends.map_or(0, |ends| ends.saturating_sub(now_ms)) / 1_000;
     format!(
         "{state}: {} of {} connections are left, {} were told, {} closed, {} cut off before their login; {}",
-        status.remaining,
-        status.connections_total_at_start,
-        status.told,
-        status.closed,
-        status.cut_off,
+        count(status.remaining),
+        count(status.connections_total_at_start),
+        count(status.told),
+        count(status.closed),
+        count(status.cut_off),
         match status.stops {
             true => format!("the server stops within {left} s"),
             false => format!("over within {left} s"),

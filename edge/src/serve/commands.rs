@@ -13,7 +13,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::LOOK_EVERY;
+use super::main_loop::LOOK_EVERY;
 use crate::admin::Command;
 
 /// What has been asked.

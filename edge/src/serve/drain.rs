@@ -220,6 +220,11 @@ impl Drain {
         }
     }
 
+    /// Whether the server leaves already.
+    pub(super) fn leaves(&self) -> bool {
+        self.run().as_ref().is_some_and(|run| run.stops)
+    }
+
     /// Whether a drain of [`Self::leave`] has come to its end.
     pub(super) fn is_over(&self) -> bool {
         let mut run = self.run();

@@ -99,8 +99,11 @@ impl Supervisor {
         self.ready(sight);
     }
 
-    /// It stops: clients are told first.
+    /// It stops: clients are told first. Said once.
     pub(super) fn stopping(&mut self, now: Instant, sight: &Sight) {
+        if self.extension.is_some() {
+            return;
+        }
         self.extension = Some(Beat::new(STOP_EXTENSION_EVERY, now));
         self.owes_ready = false;
         let status = self.status(sight);
