@@ -21,6 +21,9 @@ const TEST: [&str; 5] = [
     "--no-fail-fast",
 ];
 
+/// Lines of a failed test's output that are told again.
+const SAID_MAX: usize = 40;
+
 /// Everything but the targets that need services, whose manifests say `test = false`. Examples are not built:
 /// there is no test in them, and clippy has checked them.
 pub(super) fn run(checkout: &Checkout, screen: &Screen) -> Result<Tally> {
@@ -71,19 +74,29 @@ fn counted(
     Ok(tally)
 }
 
-/// Sums the lines "test result: ok. 12 passed; 0 failed; 0 ignored; …" and names what failed. An ignored
-/// test has failed: nothing was shown.
+/// Sums the lines "test result: ok. 12 passed; 0 failed; 0 ignored; …" and keeps what those that failed said. An
+/// ignored test has failed: nothing was shown.
 fn count(lines: &[String]) -> Tally {
     let mut tally = Tally::default();
-    for line in lines {
+    for (at, line) in lines.iter().enumerate() {
         if let Some(result) = line.strip_prefix("test result: ") {
             tally.passed += number_before(result, " passed");
             tally.failed += number_before(result, " failed") + number_before(result, " ignored");
-        } else if line.starts_with("test ") && line.ends_with(" FAILED") {
-            tally.failures.push(line.clone());
+        } else if line.starts_with("---- ") && line.ends_with(" stdout ----") {
+            tally.failures.push(said(&lines[at..]));
         }
     }
     tally
+}
+
+/// The first block of what failed tests said: its heading and its last lines, where the panic is.
+fn said(lines: &[String]) -> String {
+    let end = |line: &String| line.starts_with("---- ") || line == "failures:";
+    let length = 1 + lines[1..].iter().take_while(|line| !end(line)).count();
+    let last = length.saturating_sub(SAID_MAX).max(1);
+    let mut block = vec![lines[0].as_str()];
+    block.extend(lines[last..length].iter().map(String::as_str));
+    block.join("\n").trim_end().to_owned()
 }
 
 fn number_before(text: &str, word: &str) -> u64 {
@@ -104,10 +117,19 @@ mod tests {
             "test a ... ok",
             "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.00s",
             "test b::c ... FAILED",
+            "",
+            "failures:",
+            "",
+            "---- b::c stdout ----",
+            "thread 'b::c' panicked at src/b.rs:7:9:",
+            "",
+            "failures:",
+            "    b::c",
             "test result: FAILED. 5 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out",
         ];
         let tally = count(&lines.map(str::to_owned));
         assert_eq!((tally.passed, tally.failed), (17, 3));
-        assert_eq!(tally.failures, ["test b::c ... FAILED"]);
+        let said = "---- b::c stdout ----\nthread 'b::c' panicked at src/b.rs:7:9:";
+        assert_eq!(tally.failures, [said]);
     }
 }

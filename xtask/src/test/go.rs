@@ -27,16 +27,18 @@ pub(super) fn run(checkout: &Checkout, screen: &Screen) -> Result<Tally> {
     Ok(count(&ended.lines).with_verdict(ended.success, &ended.tail(60)))
 }
 
-/// Counts the lines "--- PASS: TestName (0.01s)" and names what failed. A skipped test has failed:
-/// nothing was shown.
+/// Counts the lines "--- PASS: TestName (0.01s)" and keeps what those that failed said, which `go test -v`
+/// prints before its verdict. A skipped test has failed: nothing was shown.
 fn count(lines: &[String]) -> Tally {
     let mut tally = Tally::default();
-    for line in lines {
+    for (at, line) in lines.iter().enumerate() {
         if line.starts_with("--- PASS: ") {
             tally.passed += 1;
         } else if line.starts_with("--- FAIL: ") || line.starts_with("--- SKIP: ") {
             tally.failed += 1;
-            tally.failures.push(line.clone());
+            let said = lines[..at].iter().rev();
+            let said = said.take_while(|line| line.starts_with("    ")).count();
+            tally.failures.push(lines[at - said..=at].join("\n"));
         }
     }
     tally
@@ -51,15 +53,18 @@ mod tests {
         let lines = [
             "=== RUN   TestA",
             "--- PASS: TestA (0.00s)",
-            "--- FAIL: TestB (0.01s)",
             "    b_test.go:3: why",
+            "--- FAIL: TestB (0.01s)",
             "--- SKIP: TestC (0.00s)",
         ];
         let tally = count(&lines.map(str::to_owned));
         assert_eq!((tally.passed, tally.failed), (1, 2));
         assert_eq!(
             tally.failures,
-            ["--- FAIL: TestB (0.01s)", "--- SKIP: TestC (0.00s)"]
+            [
+                "    b_test.go:3: why\n--- FAIL: TestB (0.01s)",
+                "--- SKIP: TestC (0.00s)"
+            ]
         );
     }
 }
