@@ -68,6 +68,9 @@ pub enum Op {
     Shutdown { slot: SlotRef, side: Side },
     /// Frees the slot. Nothing may be in flight on it.
     Close { slot: SlotRef },
+    /// What the kernel knows of the slot's connection (Linux 6.8). It is carried out when it is submitted, so
+    /// that nothing of it is in flight on the slot. The completion carries the answer, if there is one.
+    TcpInfo { slot: SlotRef },
     /// Installs the slot's file in a free slot of another shard's ring, which gets a completion with
     /// `arrival` as its tag and the slot index as its result. The own completion has the own tag.
     SendFd {
@@ -92,6 +95,7 @@ impl Op {
             | Op::CancelPoll { slot, .. }
             | Op::Shutdown { slot, .. }
             | Op::Close { slot }
+            | Op::TcpInfo { slot }
             | Op::SendFd { slot, .. } => slot.ring,
         }
     }
@@ -106,6 +110,17 @@ pub struct RecvBuffer {
     pub id: u16,
     /// Bytes in it.
     pub len: u32,
+}
+
+/// What the kernel knows of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpInfo {
+    /// The other end.
+    pub peer: SocketAddr,
+    /// Smoothed round trip time, microseconds (RFC 6298; `tcpi_rtt`).
+    pub rtt_us: u32,
+    /// Segments that had to be sent again since the beginning (`tcpi_total_retrans`).
+    pub retransmits: u32,
 }
 
 /// The end (or, with `more`, one result) of an operation.
@@ -125,6 +140,8 @@ pub struct Completion {
     pub buffer: Option<RecvBuffer>,
     /// The bytes of a send, given back.
     pub sent: Option<Vec<u8>>,
+    /// The answer to [`Op::TcpInfo`].
+    pub tcp_info: Option<Box<TcpInfo>>,
 }
 
 /// The time at the start of a turn.

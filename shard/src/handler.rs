@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 
+use crate::driver::TcpInfo;
 use crate::{ConnId, Shard};
 
 /// Where an open connection came from.
@@ -75,6 +76,10 @@ pub trait Handler: Sized {
 
     /// The send queue, once not empty, is empty again.
     fn on_drained(&mut self, shard: &mut Shard<Self>, conn: ConnId);
+
+    /// The answer to [`Shard::ask_tcp_info`]. None: the connection is gone, no descriptor was free, or the
+    /// kernel is older than Linux 6.8.
+    fn on_tcp_info(&mut self, _: &mut Shard<Self>, _conn: ConnId, _info: Option<TcpInfo>) {}
 
     /// The connection's deadline (see [`Shard::set_deadline`]) has passed, and what had come before was handed
     /// over. Fires once.

@@ -31,6 +31,7 @@ pub mod wheel;
 pub use arena::Arena;
 pub use config::Config;
 pub use counters::Counters;
+pub use driver::TcpInfo;
 pub use engine::{Engine, Progress};
 pub use fabric::{Fabric, Stopper};
 pub use handler::{Cause, Close, Handler, Origin};

@@ -5,7 +5,7 @@
 //! 63..60 kind | 59..32 serial     | 31..16 ring, 15..0 listener   accepts
 //! 63..60 kind | 47..32 shard      | 31..0 token         arrivals
 //! ```
-//! Kind 15 is the driver's own.
+//! Kind 15 is the driver's own; the others are all in use.
 
 use crate::ConnId;
 use crate::driver::Tag;
@@ -15,7 +15,7 @@ use crate::id::GENERATION_MASK;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {
-    Accept = 1,
+    Accept,
     CancelAccept,
     Socket,
     Connect,
@@ -29,9 +29,10 @@ pub(crate) enum Kind {
     SendFd,
     Arrival,
     CancelPoll,
+    TcpInfo,
 }
 
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 15] = [
     Kind::Accept,
     Kind::CancelAccept,
     Kind::Socket,
@@ -46,6 +47,7 @@ const KINDS: [Kind; 14] = [
     Kind::SendFd,
     Kind::Arrival,
     Kind::CancelPoll,
+    Kind::TcpInfo,
 ];
 
 fn with_kind(kind: Kind, low: u64) -> Tag {
@@ -78,7 +80,7 @@ pub(crate) fn of_arrival(from_shard: u16, token: u32) -> Tag {
 
 /// The kind; `None` for a tag that the engine did not make.
 pub(crate) fn kind(tag: Tag) -> Option<Kind> {
-    KINDS.get(((tag.0 >> 60) as usize).wrapping_sub(1)).copied()
+    KINDS.get((tag.0 >> 60) as usize).copied()
 }
 
 /// The connection of an operation on a slot.
@@ -108,13 +110,12 @@ mod tests {
     #[test]
     fn every_kind_survives_its_tag() {
         let id = ConnId::new(GENERATION_MASK, u32::MAX);
-        for (number, kind_of) in (1u64..).zip(KINDS) {
+        for (number, kind_of) in (0u64..).zip(KINDS) {
             assert_eq!(kind_of as u64, number);
             assert_eq!(kind(of_conn(kind_of, id)), Some(kind_of));
             assert_eq!(conn(of_conn(kind_of, id)), id);
         }
         assert_eq!(kind(Tag(15 << 60)), None);
-        assert_eq!(kind(Tag(0)), None);
         assert_eq!(arrival(of_arrival(u16::MAX, 7)), (u16::MAX, 7));
     }
 }

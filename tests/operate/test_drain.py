@@ -124,12 +124,16 @@ async def test_who_comes_in_a_drain(servers):
 @pytest.mark.produces(1001)
 @pytest.mark.parametrize("again", [signal.SIGTERM, signal.SIGINT])
 async def test_a_second_signal_stops_at_once(servers, again):
-    server = servers.start(key=KEY, drain_window_ms=86_400_000)
+    # Four logins a second: fifty need 12.5 s to come again.
+    config = "[limits]\nlogins_per_second = 4\nreconnect_jitter_ms = 1000\n"
+    server = servers.start(key=KEY, drain_window_ms=86_400_000, shards=1, config=config)
     peers = await crowd(server, range(1, 51))
     server.process.terminate()
     await somebody_told(peers)
     server.process.send_signal(again)
     assert [await peer.closed() for peer in peers] == [1001] * 50
+    # Also the last one, who is alone by then.
+    assert {peer.socket.close_reason for peer in peers} == {"going_away; reconnect_jitter_ms=12500"}
     assert await asyncio.to_thread(server.process.wait, PATIENCE_SECONDS) == 0
     words = last_words(server)
     assert words["closed"] == 50 and words["cut_off"] == 0, words

@@ -15,7 +15,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 /// An answer that has not come by then does not.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why a server could not be asked, or did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -15,12 +15,19 @@ use crate::session::{Ask, By, CLOSED_MAX, Closed, Connection, RANKED_MAX};
 /// A shard that has not answered for so long hangs, or has a full mailbox.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The same of a walk over all connections, which one by round trip time takes its time for.
+const WALK_PATIENCE: Duration = Duration::from_secs(25);
+
 /// A shard's answer, where it comes.
-async fn answer<T>(asked: bool, answered: oneshot::Receiver<T>) -> Result<T, Refused> {
+async fn answer<T>(
+    asked: bool,
+    answered: oneshot::Receiver<T>,
+    patience: Duration,
+) -> Result<T, Refused> {
     if !asked {
         return Err(busy());
     }
-    let answer = tokio::time::timeout(PATIENCE, answered).await;
+    let answer = tokio::time::timeout(patience, answered).await;
     answer.ok().and_then(Result::ok).ok_or_else(busy)
 }
 
@@ -33,7 +40,7 @@ pub(super) async fn closed(view: &View, query: &Query) -> Result<Response<Body>,
     });
     let mut all: Vec<Closed> = Vec::new();
     for (asked, answered) in asks.collect::<Vec<_>>() {
-        all.extend(answer(asked, answered).await?);
+        all.extend(answer(asked, answered, PATIENCE).await?);
     }
     all.sort_by_key(|closed| Reverse(closed.at_ms));
     all.truncate(most);
@@ -45,7 +52,12 @@ pub(super) async fn top(view: &View, query: &Query) -> Result<Response<Body>, Re
     let by = match query.get("sort") {
         None | Some("queue") => By::Queue,
         Some("idle") => By::Idle,
-        Some(other) => return Err(bad(format!("`sort` is {other}; it may be queue or idle"))),
+        Some("rtt") => By::RoundTrip,
+        Some(other) => {
+            return Err(bad(format!(
+                "`sort` is {other}; it may be queue, idle or rtt"
+            )));
+        }
     };
     let most = query.number("limit", 100, RANKED_MAX as u64)? as usize;
     let asks = (0..view.postboxes.shards()).map(|shard| {
@@ -54,12 +66,13 @@ pub(super) async fn top(view: &View, query: &Query) -> Result<Response<Body>, Re
     });
     let mut all: Vec<Connection> = Vec::new();
     for (asked, answered) in asks.collect::<Vec<_>>() {
-        all.extend(answer(asked, answered).await?);
+        all.extend(answer(asked, answered, WALK_PATIENCE).await?);
     }
     all.sort_by_key(|conn| {
         Reverse(match by {
             By::Queue => conn.queue_bytes as u64,
             By::Idle => conn.idle_s.into(),
+            By::RoundTrip => conn.rtt_us.unwrap_or(0).into(),
         })
     });
     all.truncate(most);
@@ -73,7 +86,7 @@ pub(super) async fn user(view: &View, user_id: u64) -> Result<Response<Body>, Re
         user_id,
         answer: reply,
     };
-    let found = answer(view.ask_owner(user_id, ask), answered).await?;
+    let found = answer(view.ask_owner(user_id, ask), answered, PATIENCE).await?;
     Ok(json(StatusCode::OK, &found))
 }
 
@@ -93,7 +106,7 @@ pub(super) async fn kick(
         device_id,
         answer: reply,
     };
-    let kicked = answer(view.ask_owner(user_id, ask), answered).await?;
+    let kicked = answer(view.ask_owner(user_id, ask), answered, PATIENCE).await?;
     tracing::info!(
         user = user_id,
         ?device_id,

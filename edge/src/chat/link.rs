@@ -310,6 +310,9 @@ impl Link {
                 let reason = frame
                     .map(|frame| frame.reason.to_string())
                     .unwrap_or_default();
+                if let Some(jitter_ms) = proto::reconnect_jitter_ms(&reason) {
+                    self.jitter_ms = jitter_ms;
+                }
                 let why = if reason.is_empty() {
                     code.meaning().to_owned()
                 } else {

@@ -1,7 +1,9 @@
 //! What the admin port's thread asks of a shard's sessions, and what it has them do. Each ask is bounded:
 //! it looks at one user's connections, or at so many entries of a list.
 
-use rookery_shard::{ConnId, Shard};
+use std::net::SocketAddr;
+
+use rookery_shard::{ConnId, Shard, TcpInfo};
 use rookery_wire::proto::CloseCode;
 use serde::Serialize;
 use tokio::sync::mpsc::Sender;
@@ -73,10 +75,21 @@ pub struct Connection {
     pub idle_s: u32,
     /// When its token expires, Unix seconds; 0 before its login.
     pub expires_s: u32,
+    /// The other end: the client, or the proxy in front of it. None where the kernel does not say (Linux 6.8).
+    pub peer: Option<SocketAddr>,
+    /// Its round trip time, smoothed, microseconds.
+    pub rtt_us: Option<u32>,
+    /// Segments that had to be sent again.
+    pub retransmits: Option<u32>,
 }
 
 impl Connection {
-    pub(super) fn of(shard: &Shard<Sessions>, conn: ConnId, state: &Conn) -> Self {
+    pub(super) fn of(
+        shard: &Shard<Sessions>,
+        conn: ConnId,
+        state: &Conn,
+        info: Option<&TcpInfo>,
+    ) -> Self {
         let now_s = super::deadlines::seconds(shard.running_ns());
         Self {
             user_id: state.user_id,
@@ -97,6 +110,9 @@ impl Connection {
             } else {
                 state.expires_s
             },
+            peer: info.map(|info| info.peer),
+            rtt_us: info.map(|info| info.rtt_us),
+            retransmits: info.map(|info| info.retransmits),
         }
     }
 }
@@ -111,11 +127,7 @@ impl Sessions {
             Ask::Rank { by, most, answer } => self.begin_ranking(shard, by, most, answer),
             Ask::User { user_id, answer } => {
                 let conns = self.users.connections(user_id).to_vec();
-                let seen = conns.into_iter().filter_map(|conn| {
-                    let state = *shard.conn(conn)?;
-                    Some(Connection::of(shard, conn, &state))
-                });
-                let _ = answer.send(seen.collect());
+                self.list(shard, conns, answer);
             }
             Ask::Kick {
                 user_id,

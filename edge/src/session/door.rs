@@ -319,6 +319,7 @@ impl Sessions {
         opening.login_by_ns += waited_ns;
         let login_by_ns = opening.login_by_ns;
         let is_last = std::mem::take(&mut opening.is_overdue) && login_by_ns <= now_ns;
+        self.telemetry.counters.lobby_seconds.record_ns(waited_ns);
         if waited_ns > 0 {
             add_one(&self.gate.counters().delayed);
             shard.set_deadline(conn, Some(login_by_ns));
@@ -356,7 +357,7 @@ impl Sessions {
     /// When a refused client should come again: spread over the jitter that the others are told too.
     pub(super) fn retry_after_s(&self, shard: &Shard<Self>, conn: ConnId) -> u32 {
         let jitter = self.settings.jitter;
-        jitter.retry_after_s(shard.live(), conn.as_u64())
+        jitter.retry_after_s(self.crowd(shard), conn.as_u64())
     }
 
     /// The time limit of a login has passed. What waits in the lobby came in time, and is looked at first.

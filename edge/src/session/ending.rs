@@ -52,7 +52,8 @@ impl Sessions {
             let late = ErrorCode::LoginLate.message(0, 0, "no Login came in time");
             self.say(&mut writer, &state, &late);
         }
-        let next = say_and_end(&mut writer, code, code.name());
+        let reason = code.reason(self.settings.jitter.ms(self.crowd(shard)));
+        let next = say_and_end(&mut writer, code, &reason);
         drop(writer);
         tracing::debug!(
             conn = conn.as_u64(),
@@ -81,6 +82,7 @@ impl Sessions {
         self.draining = None;
         self.sweeps.stop = Some(Sweep::new());
         self.is_stopping = true;
+        self.going = self.crowd(shard);
         shard.turn_again();
     }
 }

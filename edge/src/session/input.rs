@@ -60,6 +60,7 @@ impl Sessions {
         let accepted_ns = held.work.opening.as_ref().map(|it| it.accepted_ns);
         let mut out = shard.spare_buffer();
         let config = self.link_config(shard, &held.work, conn);
+        let was_handshaking = held.work.link.is_handshaking();
         let Work {
             link, under_way, ..
         } = &mut *held.work;
@@ -79,7 +80,8 @@ impl Sessions {
             }
         };
         if let Some(accepted_ns) = accepted_ns {
-            self.time_opening(shard, conn, state.phase, accepted_ns);
+            let ends_handshake = was_handshaking && !held.work.link.is_handshaking();
+            self.time_opening(shard, conn, state.phase, ends_handshake, accepted_ns);
         }
         self.settle(shard, conn, held, out, next);
     }

@@ -156,7 +156,7 @@ impl Sessions {
             server_time_ms: now_ms,
             expires_at_ms,
             heartbeat_interval_ms: settings.heartbeat.stretched(shard.live()).interval_ms,
-            reconnect_jitter_ms: settings.jitter.ms(shard.live()),
+            reconnect_jitter_ms: settings.jitter.ms(self.crowd(shard)),
             payload_bytes_max: settings.frames.payload_bytes_max as u32,
             page_messages_max: settings.page_messages_max,
         };

@@ -25,6 +25,7 @@ mod output;
 mod owner;
 mod presence;
 mod proxied;
+mod questions;
 mod ranking;
 mod requests;
 mod settings;
@@ -37,7 +38,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rookery_router::{Event, RouterHandle};
-use rookery_shard::{Arena, Cause, ConnId, Handler, Origin, Shard};
+use rookery_shard::{Arena, Cause, ConnId, Handler, Origin, Shard, TcpInfo};
 use rookery_wire::link::Link;
 use rookery_wire::tls;
 
@@ -154,10 +155,13 @@ pub struct Sessions {
     /// Told from the one before by this: what was asked of that one is not counted any more.
     router_number: u8,
     is_stopping: bool,
+    /// Who was here when the server began to go: they come again all together, also the last of them.
+    going: usize,
     telemetry: Arc<Telemetry>,
     traces: Traces,
     closed: closed::Ring,
     rankings: VecDeque<ranking::Ranking>,
+    listings: VecDeque<questions::Listing>,
 }
 
 impl Sessions {
@@ -188,10 +192,12 @@ impl Sessions {
             sweeps: Sweeps::default(),
             router_number: 0,
             is_stopping: false,
+            going: 0,
             telemetry,
             traces: Traces::default(),
             closed: closed::Ring::default(),
             rankings: VecDeque::new(),
+            listings: VecDeque::new(),
         }
     }
 
@@ -206,6 +212,11 @@ impl Sessions {
         if self.users.remove(user_id, conn) {
             self.tell(Note::Gone(user_id));
         }
+    }
+
+    /// How many come again together, were this server gone.
+    fn crowd(&self, shard: &Shard<Self>) -> usize {
+        shard.live().max(self.going)
     }
 
     /// Tells the directory, where there is one.
@@ -251,6 +262,10 @@ impl Handler for Sessions {
     fn on_drained(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
         self.send_owed_ping(shard, conn);
         self.drained(shard, conn);
+    }
+
+    fn on_tcp_info(&mut self, _: &mut Shard<Self>, conn: ConnId, info: Option<TcpInfo>) {
+        self.tcp_info(conn, info);
     }
 
     fn on_deadline(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
@@ -305,6 +320,7 @@ impl Handler for Sessions {
         self.drain_on(shard);
         self.sweep_on(shard);
         self.rank_on(shard);
+        self.list_on(shard);
         self.gauge();
     }
 

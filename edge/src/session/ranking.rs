@@ -4,11 +4,12 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use rookery_shard::{ConnId, Shard, Sweep};
+use rookery_shard::{ConnId, Shard, Sweep, TcpInfo};
 use tokio::sync::oneshot;
 
 use super::Sessions;
 use super::asks::Connection;
+use super::questions::Questions;
 use super::sweeps::TURN_LOOKS;
 
 /// Connections that are answered, at most.
@@ -24,6 +25,8 @@ pub enum By {
     Queue,
     /// Seconds without a sign of life.
     Idle,
+    /// The round trip time that the kernel measures. It is asked about everybody: a million in ten seconds.
+    RoundTrip,
 }
 
 /// One walk.
@@ -32,8 +35,54 @@ pub(super) struct Ranking {
     most: usize,
     answer: oneshot::Sender<Vec<Connection>>,
     sweep: Sweep,
+    questions: Questions,
     /// The least of them on top.
     found: BinaryHeap<Reverse<(u64, ConnId)>>,
+}
+
+impl Ranking {
+    /// A part of the walk.
+    fn go_on(&mut self, shard: &mut Shard<Sessions>) {
+        let mut looks = TURN_LOOKS;
+        let now_s = super::deadlines::seconds(shard.running_ns());
+        if self.by == By::RoundTrip {
+            let sweep = &mut self.sweep;
+            return self
+                .questions
+                .ask(shard, |shard| shard.sweep(sweep, &mut looks));
+        }
+        while let Some(conn) = shard.sweep(&mut self.sweep, &mut looks) {
+            let much = match self.by {
+                By::Queue => shard.queue_bytes(conn) as u64,
+                By::Idle | By::RoundTrip => shard
+                    .conn(conn)
+                    .map_or(0, |state| state.silent_s(now_s).into()),
+            };
+            self.note(conn, much);
+        }
+        shard.turn_again();
+    }
+
+    /// What the kernel knows of a connection.
+    pub(super) fn told(&mut self, conn: ConnId, info: Option<TcpInfo>) {
+        if self.questions.take(conn) {
+            self.note(conn, info.map_or(0, |info| info.rtt_us.into()));
+        }
+    }
+
+    fn note(&mut self, conn: ConnId, much: u64) {
+        if self.found.len() < self.most {
+            self.found.push(Reverse((much, conn)));
+        } else if let Some(mut least) = self.found.peek_mut()
+            && much > least.0.0
+        {
+            *least = Reverse((much, conn));
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.sweep.is_over() && self.questions.is_answered()
+    }
 }
 
 impl Sessions {
@@ -52,6 +101,7 @@ impl Sessions {
                 most: most.min(RANKED_MAX),
                 answer,
                 sweep: Sweep::new(),
+                questions: Questions::default(),
                 found: BinaryHeap::new(),
             });
             shard.turn_again();
@@ -60,41 +110,19 @@ impl Sessions {
 
     /// The end of a turn: a part of the first walk.
     pub(super) fn rank_on(&mut self, shard: &mut Shard<Self>) {
-        let Some(mut ranking) = self.rankings.pop_front() else {
+        let Some(ranking) = self.rankings.front_mut() else {
             return;
         };
-        let now_s = super::deadlines::seconds(shard.running_ns());
-        let mut looks = TURN_LOOKS;
-        while let Some(conn) = shard.sweep(&mut ranking.sweep, &mut looks) {
-            let Some(state) = shard.conn(conn) else {
-                continue;
-            };
-            let much = match ranking.by {
-                By::Idle => state.silent_s(now_s).into(),
-                By::Queue => shard.queue_bytes(conn) as u64,
-            };
-            let is_more = ranking.found.peek().is_none_or(|least| much > least.0.0);
-            if ranking.found.len() < ranking.most {
-                ranking.found.push(Reverse((much, conn)));
-            } else if is_more {
-                ranking.found.pop();
-                ranking.found.push(Reverse((much, conn)));
-            }
+        if !ranking.sweep.is_over() && !ranking.answer.is_closed() {
+            ranking.go_on(shard);
         }
-        if !ranking.sweep.is_over() {
-            if !ranking.answer.is_closed() {
-                self.rankings.push_front(ranking);
-            }
-            return shard.turn_again();
+        if !ranking.is_over() && !ranking.answer.is_closed() {
+            return;
         }
-        let found = ranking.found.into_sorted_vec();
-        let connections = found.into_iter().filter_map(|Reverse((_, conn))| {
-            let state = *shard.conn(conn)?;
-            Some(Connection::of(shard, conn, &state))
-        });
-        let _ = ranking.answer.send(connections.collect());
-        if !self.rankings.is_empty() {
-            shard.turn_again();
+        if let Some(ranking) = self.rankings.pop_front() {
+            let found = ranking.found.into_sorted_vec().into_iter();
+            let conns = found.map(|Reverse((_, conn))| conn).collect();
+            self.list(shard, conns, ranking.answer);
         }
     }
 }

@@ -32,7 +32,11 @@ rookery_metrics::metrics! {
         pub opening: Gauge,
         /// Users with a connection.
         pub users: Gauge,
-        /// From the accept to the end of the TLS handshake and the WebSocket upgrade.
+        /// In the lobby, each time that a part of a handshake waited for its turn.
+        pub lobby_seconds: Histogram,
+        /// From the accept to the end of the TLS handshake.
+        pub tls_seconds: Histogram,
+        /// From the accept to the open WebSocket.
         pub upgrade_seconds: Histogram,
         /// From the accept to the Welcome, or the move to the shard that owns the user.
         pub login_seconds: Histogram,
@@ -133,12 +137,14 @@ impl Sessions {
         self.traces.note(who, Direction::In, frame);
     }
 
-    /// What a connection that was on its way to a login said has been looked at: how far it has come since.
+    /// What a connection that was on its way to a login said has been looked at: how far it has come since, and
+    /// whether that ended its TLS handshake.
     pub(super) fn time_opening(
         &self,
         shard: &mut Shard<Self>,
         conn: ConnId,
         was: Phase,
+        ends_handshake: bool,
         accepted_ns: u64,
     ) {
         let took_ns = shard.now().mono_ns.saturating_sub(accepted_ns);
@@ -146,6 +152,9 @@ impl Sessions {
             return;
         };
         let counters = &self.telemetry.counters;
+        if ends_handshake {
+            counters.tls_seconds.record_ns(took_ns);
+        }
         let is_open = |phase| matches!(phase, Phase::Login | Phase::Moving | Phase::Live);
         if was == Phase::Opening && is_open(phase) {
             counters.upgrade_seconds.record_ns(took_ns);

@@ -24,7 +24,7 @@ Examples:
   rookery top --once                       one table, for a mail or a ticket
   rookery top --once --json | jq .shards   the same for a program
 
-Keys: q ends, s sorts the connections by queue or by idle time.";
+Keys: q ends, s sorts the connections by queue, idle time or round trip time.";
 
 /// The options of `top`.
 #[derive(clap::Args, Clone, Debug)]

@@ -1,6 +1,7 @@
 //! What a server says of itself, and what two of its answers make.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,8 @@ pub enum Sort {
     Queue,
     /// Time without a sign of life.
     Idle,
+    /// Round trip time: a look at a million takes ten seconds.
+    Rtt,
 }
 
 impl Sort {
@@ -23,13 +26,15 @@ impl Sort {
         match self {
             Self::Queue => "queue",
             Self::Idle => "idle",
+            Self::Rtt => "rtt",
         }
     }
 
-    pub(super) fn other(self) -> Self {
+    pub(super) fn next(self) -> Self {
         match self {
             Self::Queue => Self::Idle,
-            Self::Idle => Self::Queue,
+            Self::Idle => Self::Rtt,
+            Self::Rtt => Self::Queue,
         }
     }
 }
@@ -62,6 +67,9 @@ pub(super) struct Connection {
     pub(super) phase: String,
     pub(super) queue_bytes: u64,
     pub(super) idle_s: u64,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) rtt_us: Option<u32>,
+    pub(super) retransmits: Option<u32>,
 }
 
 /// One answer.

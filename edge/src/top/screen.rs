@@ -40,7 +40,7 @@ fn run(
             match key(due.saturating_duration_since(Instant::now()))? {
                 Some(Key::End) => return Ok(()),
                 Some(Key::Sort) => {
-                    sort = sort.other();
+                    sort = sort.next();
                     break;
                 }
                 Some(Key::Other) => {}

@@ -120,11 +120,16 @@ pub(super) fn tables(seen: &Interval) -> [Table; 3] {
             conn.phase.clone(),
             bytes(conn.queue_bytes as f64),
             format!("{} s", conn.idle_s),
+            or_dash(conn.rtt_us.map(|rtt_us| seconds(f64::from(rtt_us) / 1e6))),
+            or_dash(conn.retransmits.map(|segments| count(segments.into()))),
+            or_dash(conn.peer.map(|peer| peer.to_string())),
         ]
     });
     let top = Table {
         title: "connections".into(),
-        heads: vec!["user", "device", "shard", "phase", "queue", "idle"],
+        heads: vec![
+            "user", "device", "shard", "phase", "queue", "idle", "rtt", "resent", "peer",
+        ],
         rows: rows.collect(),
     };
     [shards, router, top]
@@ -151,11 +156,12 @@ pub(super) fn text(seen: &Interval) -> String {
     text
 }
 
+fn or_dash(known: Option<String>) -> String {
+    known.unwrap_or_else(|| "-".into())
+}
+
 fn times(times: Option<Times>) -> String {
-    times.map_or_else(
-        || "-".into(),
-        |it| format!("p50 {} p99 {}", seconds(it.p50_s), seconds(it.p99_s)),
-    )
+    or_dash(times.map(|it| format!("p50 {} p99 {}", seconds(it.p50_s), seconds(it.p99_s))))
 }
 
 fn seconds(s: f64) -> String {

@@ -30,6 +30,10 @@ impl<D: Driver, H: Handler> Engine<D, H> {
             Some(Kind::ShutBoth) => self.shard.landed(conn, InFlight::SHUT_BOTH),
             Some(Kind::CancelPoll) => self.shard.landed(conn, InFlight::CANCEL),
             Some(Kind::SendFd) => self.handle_send_fd(conn, result),
+            Some(Kind::TcpInfo) => {
+                let info = completion.tcp_info.map(|info| *info);
+                return self.handler.on_tcp_info(&mut self.shard, conn, info);
+            }
             None => {
                 tracing::error!(tag = completion.tag.0, "a completion of nobody's operation");
                 return;

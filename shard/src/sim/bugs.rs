@@ -49,6 +49,8 @@ pub enum Bug {
     ForgetsAccept,
     /// A connection is said to come from where the one before it came from.
     ConfusesPeers,
+    /// What is asked about a connection is asked about another.
+    ConfusesSlots,
     /// Time is taken to run a tenth faster than it does.
     HurriesTimers,
     /// A deadline is told without a look at what has come.
@@ -59,7 +61,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 19] = [
+    pub const ALL: [Bug; 20] = [
         Bug::ForgetsToPoll,
         Bug::ForgetsToPollForRoom,
         Bug::ResendsFromStart,
@@ -76,6 +78,7 @@ impl Bug {
         Bug::IgnoresEof,
         Bug::ForgetsAccept,
         Bug::ConfusesPeers,
+        Bug::ConfusesSlots,
         Bug::HurriesTimers,
         Bug::DoesNotLook,
         Bug::ChargesStandstills,
@@ -101,6 +104,8 @@ pub(super) struct Faulty {
     answered: BTreeSet<u64>,
     accepts: BTreeSet<(u16, u16)>,
     last_peer: Option<SocketAddr>,
+    /// Of the question before.
+    last_slot: Option<SlotRef>,
     count: u64,
 }
 
@@ -117,6 +122,7 @@ impl Faulty {
             answered: BTreeSet::new(),
             accepts: BTreeSet::new(),
             last_peer: None,
+            last_slot: None,
             count: 0,
         }
     }
@@ -136,6 +142,7 @@ impl Faulty {
             nonempty,
             buffer,
             sent,
+            tcp_info: None,
         });
     }
 
@@ -276,6 +283,10 @@ impl Faulty {
                 .accepts
                 .insert((ring, listener))
                 .then_some(Op::Accept { ring, listener }),
+            (Bug::ConfusesSlots, Op::TcpInfo { mut slot }) => {
+                slot = self.last_slot.replace(slot).unwrap_or(slot);
+                Some(Op::TcpInfo { slot })
+            }
             (_, op) => Some(op),
         }
     }

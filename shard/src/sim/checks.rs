@@ -124,6 +124,8 @@ named! {
         SentLater = "echoes sent in a later turn",
         MoveFailed = "moves that failed",
         MovedBusy = "moves with requests under way",
+        Answered = "questions about connections answered",
+        Unanswered = "questions about connections not answered",
         MailSent = "mail between shards",
         MailFull = "mailbox full",
         Paused = "reading paused",

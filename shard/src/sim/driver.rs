@@ -109,6 +109,7 @@ impl SimDriver {
             Op::Connect { slot, .. } => (slot, Kind::Connect),
             Op::SendFd { slot, .. } => (slot, Kind::SendFd),
             Op::Close { slot } => (slot, Kind::Close),
+            Op::TcpInfo { slot } => (slot, Kind::TcpInfo),
             Op::Accept { ring, listener } => {
                 let armed = &self.rings[usize::from(*ring)].accepts;
                 let armed = armed.iter().filter(|accept| accept.listener == *listener);
@@ -345,6 +346,7 @@ fn slot_of(op: &Op) -> Option<SlotRef> {
         | Op::Send { slot, .. }
         | Op::Shutdown { slot, .. }
         | Op::Close { slot }
+        | Op::TcpInfo { slot }
         | Op::SendFd { slot, .. } => Some(*slot),
     }
 }

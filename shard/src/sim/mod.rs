@@ -22,6 +22,7 @@ mod net;
 mod ops;
 mod outside;
 mod peer;
+mod questions;
 mod ring;
 mod rng;
 mod socket;

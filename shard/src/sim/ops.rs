@@ -1,16 +1,16 @@
 //! How the simulated kernel carries operations out, and what makes the pending ones complete.
 
 use libc::{
-    EAGAIN, EBADF, EBADFD, ECANCELED, ECONNABORTED, ECONNRESET, ENFILE, ENOBUFS, ENOENT, EPIPE,
-    ETIMEDOUT, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP,
+    EAGAIN, EBADF, EBADFD, ECANCELED, ECONNABORTED, ECONNRESET, EMFILE, ENFILE, ENOBUFS, ENOENT,
+    EPIPE, ETIMEDOUT, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP,
 };
 
 use super::checks::Count;
-use super::driver::SimDriver;
+use super::driver::{SimDriver, addr_of};
 use super::kernel::{Event, Kernel, Sender, TaskWork};
 use super::net::{SHARD, Stage};
 use super::ring::{Accepting, Connecting, Kind, Mark, Polling, blank};
-use crate::driver::{Completion, Interest, Op, Side, SlotRef, Tag};
+use crate::driver::{Completion, Interest, Op, Side, SlotRef, Tag, TcpInfo};
 
 /// The pseudo-port of a peer that shards connect to: the peer's number behind this.
 pub(super) const PORT_BASE: u16 = 10_000;
@@ -48,6 +48,7 @@ impl SimDriver {
                     if file.is_some() { 0 } else { -EBADF },
                 );
             }
+            Op::TcpInfo { slot } => self.tcp_info(tag, slot),
             Op::SendFd {
                 slot,
                 to_shard,
@@ -82,6 +83,25 @@ impl SimDriver {
 
     fn done(&mut self, tag: Tag, slot: SlotRef, kind: Kind, result: i32) {
         self.rings[usize::from(slot.ring)].post(tag, result, Mark::Done(slot.index, kind));
+    }
+
+    fn tcp_info(&mut self, tag: Tag, slot: SlotRef) {
+        let file = self.file(slot);
+        let mut kernel = self.kernel.borrow_mut();
+        let refused = kernel.strikes(|rates| rates.no_files, Count::Unanswered);
+        let link = file.filter(|_| !refused);
+        let tcp_info = link.map(|link| {
+            Box::new(TcpInfo {
+                peer: addr_of(kernel.links[link as usize].peer),
+                rtt_us: 1,
+                retransmits: 0,
+            })
+        });
+        let completion = Completion {
+            tcp_info,
+            ..blank(slot.ring, tag, link.map_or(-EMFILE, |_| 0))
+        };
+        self.rings[usize::from(slot.ring)].post_full(completion, Mark::None);
     }
 
     fn cancel_accept(&mut self, tag: Tag, ring: u16, accept: Tag) {

@@ -29,9 +29,11 @@ pub(super) enum Kind {
     SendFd,
     /// A close.
     Close,
+    /// A question, answered when it is submitted.
+    TcpInfo,
 }
 
-const KINDS: usize = 8;
+const KINDS: usize = 9;
 
 /// What a completion means for the loop's view of the table, once it is reaped.
 #[derive(Clone, Copy, Debug)]
@@ -174,6 +176,8 @@ impl Ring {
                 checks.hold(idle, Check::MoveInFlight, detail);
             }
             Kind::Shutdown | Kind::Connect => {}
+            // It is behind what was submitted before, and over before what comes after.
+            Kind::TcpInfo => return,
         }
         slot.flight[kind as usize] += 1;
     }
@@ -293,5 +297,6 @@ pub(super) fn blank(ring: u16, tag: Tag, result: i32) -> Completion {
         nonempty: false,
         buffer: None,
         sent: None,
+        tcp_info: None,
     }
 }

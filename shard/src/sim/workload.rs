@@ -11,9 +11,10 @@ use super::client::Client;
 use super::driver::addr_of;
 use super::frame::{Command, Frame};
 use super::kernel::{Event, Kernel, Line};
+use super::questions::Questions;
 use super::walk::Walk;
 use crate::limits::{ACCEPTS_MAX, TICK_SHIFT};
-use crate::{Cause, Close, ConnId, Handler, Origin, SendError, Shard};
+use crate::{Cause, Close, ConnId, Handler, Origin, SendError, Shard, TcpInfo};
 
 /// What reading may take that a deadline waits for, with every receive failing now and then.
 const READING_NS: u64 = 100_000_000;
@@ -47,6 +48,7 @@ pub(super) struct Echo {
     stopped: bool,
     accepts: u32,
     walk: Walk,
+    questions: Questions,
 }
 
 impl Echo {
@@ -63,6 +65,7 @@ impl Echo {
             paused: Vec::new(),
             stopped: false,
             walk: Walk::default(),
+            questions: Questions::default(),
         }
     }
 
@@ -366,6 +369,11 @@ impl Handler for Echo {
         }
     }
 
+    fn on_tcp_info(&mut self, shard: &mut Shard<Self>, conn: ConnId, info: Option<TcpInfo>) {
+        let from = shard.conn(conn).and_then(|client| client.from);
+        self.questions.answered(conn, info, from, &self.account);
+    }
+
     fn on_mail(&mut self, shard: &mut Shard<Self>, mail: Mail) {
         self.account.note(101, 0);
         self.tally.borrow_mut().handled[usize::from(self.shard)] += 1;
@@ -458,6 +466,7 @@ impl Handler for Echo {
         }
         self.choose_budget(shard);
         self.walk.step(shard, &self.account);
+        self.questions.ask(shard, &self.account, &self.kernel);
         self.account.pester(shard);
         self.account.compare(shard);
     }

@@ -10,4 +10,5 @@ pub(crate) mod probe;
 pub(crate) mod ring;
 pub(crate) mod rlimit;
 mod sockaddr;
+mod tcp_info;
 pub mod uring;

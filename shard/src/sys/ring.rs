@@ -14,6 +14,7 @@ use io_uring::{IoUring, cqueue, opcode, types};
 use super::accepts::Accepts;
 use super::buffers::{Buffers, GROUP};
 use super::sockaddr::SockAddr;
+use super::tcp_info;
 use super::uring::RingFds;
 use crate::driver::{Completion, Interest, Op, RecvBuffer, Side, Tag};
 use crate::limits::{CQ_ENTRIES, SQ_ENTRIES};
@@ -65,6 +66,8 @@ pub(super) struct Ring {
     addrs: Vec<Box<SockAddr>>,
     /// Accepts in flight, and the peers' addresses.
     accepts: Accepts,
+    /// Questions about connections under way, by tag; of one connection there may be several.
+    questions: Vec<u64>,
     /// Entries for which the submission queue had no room.
     waiting: VecDeque<Entry>,
     buffers: Buffers,
@@ -98,6 +101,7 @@ impl Ring {
             sends: HashMap::default(),
             addrs: Vec::new(),
             accepts: Accepts::default(),
+            questions: Vec::new(),
             waiting: VecDeque::new(),
             buffers,
             hears: false,
@@ -197,6 +201,10 @@ impl Ring {
                 opcode::Shutdown::new(types::Fixed(slot.index), how).build()
             }
             Op::Close { slot } => opcode::Close::new(types::Fixed(slot.index)).build(),
+            Op::TcpInfo { slot } => {
+                self.questions.push(tag.0);
+                opcode::FixedFdInstall::new(types::Fixed(slot.index), 0).build()
+            }
             Op::SendFd {
                 slot,
                 to_shard,
@@ -339,6 +347,14 @@ impl Ring {
         } else {
             self.sends.remove(&entry.user_data())
         };
+        let question = self
+            .questions
+            .iter()
+            .position(|tag| *tag == entry.user_data());
+        let tcp_info = question.and_then(|at| {
+            self.questions.swap_remove(at);
+            tcp_info::read(result).map(Box::new)
+        });
         Completion {
             tag: Tag(entry.user_data()),
             ring: self.number,
@@ -347,6 +363,7 @@ impl Ring {
             nonempty: cqueue::sock_nonempty(flags),
             buffer,
             sent,
+            tcp_info,
         }
     }
 
@@ -361,6 +378,7 @@ impl Ring {
             nonempty: false,
             buffer: None,
             sent: None,
+            tcp_info: None,
         })
     }
 

@@ -136,6 +136,11 @@ impl Link {
             && self.decoder.is_at_rest()
     }
 
+    /// Whether its TLS handshake is under way.
+    pub fn is_handshaking(&self) -> bool {
+        matches!(self.stage, Stage::Tls { .. })
+    }
+
     /// Whether the WebSocket is open.
     pub fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Open)

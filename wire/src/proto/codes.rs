@@ -3,6 +3,8 @@
 //! The names are metric labels: lower case, never changed. The tables here are the ones that
 //! `docs/protocol.md` prints; a test compares them.
 
+use std::borrow::Cow;
+
 use super::ClientMsgId;
 
 /// What a client does after a connection was closed with a code.
@@ -75,6 +77,24 @@ close_codes! {
     LOGIN_TWICE = 4407, "login_twice", Act, "A Login on a connection that is logged in.";
     TOO_MANY_DEVICES = 4409, "too_many_devices", Act, "Another device of the user logged in and this one was the oldest of more than 5.";
     DEVICE_REPLACED = 4410, "device_replaced", Act, "The same device logged in on another connection.";
+}
+
+impl CloseCode {
+    /// The reason beside it in a close frame: its name; and where all may be closed at once the reconnect
+    /// jitter of that moment, ms, which the client takes in place of its Welcome's.
+    pub fn reason(self, reconnect_jitter_ms: u32) -> Cow<'static, str> {
+        match self {
+            Self::GOING_AWAY => format!("{}{JITTER}{reconnect_jitter_ms}", self.name()).into(),
+            _ => self.name().into(),
+        }
+    }
+}
+
+const JITTER: &str = "; reconnect_jitter_ms=";
+
+/// The reconnect jitter in the reason of a close frame, ms.
+pub fn reconnect_jitter_ms(reason: &str) -> Option<u32> {
+    reason.split_once(JITTER)?.1.parse().ok()
 }
 
 /// Which request an Error is about: at most one of the two, the other is zeros.
@@ -179,5 +199,32 @@ impl ErrorCode {
             retry_after_ms: if self.retryable() { retry_after_ms } else { 0 },
             reason: reason.as_bytes()[..end].to_vec(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_close_that_all_may_meet_tells_how_to_come_again() {
+        let reason = CloseCode::GOING_AWAY.reason(333_333);
+        assert_eq!(reason, "going_away; reconnect_jitter_ms=333333");
+        assert_eq!(reconnect_jitter_ms(&reason), Some(333_333));
+        assert_eq!(CloseCode::KICKED.reason(333_333), "kicked");
+        for other in [
+            "",
+            "kicked",
+            "; reconnect_jitter_ms=",
+            "; reconnect_jitter_ms=-1",
+        ] {
+            assert_eq!(reconnect_jitter_ms(other), None, "{other}");
+        }
+        // A control frame has room for a code and 123 bytes (RFC 6455 section 5.5).
+        let longest = CloseCode::ALL
+            .iter()
+            .map(|code| code.reason(u32::MAX).len())
+            .max();
+        assert!(longest < Some(123));
     }
 }

@@ -16,7 +16,7 @@ mod kind;
 mod limits;
 mod messages;
 
-pub use codes::{About, Advice, CloseCode, ErrorCode};
+pub use codes::{About, Advice, CloseCode, ErrorCode, reconnect_jitter_ms};
 pub use frame::{Encoder, FrameError, Owner, encode, encode_into, owned};
 pub use kind::{ClientFrame, Kind, Message, ServerFrame};
 pub use limits::{

@@ -201,7 +201,7 @@ impl Group {
     pub(super) fn limit(self) -> Duration {
         let minutes = match self {
             Self::Rust | Self::Fuzz => 25,
-            Self::Kill | Self::Density | Self::Faults | Self::Operate => 15,
+            Self::Kill | Self::Density | Self::Faults | Self::Operate | Self::Storm => 15,
             _ => 8,
         };
         Duration::from_secs(minutes * 60)

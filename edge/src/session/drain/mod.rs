@@ -124,6 +124,7 @@ impl Sessions {
     pub(super) fn drain(&mut self, shard: &mut Shard<Self>, order: Option<Arc<Order>>) {
         let now_ns = shard.now().mono_ns;
         self.sweeps.stay = order.is_none().then(Sweep::new);
+        self.going = order.as_ref().map_or(0, |_| self.crowd(shard));
         self.draining = order.map(|order| Box::new(Draining::new(order, shard.live(), now_ns)));
         shard.turn_again();
     }

@@ -76,6 +76,7 @@ def test_a_full_server_is_looked_at_and_stops(servers, folder, cases):
         wait_all_in(admin, flock)
         pages = timed_ms(admin, "/metrics", 20)
         ranked = timed_ms(admin, "/connections?sort=idle&limit=20", 5) + timed_ms(admin, "/connections?limit=20", 5)
+        far = timed_ms(admin, "/connections?sort=rtt&limit=20", 1)
         before_ms = max(admin.metrics().series["rookery_shard_longest_turn_ns"].values()) / 1e6
         live = int(admin.metrics().total("rookery_shard_live"))
         follower = Longest(admin)
@@ -91,7 +92,7 @@ def test_a_full_server_is_looked_at_and_stops(servers, folder, cases):
     words = {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", story.strip().splitlines()[-1])}
     assert words["told_to_reconnect"] >= live, f"{live} were there: {words}"
     cases.note(f"{live} connections: 20 pages of metrics in {min(pages):.1f} to {max(pages):.1f} ms, ten rankings in "
-               f"{min(ranked):.1f} to {max(ranked):.1f} ms; longest turn {before_ms:.1f} ms before the stop, "
+               f"{min(ranked):.1f} to {max(ranked):.1f} ms, one by round trip in {far[0] / 1_000:.1f} s; longest turn {before_ms:.1f} ms before the stop, "
                f"{after_ms:.1f} ms with it")
     cases.note(f"SIGTERM with a window of {WINDOW_MS} ms: {words['told_to_reconnect']} told, {words['closed']} closed, "
                f"{words['cut_off']} cut off, over after {took_s:.1f} s")
