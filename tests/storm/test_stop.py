@@ -3,12 +3,15 @@ many as the host carries; what is measured is told, and not judged."""
 
 import os
 import re
+import statistics
 import subprocess
+import sys
 import threading
 import time
 
 from harness.admin import Admin
-from harness.server import BINARY, die_with_parent
+from harness.raw_session import RawSession
+from harness.server import BINARY, Server, die_with_parent
 
 CLIENTS = int(os.environ.get("STOPPED_CLIENTS", "2000"))
 WINDOW_MS = int(os.environ.get("STOPPED_WINDOW_MS", "4000"))
@@ -30,6 +33,56 @@ def timed_ms(admin: Admin, path: str, times: int) -> list[float]:
         assert admin.get(path)[0] == 200
         took.append(1_000 * (time.monotonic() - began))
     return took
+
+
+# Four pages a second, in a process of its own: the oftenest that a page is made anew.
+SCRAPER = """
+import http.client, socket, sys, time
+while True:
+    connection = http.client.HTTPConnection("rookery")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(sys.argv[1])
+    connection.request("GET", "/metrics")
+    assert len(connection.getresponse().read()) > 10_000
+    connection.close()
+    time.sleep(0.25)
+"""
+
+PINGS = 1_000
+
+
+def pings_us(server: Server) -> list[float]:
+    """How long a client's pings take, one after the other."""
+    took = []
+    with RawSession(server, 4_000_000_001) as session:
+        for nonce in range(PINGS):
+            began = time.monotonic()
+            session.ask("Ping", nonce=nonce)
+            assert session.hear_kind("Pong")["nonce"] == nonce
+            took.append(1e6 * (time.monotonic() - began))
+    return took
+
+
+def pings_without_and_with_scrapes(server: Server) -> tuple[str, str]:
+    """By turns, so that what else the host does is in both."""
+    without, scraped = [], []
+    for _ in range(5):
+        without += pings_us(server)
+        scraper = subprocess.Popen([sys.executable, "-c", SCRAPER, server.data / "admin.sock"],
+                                   preexec_fn=die_with_parent)
+        try:
+            time.sleep(0.3)
+            scraped += pings_us(server)
+            assert scraper.poll() is None, "the scraper has ended"
+        finally:
+            scraper.kill()
+            scraper.wait()
+
+    def words(took: list[float]) -> str:
+        percent = statistics.quantiles(took, n=100)
+        return f"p50 {percent[49]:.0f} us, p99 {percent[98]:.0f} us"
+
+    return words(without), words(scraped)
 
 
 def wait_all_in(admin: Admin, flock: subprocess.Popen) -> None:
@@ -77,6 +130,7 @@ def test_a_full_server_is_looked_at_and_stops(servers, folder, cases):
         pages = timed_ms(admin, "/metrics", 20)
         ranked = timed_ms(admin, "/connections?sort=idle&limit=20", 5) + timed_ms(admin, "/connections?limit=20", 5)
         far = timed_ms(admin, "/connections?sort=rtt&limit=20", 1)
+        without, scraped = pings_without_and_with_scrapes(server)
         before_ms = max(admin.metrics().series["rookery_shard_longest_turn_ns"].values()) / 1e6
         live = int(admin.metrics().total("rookery_shard_live"))
         follower = Longest(admin)
@@ -94,5 +148,6 @@ def test_a_full_server_is_looked_at_and_stops(servers, folder, cases):
     cases.note(f"{live} connections: 20 pages of metrics in {min(pages):.1f} to {max(pages):.1f} ms, ten rankings in "
                f"{min(ranked):.1f} to {max(ranked):.1f} ms, one by round trip in {far[0] / 1_000:.1f} s; longest turn {before_ms:.1f} ms before the stop, "
                f"{after_ms:.1f} ms with it")
+    cases.note(f"{5 * PINGS} pings of a client there: {without}; with four pages of metrics a second: {scraped}")
     cases.note(f"SIGTERM with a window of {WINDOW_MS} ms: {words['told_to_reconnect']} told, {words['closed']} closed, "
                f"{words['cut_off']} cut off, over after {took_s:.1f} s")
