@@ -35,6 +35,9 @@ pub struct Config {
     pub connect_timeout_ms: u64,
     /// How long connections may last after [`crate::Stopper::stop`], milliseconds.
     pub stop_grace_ms: u64,
+    /// Clients speak first: who connects is accepted with its first bytes, or when it has said nothing for
+    /// about so many seconds (TCP_DEFER_ACCEPT, tcp(7)), and until then costs the kernel some 300 bytes.
+    pub tcp_defer_accept_s: Option<u32>,
     /// TCP keep-alive on accepted connections: idle seconds before the first probe.
     pub tcp_keepalive_s: Option<u32>,
 }
@@ -56,6 +59,7 @@ impl Default for Config {
             linger_ms: limits::LINGER_MS,
             connect_timeout_ms: limits::CONNECT_TIMEOUT_MS,
             stop_grace_ms: limits::STOP_GRACE_MS,
+            tcp_defer_accept_s: None,
             tcp_keepalive_s: None,
         }
     }

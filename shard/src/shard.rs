@@ -364,6 +364,13 @@ impl<H: Handler> Shard<H> {
         self.rings.iter().map(|ring| u64::from(ring.free())).sum()
     }
 
+    /// Slots that are free for accepts: all but those that each ring keeps for what moves here.
+    pub fn accept_slots(&self) -> u64 {
+        let reserve = self.bounds.ring_reserve;
+        let free = |ring: &RingState| u64::from(ring.free().saturating_sub(reserve));
+        self.rings.iter().map(free).sum()
+    }
+
     /// The shard with the most free slots and how many those are, as each published at the end of its
     /// last turn.
     pub fn roomiest(&self) -> (u16, u64) {

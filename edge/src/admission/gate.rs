@@ -43,6 +43,8 @@ pub struct Gate {
     limits: Limits,
     is_closed: AtomicBool,
     connections: AtomicU64,
+    /// With those that have said nothing, and those that are refused.
+    sockets: AtomicU64,
     resident_bytes: AtomicU64,
     socket_bytes: AtomicU64,
     sampled_connections: AtomicU64,
@@ -61,6 +63,7 @@ impl Gate {
             limits,
             is_closed: AtomicBool::new(false),
             connections: AtomicU64::new(0),
+            sockets: AtomicU64::new(0),
             resident_bytes: AtomicU64::new(0),
             socket_bytes: AtomicU64::new(0),
             sampled_connections: AtomicU64::new(0),
@@ -76,11 +79,32 @@ impl Gate {
     ///
     /// # Errors
     /// The first of the limits that is reached.
-    pub fn enter(&self, client: IpAddr, now_s: u64) -> Result<Seat, Refusal> {
-        let hash = self.hash(client);
-        self.count_handshake(hash, now_s)?;
+    pub fn enter(&self, client: IpAddr) -> Result<Seat, Refusal> {
         self.take_place()?;
-        self.seat_of_address(hash)
+        self.seat_of_address(self.hash(client))
+    }
+
+    /// Somebody has connected: it takes memory from now on, whatever becomes of it.
+    pub fn connect(&self) {
+        self.sockets.fetch_add(1, Relaxed);
+    }
+
+    /// One that connected is gone.
+    pub fn disconnect(&self) {
+        self.sockets.fetch_sub(1, Relaxed);
+    }
+
+    /// Everybody who is connected.
+    pub fn sockets(&self) -> u64 {
+        self.sockets.load(Relaxed)
+    }
+
+    /// Counts a handshake that an address begins.
+    ///
+    /// # Errors
+    /// [`Refusal::Rate`] where it begins too many.
+    pub fn count_handshake(&self, client: IpAddr, now_s: u64) -> Result<(), Refusal> {
+        self.count_handshake_of(self.hash(client), now_s)
     }
 
     /// Lets the connection of a proxy in that has not said yet who its client is: it is one of the host's
@@ -107,7 +131,7 @@ impl Gate {
     ) -> Result<Seat, Refusal> {
         let hash = client.map(|client| self.hash(client));
         if let Some(hash) = hash {
-            self.count_handshake(hash, now_s)?;
+            self.count_handshake_of(hash, now_s)?;
         }
         match hash {
             _ if !seat.is_counted() => Ok(seat),
@@ -123,7 +147,7 @@ impl Gate {
         self.hasher.hash_one(source(client))
     }
 
-    fn count_handshake(&self, hash: u64, now_s: u64) -> Result<(), Refusal> {
+    fn count_handshake_of(&self, hash: u64, now_s: u64) -> Result<(), Refusal> {
         let rated = self.rates.as_ref().map(|rates| rates.count(hash, now_s));
         match rated {
             Some(Rated::Over) => return Err(self.refuse(Refusal::Rate)),
@@ -220,7 +244,7 @@ impl Gate {
             socket_bytes: self.socket_bytes.load(Relaxed),
             connections: self.sampled_connections.load(Relaxed),
         };
-        sample.used_bytes(self.connections())
+        sample.used_bytes(self.sockets())
     }
 
     /// Whether one more connection would be too much.
@@ -269,29 +293,29 @@ mod tests {
             connections_max: 2,
             ..OPEN
         });
-        let seats: Vec<Seat> = (0..2).map(|_| gate.enter(ip("::1"), 0).unwrap()).collect();
-        assert_eq!(gate.enter(ip("::1"), 0), Err(Refusal::Full));
+        let seats: Vec<Seat> = (0..2).map(|_| gate.enter(ip("::1")).unwrap()).collect();
+        assert_eq!(gate.enter(ip("::1")), Err(Refusal::Full));
         assert_eq!(gate.connections(), 2);
         gate.leave(seats[0]);
         gate.leave(Seat::default());
         assert_eq!(gate.connections(), 1);
-        assert!(gate.enter(ip("::1"), 0).is_ok());
+        assert!(gate.enter(ip("::1")).is_ok());
         assert_eq!(gate.counters().refused_full.value(), 1);
     }
 
     #[test]
     fn nobody_comes_through_a_closed_gate_and_who_comes_back_counts() {
         let gate = Gate::new(OPEN);
-        let seat = gate.enter(ip("::1"), 0).unwrap();
+        let seat = gate.enter(ip("::1")).unwrap();
         gate.set_closed(true);
-        assert_eq!(gate.enter(ip("::1"), 0), Err(Refusal::Drained));
+        assert_eq!(gate.enter(ip("::1")), Err(Refusal::Drained));
         gate.leave(seat);
         assert_eq!(gate.connections(), 0);
         let again = gate.come_back();
         assert_eq!(gate.connections(), 1);
         gate.leave(again);
         gate.set_closed(false);
-        assert!(gate.enter(ip("::1"), 0).is_ok());
+        assert!(gate.enter(ip("::1")).is_ok());
         assert_eq!(gate.counters().refused_drained.value(), 1);
     }
 
@@ -301,15 +325,15 @@ mod tests {
             connections_per_address_max: 1,
             ..OPEN
         });
-        let seat = gate.enter(ip("2001:db8::1"), 0).unwrap();
-        let same = gate.enter(ip("2001:db8::ffff:2"), 0);
+        let seat = gate.enter(ip("2001:db8::1")).unwrap();
+        let same = gate.enter(ip("2001:db8::ffff:2"));
         assert_eq!(same, Err(Refusal::Address));
-        assert!(gate.enter(ip("2001:db8:0:1::1"), 0).is_ok());
-        assert!(gate.enter(ip("192.0.2.1"), 0).is_ok());
-        assert_eq!(gate.enter(ip("::ffff:192.0.2.1"), 0), Err(Refusal::Address));
+        assert!(gate.enter(ip("2001:db8:0:1::1")).is_ok());
+        assert!(gate.enter(ip("192.0.2.1")).is_ok());
+        assert_eq!(gate.enter(ip("::ffff:192.0.2.1")), Err(Refusal::Address));
         assert_eq!(gate.connections(), 3, "the refused are not counted");
         gate.leave(seat);
-        assert!(gate.enter(ip("2001:db8::9"), 0).is_ok());
+        assert!(gate.enter(ip("2001:db8::9")).is_ok());
     }
 
     #[test]
@@ -354,7 +378,7 @@ mod tests {
         });
         let entered = |now_s| {
             (0..5)
-                .filter(|_| gate.enter(ip("192.0.2.1"), now_s).is_ok())
+                .filter(|_| gate.count_handshake(ip("192.0.2.1"), now_s).is_ok())
                 .count()
         };
         assert_eq!((entered(1), entered(1), entered(2)), (3, 0, 3));
@@ -373,7 +397,10 @@ mod tests {
             connections: 0,
         });
         let let_in = (0..100)
-            .filter(|_| gate.enter(ip("::1"), 0).is_ok())
+            .filter(|_| {
+                let seat = gate.enter(ip("::1"));
+                seat.inspect(|_| gate.connect()).is_ok()
+            })
             .count();
         assert_eq!(let_in, 25, "500 kB at 20.5 kB each");
         assert_eq!(gate.counters().refused_memory.value(), 75);

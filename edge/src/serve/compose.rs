@@ -171,6 +171,7 @@ pub(super) fn engine(config: &Config, mode: Mode) -> rookery_shard::Config {
         // which are never refused, and for what one receive leads to.
         send_queue_bytes_max: 3 * queue_bytes(config, mode),
         stop_grace_ms: u64::from(config.drain.grace_ms),
+        tcp_defer_accept_s: Some(config.limits.login_timeout_ms.div_ceil(1_000)),
         tcp_keepalive_s: Some(session::tcp_keepalive_s(
             heartbeat(config),
             connections_per_shard(config),

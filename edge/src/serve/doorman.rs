@@ -30,7 +30,7 @@ impl Doorman {
     }
 
     fn take_sample(&self) -> anyhow::Result<()> {
-        let sample = memory::sample(self.gate.connections())?;
+        let sample = memory::sample(self.gate.sockets())?;
         self.gate.take_sample(sample);
         Ok(())
     }

@@ -382,7 +382,7 @@ mod tests {
 
         fn enters(&self) -> bool {
             let gate = &self.drain.gate;
-            let seat = gate.enter(std::net::Ipv4Addr::LOCALHOST.into(), 0);
+            let seat = gate.enter(std::net::Ipv4Addr::LOCALHOST.into());
             seat.is_ok_and(|seat| {
                 gate.leave(seat);
                 true

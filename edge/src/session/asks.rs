@@ -96,6 +96,7 @@ impl Connection {
             device_id: state.device_id,
             shard: shard.id(),
             phase: match state.phase {
+                Phase::Silent => "silent",
                 Phase::Opening => "handshake",
                 Phase::Login => "login",
                 Phase::Moving => "moving",

@@ -8,8 +8,10 @@ use crate::admission::Seat;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Phase {
-    /// TLS and the HTTP upgrade.
+    /// It has said nothing.
     #[default]
+    Silent,
+    /// TLS and the HTTP upgrade.
     Opening,
     /// The WebSocket is open, no Login has come.
     Login,
@@ -26,7 +28,7 @@ pub(crate) enum Phase {
 impl Phase {
     /// It has not logged in: what it says waits its turn.
     pub(crate) fn is_opening(self) -> bool {
-        matches!(self, Self::Opening | Self::Login)
+        matches!(self, Self::Silent | Self::Opening | Self::Login)
     }
 
     /// It has logged in, and messages flow.

@@ -61,7 +61,9 @@ impl Sessions {
             return;
         };
         match state.phase {
-            Phase::Opening | Phase::Login => self.login_is_overdue(shard, conn, &state),
+            Phase::Silent | Phase::Opening | Phase::Login => {
+                self.login_is_overdue(shard, conn, &state)
+            }
             Phase::Live => self.check_life(shard, conn, &state),
             Phase::Leaving => self.overstayed(shard, conn, &state),
             Phase::Moving => self.close(shard, conn, CloseCode::LOGIN_LATE),

@@ -42,7 +42,7 @@ impl Sessions {
         };
         match state.phase {
             Phase::Ended => return,
-            Phase::Opening => return self.end(shard, conn, Close::Now),
+            Phase::Silent | Phase::Opening => return self.end(shard, conn, Close::Now),
             Phase::Login | Phase::Moving | Phase::Live | Phase::Leaving => {}
         }
         let mut held = self.hold(&state);

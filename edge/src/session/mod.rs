@@ -1,8 +1,8 @@
 //! The sessions of one shard: what a connection does, from its first byte to its last.
 //!
 //! [`Sessions`] is the engine's handler. It composes: bytes go through a [`Link`] (TLS, HTTP,
-//! WebSocket) and come out as messages (`input`), those of a connection that has not logged in when it
-//! is their turn (`door`), where a proxy is in front after it has said for whom it is (`proxied`);
+//! WebSocket) and come out as messages (`input`), those of a connection that has not logged in (`door`) when it
+//! is their turn (`lobby`), where a proxy is in front after it has said for whom it is (`proxied`);
 //! messages are a login (`login`) or requests for the
 //! router (`requests`), answers and fan-out leave through `output`, and time passes in `deadlines`.
 //! Each file is one of these steps, and none calls the one before it.
@@ -20,6 +20,7 @@ mod ending;
 mod heartbeat;
 mod input;
 mod jitter;
+mod lobby;
 mod login;
 mod output;
 mod owner;
@@ -148,8 +149,10 @@ pub struct Sessions {
     window: Window,
     /// Connections here that have not logged in.
     opening: usize,
-    /// Them, oldest first; and some that are through, or gone.
-    arrivals: VecDeque<ConnId>,
+    /// Of them those who have said nothing, oldest first; and some who have since, or are gone.
+    silent: VecDeque<ConnId>,
+    /// The others, who have a place in the window; and some who are through, or gone.
+    holders: VecDeque<ConnId>,
     draining: Option<Box<Draining>>,
     sweeps: Sweeps,
     /// Told from the one before by this: what was asked of that one is not counted any more.
@@ -187,7 +190,8 @@ impl Sessions {
             lobby: Lobby::default(),
             window: Window::new(),
             opening: 0,
-            arrivals: VecDeque::new(),
+            silent: VecDeque::new(),
+            holders: VecDeque::new(),
             draining: None,
             sweeps: Sweeps::default(),
             router_number: 0,
@@ -303,6 +307,7 @@ impl Handler for Sessions {
         }
         self.leave_opening(state.phase);
         self.gate.leave(state.seat);
+        self.gate.disconnect();
         self.telemetry.count_close(state.close_code());
         self.closed.push(&state, cause, shard.now().unix_ms);
         let (_, work) = self.unstore(&mut state);

@@ -116,21 +116,10 @@ impl Sessions {
         if let Some(state) = shard.conn(conn) {
             state.seat = seat;
         }
-        let link = match self.new_link(unannounced.transport) {
-            Ok(link) => link,
-            Err(error) => {
-                self.no_handshake(shard, conn, &error);
-                return false;
-            }
-        };
-        let work = state.work.index().and_then(|at| self.work.find_mut(at));
-        if let Some(work) = work {
-            work.link = link;
-            if let Some(opening) = work.opening.as_deref_mut() {
-                opening.is_refused |= is_refused;
-            }
+        if let Some(opening) = self.opening_of(&state) {
+            opening.is_refused |= is_refused;
         }
-        true
+        self.begin_link(shard, conn, unannounced.transport)
     }
 
     /// It has come, or was counted.

@@ -23,6 +23,11 @@ pub(crate) fn group(
         if let Some(idle_s) = config.tcp_keepalive_s {
             keep_alive(listener.as_raw_fd(), idle_s)?;
         }
+        if let Some(silent_s) = config.tcp_defer_accept_s {
+            let silent_s = silent_s.clamp(1, 60) as i32;
+            let fd = listener.as_raw_fd();
+            set(fd, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, silent_s)?;
+        }
         // SAFETY: no pointers are passed.
         check(unsafe { libc::listen(listener.as_raw_fd(), backlog) })?;
         addr = listener.local_addr()?;

@@ -231,7 +231,7 @@ impl Sessions {
             return self.arm(shard, conn, finish_by_ns);
         }
         match state.phase {
-            Phase::Opening => {
+            Phase::Silent | Phase::Opening => {
                 self.telemetry.counters.cut_off.add(1);
                 self.end(shard, conn, Close::Now);
             }
