@@ -25,7 +25,7 @@ def server(servers):
     server = servers.new(key=os.urandom(32))
     listed = f'"127.0.0.1:{server.tls_port}", "127.0.0.1:{server.plain_port}"'
     server.config = (f'[listen]\nproxy_protocol = [{listed}]\nproxies = ["127.0.0.1/32"]\n'
-                     f"[limits]\nconnections_per_address_max = {FEW}\n") + server.config
+                     f"[limits]\nexempt_networks = []\nconnections_per_address_max = {FEW}\n") + server.config
     return server.start()
 
 

@@ -49,7 +49,7 @@ def server(servers):
 @pytest.fixture(scope="module")
 def strict(servers):
     """No address has more than a few connections."""
-    return behind(servers, limits=f"connections_per_address_max = {FEW}\n", timeout_ms=LONG_MS)
+    return behind(servers, limits=f"exempt_networks = []\nconnections_per_address_max = {FEW}\n", timeout_ms=LONG_MS)
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +206,7 @@ def test_a_proxy_itself_is_not_limited_and_a_client_without_address_counts_for_i
 
 
 def test_handshakes_are_counted_for_the_address_that_is_announced(servers, watch):
-    server = watch(behind(servers, limits="handshakes_per_address_per_second_max = 1\n"))
+    server = watch(behind(servers, limits="exempt_networks = []\nhandshakes_per_address_per_second_max = 1\n"))
     counts = Counts(server)
     began = time.monotonic()
     cut = 0
@@ -223,12 +223,13 @@ def test_handshakes_are_counted_for_the_address_that_is_announced(servers, watch
 
 
 def test_who_has_not_been_announced_is_one_of_the_hosts_connections(servers, watch):
-    """Nothing is known of a silent connection, and it takes a place all the same; the place comes back."""
+    """Nothing is known of a connection that has begun to say who it is, and it takes a place all the same; the place
+    comes back."""
     server = watch(behind(servers, limits="connections_max = 10\n", timeout_ms=LONG_MS))
     with contextlib.ExitStack() as held:
         for _ in range(9):
-            held.enter_context(opened(server))
-        server.wait_accepted()
+            held.enter_context(opened(server)).sendall(b"PROXY ")
+        server.wait_connections(9)
         with upgraded(server, v1("192.0.2.1")) as last:
             assert last.status == 101
             with upgraded(server, v2("192.0.2.2"), tls=True) as late:

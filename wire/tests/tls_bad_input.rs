@@ -5,7 +5,7 @@
 mod tls_kit;
 
 use rookery_wire::tls::{
-    Alert, Blame, ClientConfig, ConfigError, Error, HANDSHAKE_BYTES_MAX, Handshake, Offer,
+    Alert, Blame, CLIENT_BYTES_MAX, ClientConfig, ConfigError, Error, Handshake, Offer,
     PLAIN_HTTP_ANSWER, Progress, ServerConfig, Tickets, Verify, Warning,
 };
 use tls_kit::{feed, pki};
@@ -90,17 +90,20 @@ fn an_endless_handshake_ends() {
     let config = pki().server(Tickets::None);
     // A ClientHello of 16 MiB, as announced by its header, in records of one byte each.
     let mut bytes = vec![22, 3, 1, 0, 4, 1, 0xff, 0xff, 0xff];
-    while bytes.len() <= HANDSHAKE_BYTES_MAX + 16 {
+    while bytes.len() <= CLIENT_BYTES_MAX + 16 {
         bytes.extend_from_slice(&[22, 3, 1, 0, 1, 0]);
     }
     let (error, out) = fails(&config, &bytes, 1000);
     assert!(
-        matches!(error, Error::HandshakeTooLong | Error::Handshake { .. }),
+        matches!(
+            error,
+            Error::HandshakeTooLong(CLIENT_BYTES_MAX) | Error::Handshake { .. }
+        ),
         "{error}"
     );
     assert!(!out.is_empty());
     // Records that are allowed and say nothing.
-    let bytes = [20, 3, 3, 0, 1, 1].repeat(HANDSHAKE_BYTES_MAX / 6 + 2);
+    let bytes = [20, 3, 3, 0, 1, 1].repeat(CLIENT_BYTES_MAX / 6 + 2);
     let (error, _) = fails(&config, &bytes, 1000);
     assert_eq!(error.blame(), Blame::PeerMisbehaved, "{error}");
 }

@@ -4,6 +4,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use ipnet::IpNet;
+
 use super::addresses::{Addresses, Counted};
 use super::counters::add_one;
 use super::memory::Sample;
@@ -11,7 +13,7 @@ use super::rates::{Rated, Rates};
 use super::{Counters, Seat};
 
 /// What the operator allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections of the host.
     pub connections_max: u32,
@@ -21,6 +23,8 @@ pub struct Limits {
     pub connections_per_address_max: u32,
     /// Handshakes that a source address may begin in a second; 0: any number.
     pub handshakes_per_address_per_second_max: u32,
+    /// Whose addresses these two do not count.
+    pub exempt_networks: Vec<IpNet>,
 }
 
 /// Why a connection is not let in.
@@ -60,7 +64,6 @@ impl Gate {
     pub fn new(limits: Limits) -> Self {
         let some = |limit: u32| (limit > 0).then_some(limit);
         Self {
-            limits,
             is_closed: AtomicBool::new(false),
             connections: AtomicU64::new(0),
             sockets: AtomicU64::new(0),
@@ -72,6 +75,7 @@ impl Gate {
             rates: some(limits.handshakes_per_address_per_second_max).map(Rates::new),
             hasher: RandomState::new(),
             counters: Counters::default(),
+            limits,
         }
     }
 
@@ -81,7 +85,7 @@ impl Gate {
     /// The first of the limits that is reached.
     pub fn enter(&self, client: IpAddr) -> Result<Seat, Refusal> {
         self.take_place()?;
-        self.seat_of_address(self.hash(client))
+        self.seat_of_address(self.counted(client))
     }
 
     /// Somebody has connected: it takes memory from now on, whatever becomes of it.
@@ -104,7 +108,7 @@ impl Gate {
     /// # Errors
     /// [`Refusal::Rate`] where it begins too many.
     pub fn count_handshake(&self, client: IpAddr, now_s: u64) -> Result<(), Refusal> {
-        self.count_handshake_of(self.hash(client), now_s)
+        self.count_handshake_of(self.counted(client), now_s)
     }
 
     /// Lets the connection of a proxy in that has not said yet who its client is: it is one of the host's
@@ -129,26 +133,25 @@ impl Gate {
         client: Option<IpAddr>,
         now_s: u64,
     ) -> Result<Seat, Refusal> {
-        let hash = client.map(|client| self.hash(client));
-        if let Some(hash) = hash {
-            self.count_handshake_of(hash, now_s)?;
-        }
-        match hash {
-            _ if !seat.is_counted() => Ok(seat),
-            Some(hash) => self.seat_of_address(hash),
-            None => {
-                add_one(&self.counters.admitted);
-                Ok(seat)
-            }
+        let hash = client.and_then(|client| self.counted(client));
+        self.count_handshake_of(hash, now_s)?;
+        match seat.is_counted() {
+            true => self.seat_of_address(hash),
+            false => Ok(seat),
         }
     }
 
-    fn hash(&self, client: IpAddr) -> u64 {
-        self.hasher.hash_one(source(client))
+    /// What an address is counted by, where it is.
+    fn counted(&self, client: IpAddr) -> Option<u64> {
+        let client = client.to_canonical();
+        let mut exempt = self.limits.exempt_networks.iter();
+        let is_exempt = exempt.any(|network| network.contains(&client));
+        (!is_exempt).then(|| self.hasher.hash_one(source(client)))
     }
 
-    fn count_handshake_of(&self, hash: u64, now_s: u64) -> Result<(), Refusal> {
-        let rated = self.rates.as_ref().map(|rates| rates.count(hash, now_s));
+    fn count_handshake_of(&self, hash: Option<u64>, now_s: u64) -> Result<(), Refusal> {
+        let rates = self.rates.as_ref().zip(hash);
+        let rated = rates.map(|(rates, hash)| rates.count(hash, now_s));
         match rated {
             Some(Rated::Over) => return Err(self.refuse(Refusal::Rate)),
             Some(Rated::Untracked) => add_one(&self.counters.untracked),
@@ -174,8 +177,9 @@ impl Gate {
     }
 
     /// Of a connection that has its place among the host's: it is given back where the address has none.
-    fn seat_of_address(&self, hash: u64) -> Result<Seat, Refusal> {
-        let entry = match self.addresses.as_ref().map(|table| table.enter(hash)) {
+    fn seat_of_address(&self, hash: Option<u64>) -> Result<Seat, Refusal> {
+        let table = self.addresses.as_ref().zip(hash);
+        let entry = match table.map(|(table, hash)| table.enter(hash)) {
             Some(Counted::Over) => {
                 self.connections.fetch_sub(1, Relaxed);
                 return Err(self.refuse(Refusal::Address));
@@ -266,7 +270,7 @@ impl Gate {
 /// What counts as one source: an IPv4 address; of an IPv6 address the /64, which one customer has all
 /// to itself (RFC 6177).
 fn source(peer: IpAddr) -> u64 {
-    match peer.to_canonical() {
+    match peer {
         IpAddr::V4(v4) => u64::from(v4.to_bits()),
         IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64,
     }
@@ -281,6 +285,7 @@ mod tests {
         memory_max_bytes: u64::MAX,
         connections_per_address_max: 0,
         handshakes_per_address_per_second_max: 0,
+        exempt_networks: Vec::new(),
     };
 
     fn ip(text: &str) -> IpAddr {
@@ -402,12 +407,12 @@ mod tests {
                 seat.inspect(|_| gate.connect()).is_ok()
             })
             .count();
-        assert_eq!(let_in, 25, "500 kB at 20.5 kB each");
-        assert_eq!(gate.counters().refused_memory.value(), 75);
+        assert_eq!(let_in, 18, "500 kB at 28.7 kB each");
+        assert_eq!(gate.counters().refused_memory.value(), 82);
         gate.take_sample(Sample {
             resident_bytes: 9_010_000,
             socket_bytes: 500_000,
-            connections: 25,
+            connections: 18,
         });
         assert!(!gate.is_short_of_memory(), "their handshakes are over");
     }

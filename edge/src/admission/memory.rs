@@ -9,8 +9,9 @@
 /// measured on Linux 6.18 from /proc/slabinfo (TCP 2,521, inode 862, poll 265, ...).
 pub(super) const KERNEL_CONNECTION_BYTES: u64 = 4_165;
 
-/// User bytes of a handshake under way: rustls, its input and output, the request's head, rounded up.
-pub(super) const HANDSHAKE_BYTES: u64 = 16 << 10;
+/// User bytes of a connection that has not logged in, at most, whatever it has begun: a ClientHello of 16 KiB in
+/// small records takes 23,000 (tests/storm/test_unfinished.py).
+pub(super) const HANDSHAKE_BYTES: u64 = 24 << 10;
 
 /// What was seen at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,7 +56,7 @@ mod tests {
         let max = default_max_bytes(24 << 30);
         assert!(sample.used_bytes(2_000_000) < max / 2);
         // A storm of a quarter of a second cannot pass by unseen.
-        assert!(sample.used_bytes(2_010_000) > sample.used_bytes(2_000_000) + 160_000_000);
+        assert!(sample.used_bytes(2_010_000) > sample.used_bytes(2_000_000) + 240_000_000);
         assert_eq!(default_max_bytes(100 << 20), 0);
     }
 }

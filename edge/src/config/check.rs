@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use ipnet::IpNet;
 use rookery_router::ids::NODE_MAX;
 use rookery_router::{READERS_MAX, log};
 use rookery_wire::proto;
@@ -13,8 +14,8 @@ use crate::admission;
 /// A shard's number travels in 16 bits; more shards than this no host has cores for.
 const SHARDS_MAX: u16 = 1_024;
 
-/// Networks of proxies: they are compared one after the other, some nanoseconds each.
-const PROXIES_MAX: usize = 256;
+/// Networks of a list: they are compared one after the other, some nanoseconds each.
+const NETWORKS_MAX: usize = 256;
 
 /// Each mistake with its key; the message goes on after the key's name.
 pub(super) fn check(config: &Config) -> Vec<(Key, String)> {
@@ -103,14 +104,18 @@ fn proxies(config: &Config, found: &mut Vec<(Key, String)>) {
     if let Some(twice) = repeated(&listen.proxy_protocol) {
         found.push((key, format!("has {twice} twice")));
     }
-    let key = ("listen", "proxies");
-    if let Some(twice) = repeated(&listen.proxies) {
+    networks(("listen", "proxies"), &listen.proxies, found);
+}
+
+/// A list that is looked through for each connection.
+fn networks(key: Key, networks: &[IpNet], found: &mut Vec<(Key, String)>) {
+    if let Some(twice) = repeated(networks) {
         found.push((key, format!("has {twice} twice")));
     }
-    if listen.proxies.len() > PROXIES_MAX {
+    if networks.len() > NETWORKS_MAX {
         let message = format!(
-            "has {} networks; more than {PROXIES_MAX} are too many to look through for each connection",
-            listen.proxies.len()
+            "has {} networks; more than {NETWORKS_MAX} are too many to look through for each connection",
+            networks.len()
         );
         found.push((key, message));
     }
@@ -149,6 +154,11 @@ fn limits(config: &Config, found: &mut Vec<(Key, String)>) {
         send_queue_bytes_max, 4_096, 1 << 30, "bytes";
     );
     within("limits", &ranges, found);
+    networks(
+        ("limits", "exempt_networks"),
+        &limits.exempt_networks,
+        found,
+    );
     if limits.memory_max_bytes != 0 && limits.memory_max_bytes < 64 << 20 {
         found.push((
             ("limits", "memory_max_bytes"),

@@ -1,4 +1,4 @@
-//! The networks of proxies, as people write them: an address and the length of its prefix.
+//! Networks, as people write them: an address and the length of its prefix.
 
 use std::net::IpAddr;
 
@@ -36,7 +36,7 @@ fn network(text: &str) -> Result<IpNet, String> {
     }
     if network.prefix_len() == 0 {
         return Err(format!(
-            "`{text}` names everybody, and whoever is named may say to be anybody: write what your proxies have"
+            "`{text}` names everybody: write the networks that you mean"
         ));
     }
     if let Some(meant) = unmapped(network) {

@@ -1,10 +1,10 @@
 //! The sections and their defaults. `docs/rookery.toml` says the same to people; a test holds the two
 //! together.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use super::services::{Cql, Kafka, Postgres, Redis};
@@ -144,6 +144,9 @@ pub struct Limits {
     pub connections_per_address_max: u32,
     /// Handshakes that one source address may begin in a second; 0: any number.
     pub handshakes_per_address_per_second_max: u32,
+    /// Addresses that the two above do not count.
+    #[serde(deserialize_with = "network::list")]
+    pub exempt_networks: Vec<IpNet>,
     /// Connections that have not logged in, on this host.
     pub handshakes_max: u32,
     /// How long a shard's turn should take while handshakes wait, us.
@@ -320,12 +323,20 @@ impl Default for Auth {
     }
 }
 
+/// This host's own addresses.
+fn loopback() -> Vec<IpNet> {
+    let v4 = Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8).trunc();
+    let v6 = Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128);
+    vec![v4.into(), v6.into()]
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 100_000,
-            connections_per_address_max: 0,
-            handshakes_per_address_per_second_max: 0,
+            connections_per_address_max: 10_000,
+            handshakes_per_address_per_second_max: 500,
+            exempt_networks: loopback(),
             handshakes_max: 16_384,
             handshake_turn_us: 1_000,
             memory_max_bytes: 0,

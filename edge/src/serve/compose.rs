@@ -128,6 +128,7 @@ pub(super) fn admission(config: &Config) -> anyhow::Result<admission::Limits> {
         },
         connections_per_address_max: limits.connections_per_address_max,
         handshakes_per_address_per_second_max: limits.handshakes_per_address_per_second_max,
+        exempt_networks: limits.exempt_networks.clone(),
     })
 }
 

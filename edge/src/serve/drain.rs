@@ -358,6 +358,7 @@ mod tests {
                 memory_max_bytes: u64::MAX,
                 connections_per_address_max: 0,
                 handshakes_per_address_per_second_max: 0,
+                exempt_networks: Vec::new(),
             });
             let (give, orders) = channel();
             let live = Arc::new(AtomicU64::new(live));

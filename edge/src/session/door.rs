@@ -6,6 +6,7 @@
 //! (`lobby`). Where the window is full, who keeps us waiting loses its place to those in the backlog: at once
 //! who began something and did not end it, later who was answered.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use rookery_shard::{Close, ConnId, Origin, Shard};
@@ -124,8 +125,8 @@ impl Sessions {
             state.hear(super::deadlines::seconds(now_ns));
         }
         shard.set_deadline(conn, Some(login_by_ns));
-        self.silent.push_back(conn);
         self.make_room(shard);
+        self.silent.push_back(conn);
         self.go_where_there_is_room(shard, conn);
     }
 
@@ -208,13 +209,20 @@ impl Sessions {
 
     /// Ends the oldest who has said nothing; whether there was one.
     fn cut_off_silent(&mut self, shard: &mut Shard<Self>) -> bool {
-        while let Some(oldest) = self.silent.pop_front() {
-            let phase = shard.conn(oldest).map(|state| state.phase);
-            if phase == Some(Phase::Silent) && !shard.is_readable(oldest) {
+        for _ in 0..LOOKS_MAX {
+            let is_silent = |conn: &ConnId| {
+                let phase = shard.conn(*conn).map(|state| state.phase);
+                phase == Some(Phase::Silent)
+            };
+            let Some(oldest) = pop_until(&mut self.silent, is_silent) else {
+                break;
+            };
+            if !shard.is_readable(oldest) {
                 add_one(&self.gate.counters().cut_off_silent);
                 self.end(shard, oldest, Close::Now);
                 return true;
             }
+            self.silent.push_back(oldest);
         }
         false
     }
@@ -264,6 +272,7 @@ impl Sessions {
     /// A connection came from another shard before its login.
     pub(super) fn arrive_early(&mut self, shard: &mut Shard<Self>, conn: ConnId, state: &Conn) {
         self.opening += 1;
+        self.make_room(shard);
         match state.phase {
             Phase::Silent => self.silent.push_back(conn),
             _ => {
@@ -271,7 +280,6 @@ impl Sessions {
                 self.holders.push_back(conn);
             }
         }
-        self.make_room(shard);
         let now_ns = shard.running_ns();
         if let Some(opening) = self.opening_of(state) {
             opening.login_by_ns = opening.login_by_ns.saturating_add(now_ns);
@@ -328,4 +336,12 @@ impl Sessions {
             }
         }
     }
+}
+
+/// The first for whom that holds; those before it are dropped.
+fn pop_until(
+    line: &mut VecDeque<ConnId>,
+    mut holds: impl FnMut(&ConnId) -> bool,
+) -> Option<ConnId> {
+    std::iter::from_fn(|| line.pop_front()).find(|conn| holds(conn))
 }

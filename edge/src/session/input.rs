@@ -14,6 +14,8 @@ use super::{Place, Sessions, Work};
 pub(super) enum Next {
     /// It goes on.
     Stay,
+    /// It is logged in: what stands behind that is looked at by the rules of those who are.
+    LoggedIn,
     /// It has to wait for the router before more of it is looked at.
     Wait,
     /// Its last words are written, with a close code or without.
@@ -112,7 +114,7 @@ impl Sessions {
         if refused {
             tracing::debug!(conn = conn.as_u64(), "answers over the send queue's limit");
         }
-        let stays = matches!(next, Next::Stay | Next::Wait) && !refused;
+        let stays = !refused && !matches!(next, Next::End(_) | Next::Move(_));
         if stays && matches!(next, Next::Wait) {
             held.work.waits = true;
             shard.pause(conn);
@@ -126,6 +128,7 @@ impl Sessions {
         match next {
             _ if refused => self.end(shard, conn, Close::Now),
             Next::Stay | Next::Wait => {}
+            Next::LoggedIn => self.read(shard, conn, &mut []),
             Next::End(code) => self.end_with(shard, conn, Close::Flush, code),
             Next::Move(to) => shard.move_to(conn, to),
         }
@@ -176,7 +179,7 @@ impl Upper<'_> {
         self.next = next;
         match self.next {
             Next::Stay => Flow::Continue,
-            Next::Wait | Next::End(_) | Next::Move(_) => Flow::Stop,
+            Next::LoggedIn | Next::Wait | Next::End(_) | Next::Move(_) => Flow::Stop,
         }
     }
 

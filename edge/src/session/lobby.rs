@@ -7,8 +7,10 @@ use std::time::Instant;
 
 use rookery_shard::{Close, ConnId, Shard};
 use rookery_wire::link;
+use rookery_wire::proto::LOGIN_FRAME_BYTES_MAX;
 
 use super::conn::{Conn, Phase};
+use super::settings::Mode;
 use super::{Sessions, Work};
 use crate::admission::{Class, LOBBY_SHORT, REFUSED_WAIT_NS, REFUSED_WAITING_MAX, add_one};
 
@@ -151,7 +153,7 @@ impl Sessions {
         }
     }
 
-    /// How upgrade requests of a connection are answered.
+    /// How upgrade requests of a connection are answered, and what it may send.
     pub(super) fn link_config(
         &self,
         shard: &Shard<Self>,
@@ -159,12 +161,13 @@ impl Sessions {
         conn: ConnId,
     ) -> link::Config {
         let mut config = self.settings.link;
-        if work
-            .opening
-            .as_ref()
-            .is_some_and(|opening| opening.is_refused)
-        {
-            config.server.retry_after_s = Some(self.retry_after_s(shard, conn));
+        if let Some(opening) = &work.opening {
+            if opening.is_refused {
+                config.server.retry_after_s = Some(self.retry_after_s(shard, conn));
+            }
+            if self.settings.mode == Mode::Chat {
+                config.frames.limits.message_bytes_max = LOGIN_FRAME_BYTES_MAX;
+            }
         }
         config
     }

@@ -47,7 +47,7 @@ impl Sessions {
             return Next::Move(owner);
         }
         self.welcome(shard, conn, writer);
-        Next::Stay
+        Next::LoggedIn
     }
 
     /// There is no memory for one more: the client comes again later.

@@ -1,9 +1,9 @@
 //! Connections that come through a proxy: who may be one, and for whom it says that they are.
 //!
 //! On a listener behind proxies a peer that is none of them is closed at once, and of one that is, nothing
-//! is looked at before its PROXY header has come. Until then a connection has its slot, its entry among
-//! the host's connections and among those that have not logged in, and less than a header's bytes; no TLS,
-//! and no place among its client's. It is bound by the same time limit as a login, which the header is a
+//! is looked at before its PROXY header has come. From its first byte
+//! on a connection is one of the host's and of those that have not logged in, and has less than a header's bytes;
+//! no TLS, and no place among its client's. It is bound by the same time limit as a login, which the header is a
 //! part of. Elsewhere a header is what any other garbage is.
 
 use std::net::IpAddr;

@@ -133,7 +133,8 @@ pub fn step(state: State, event: Event) -> (State, Action) {
     use Event as E;
     use State as S;
     match (state, event) {
-        (S::Free, E::Accepted) => (S::Parked, A::ArmPoll),
+        // Most clients speak first: what they said is read before anything is waited for.
+        (S::Free, E::Accepted) => (S::Ready, A::Enqueue),
         (S::Free, E::SocketMade) => (S::Connecting, A::Connect),
         (S::Free, E::Arrived) => (S::Arriving, A::Nothing),
 

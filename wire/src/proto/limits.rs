@@ -22,6 +22,9 @@ pub const ALTERNATIVES_MAX: usize = 8;
 /// The most bytes of such an address: a DNS name has at most 253, and most are far shorter.
 pub const ALTERNATIVE_BYTES_MAX: usize = 256;
 
+/// The most bytes of a Login's frame: what a client has to say before it has proven anything.
+pub const LOGIN_FRAME_BYTES_MAX: usize = FRAME_HEADER_BYTES + ROOT_BYTES_MAX + 2 * TOKEN_BYTES_MAX;
+
 /// The version and kind bytes.
 pub const FRAME_HEADER_BYTES: usize = 2;
 

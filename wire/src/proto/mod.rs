@@ -20,8 +20,8 @@ pub use codes::{About, Advice, CloseCode, ErrorCode, reconnect_jitter_ms};
 pub use frame::{Encoder, FrameError, Owner, encode, encode_into, owned};
 pub use kind::{ClientFrame, Kind, Message, ServerFrame};
 pub use limits::{
-    ALTERNATIVE_BYTES_MAX, ALTERNATIVES_MAX, FRAME_HEADER_BYTES, Limits, MEMBERS_MAX,
-    PAGE_MESSAGES_MAX, PAYLOAD_BYTES_MAX, REASON_BYTES_MAX, TOKEN_BYTES_MAX,
+    ALTERNATIVE_BYTES_MAX, ALTERNATIVES_MAX, FRAME_HEADER_BYTES, LOGIN_FRAME_BYTES_MAX, Limits,
+    MEMBERS_MAX, PAGE_MESSAGES_MAX, PAYLOAD_BYTES_MAX, REASON_BYTES_MAX, TOKEN_BYTES_MAX,
 };
 pub use messages::*;
 

@@ -33,9 +33,9 @@ pub enum Error {
     /// The first bytes are neither TLS nor HTTP.
     #[error("the peer does not speak TLS")]
     NotTls,
-    /// The handshake took more than [`HANDSHAKE_BYTES_MAX`](super::HANDSHAKE_BYTES_MAX).
-    #[error("the handshake is longer than {} bytes", super::HANDSHAKE_BYTES_MAX)]
-    HandshakeTooLong,
+    /// The peer's part of the handshake is longer than so many bytes.
+    #[error("the handshake is longer than {0} bytes")]
+    HandshakeTooLong(usize),
     /// The handshake failed.
     #[error("handshake failed: {why}")]
     Handshake {
@@ -73,7 +73,7 @@ impl Error {
     /// Whose fault it is.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::PlainHttp | Self::NotTls | Self::HandshakeTooLong | Self::Record { .. } => {
+            Self::PlainHttp | Self::NotTls | Self::HandshakeTooLong(_) | Self::Record { .. } => {
                 Blame::PeerMisbehaved
             }
             Self::Handshake { blame, .. } => *blame,
@@ -87,7 +87,7 @@ impl Error {
     pub fn alert(&self) -> Option<Alert> {
         match self {
             Self::NotTls => Some(Alert::UNEXPECTED_MESSAGE),
-            Self::HandshakeTooLong => Some(Alert::HANDSHAKE_FAILURE),
+            Self::HandshakeTooLong(_) => Some(Alert::HANDSHAKE_FAILURE),
             Self::Handshake { alert, .. } => *alert,
             Self::Record { alert, .. } => Some(*alert),
             Self::Internal(_) => Some(Alert::INTERNAL_ERROR),

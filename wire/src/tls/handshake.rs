@@ -2,7 +2,8 @@
 //!
 //! It owns the bytes of a record that is not yet whole, so the caller hands in what it received and
 //! keeps nothing. It does not know time: deadlines are the caller's. Invariant: at most
-//! [`HANDSHAKE_BYTES_MAX`] bytes are taken from a peer before it has proven anything.
+//! [`CLIENT_BYTES_MAX`] bytes are taken from a client before it has proven anything, [`SERVER_BYTES_MAX`] from a
+//! server.
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
@@ -15,9 +16,12 @@ use super::rustls_conn::{Conn, Facts, Turn, judge};
 use super::secrets::Heard;
 use super::{Alert, Blame, ClientConfig, Error, Role, ServerConfig, Session};
 
-/// Most bytes of a handshake from one side. A large certificate chain is 10 KiB, a ClientHello with
-/// a post-quantum share 1.8 KiB.
-pub const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes of a handshake from a server: a large certificate chain is 10 KiB.
+pub const SERVER_BYTES_MAX: usize = 64 * 1024;
+
+/// Most bytes of a handshake from a client, which has no certificates here: a ClientHello with a post-quantum
+/// share is 1.8 KiB.
+pub const CLIENT_BYTES_MAX: usize = 16 * 1024;
 
 /// Longest record body of any TLS version (RFC 5246 section 6.2.3); TLS 1.3's limit is rustls's.
 const BODY_MAX: usize = (1 << 14) + 2048;
@@ -42,8 +46,9 @@ struct State {
     pending: Vec<u8>,
     /// Bytes of `pending` that rustls has seen.
     shown: usize,
-    /// Bytes taken so far.
+    /// Bytes taken so far, and the most.
     taken: usize,
+    taken_max: usize,
 }
 
 /// How far [`Handshake::feed`] came.
@@ -113,12 +118,17 @@ impl Handshake {
 
     fn new(conn: Conn) -> Self {
         let heard = Heard::default();
+        let taken_max = match conn.role() {
+            Role::Server => CLIENT_BYTES_MAX,
+            Role::Client => SERVER_BYTES_MAX,
+        };
         Self(Box::new(State {
             conn: Some(conn),
             heard,
             pending: Vec::new(),
             shown: 0,
             taken: 0,
+            taken_max,
         }))
     }
 
@@ -153,8 +163,8 @@ impl State {
                 }
                 let (now, later) = rest.split_at(missing.min(rest.len()));
                 self.taken += now.len();
-                if self.taken > HANDSHAKE_BYTES_MAX {
-                    return Err(Error::HandshakeTooLong);
+                if self.taken > self.taken_max {
+                    return Err(Error::HandshakeTooLong(self.taken_max));
                 }
                 self.pending.extend_from_slice(now);
                 rest = later;

@@ -38,7 +38,9 @@ pub use config::{
 pub use error::{Blame, Error};
 pub use fuzz::fuzz_open;
 use gather::Gather;
-pub use handshake::{Established, HANDSHAKE_BYTES_MAX, Handshake, PLAIN_HTTP_ANSWER, Progress};
+pub use handshake::{
+    CLIENT_BYTES_MAX, Established, Handshake, PLAIN_HTTP_ANSWER, Progress, SERVER_BYTES_MAX,
+};
 pub use parked::IDLE_RECORDS_MAX;
 pub use record::FRAGMENT_MAX;
 pub use session::{Kind, Opened, Session};

@@ -92,7 +92,7 @@ pub fn check_handshake(data: &[u8], server: &tls::ServerConfig, client: &tls::Cl
     if flags & 4 != 0 {
         // Nobody's bytes.
         ends[1].take(sizes, &mut cuts);
-        assert!(ends[1].out.len() <= tls::HANDSHAKE_BYTES_MAX && ends[1].seen.events.is_empty());
+        assert!(ends[1].out.len() <= tls::CLIENT_BYTES_MAX && ends[1].seen.events.is_empty());
         return;
     }
     let mut sent = Vec::new();
