@@ -80,6 +80,8 @@ def _run(counts: str, process: int, port: int, says: str, holds: int, per_second
         if len(held) >= holds:
             held.popleft().close()
         one = socket.socket()
+        # A server that starts later may want the port that this one leaves behind.
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # One address has too few ports.
         one.bind((f"127.0.{1 + process}.{1 + number % 100}", 0))
         one.setblocking(False)
