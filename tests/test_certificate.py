@@ -123,7 +123,7 @@ def test_the_end_of_one_that_was_given_is_told_once_a_day(servers, authority, cl
     for new, used in ((again.key, issued.key), (again.certificate, issued.certificate)):
         new.replace(used)
     server.hang_up()
-    wait_until(lambda: sum("was reloaded" in line for line in told(server)) == 2, "it was not reloaded")
+    wait_until(lambda: sum("were read again" in line for line in told(server)) == 2, "it was not reloaded")
     assert len(warnings("expired on")) == 2
     assert server.stop() == 0
 
@@ -153,6 +153,6 @@ def test_the_oldest_version(servers, oldest, refused):
     assert new.returncode == 0, new
     assert ("alert protocol version" in old.stderr, old.returncode != 0) == (refused, refused), old
     server.hang_up()
-    wait_until(lambda: any("was reloaded" in line for line in told(server)), "it was not reloaded")
+    wait_until(lambda: any("were read again" in line for line in told(server)), "it was not reloaded")
     assert (s_client(server, "-tls1_2").returncode != 0) == refused
     assert server.stop() == 0

@@ -194,8 +194,10 @@ def test_old_versions_are_refused(server, authority):
 
 
 def test_sighup_takes_a_new_certificate_and_keeps_connections(server, authority):
-    before = Echo(connect(server, context(authority)))
+    made = context(authority, minimum_version=ssl.TLSVersion.TLSv1_3)
+    before = Echo(connect(server, made))
     old = before.socket.getpeercert()["serialNumber"]
+    before.echoes(b"with it comes a ticket")
     issued = authority.issue("second")
     for new, used in ((issued.key, "first-key.pem"), (issued.certificate, "first.pem")):
         Path(new).replace(authority.folder / used)
@@ -205,6 +207,10 @@ def test_sighup_takes_a_new_certificate_and_keeps_connections(server, authority)
         after.bye()
         assert time.monotonic() < deadline, "still the old certificate"
         time.sleep(0.1)
+    # When everybody comes again, tickets are what makes it cheap.
+    again = Echo(connect(server, made, session=before.socket.session))
+    assert again.socket.session_reused
+    again.bye()
     before.echoes(b"the old connection lives")
     before.bye()
     after.bye()

@@ -163,7 +163,7 @@ class Server:
         self.process.send_signal(signal.SIGCONT)
 
     def hang_up(self) -> None:
-        """SIGHUP: certificates are read again."""
+        """SIGHUP: the configuration, keys and certificates are read again."""
         self.process.send_signal(signal.SIGHUP)
 
     @classmethod

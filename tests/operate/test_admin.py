@@ -245,7 +245,7 @@ def test_reload_says_what_came_of_it(servers, watch):
     right = server.certificate.read_bytes()
     server.certificate.write_text("no certificate", encoding="utf-8")
     status, body = admin.post("/reload")
-    assert status == 409 and b"the old one stays in use" in body and b"certificate.pem" in body, body
+    assert status == 409 and b"what was there stays in use" in body and b"certificate.pem" in body, body
     server.certificate.write_bytes(right)
     with RawSession(server, 7):
         pass

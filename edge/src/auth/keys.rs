@@ -6,7 +6,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use jsonwebtoken::DecodingKey;
 
 use super::verify::{Rules, Verifier, VerifyingKey};
-use super::{KeyError, secret};
+use super::{KeyError, jwks, secret};
 use crate::config::{self, Algorithm};
 
 /// The development key: an HS256 secret in the data directory, made at the first start.
@@ -48,7 +48,8 @@ impl DevKey {
     }
 }
 
-/// The verifier that a configuration asks for; with no key in it, one for the development key, which
+/// The verifier that a configuration asks for, of which keys that stand in the configuration come before those of a
+/// set with the same id; with no key in it, one for the development key, which
 /// is handed back so that its use can be told loudly.
 pub fn verifier(auth: &config::Auth, data: &Path) -> Result<(Verifier, Option<DevKey>), KeyError> {
     let rules = Rules {
@@ -56,16 +57,19 @@ pub fn verifier(auth: &config::Auth, data: &Path) -> Result<(Verifier, Option<De
         audience: auth.audience.clone(),
         leeway_ms: auth.leeway_ms,
     };
-    if auth.keys.is_empty() {
+    if auth.has_no_keys() {
         let dev_key = DevKey::open_or_make(data)?;
         let key = VerifyingKey::hs256(None, &dev_key.secret);
         return Ok((Verifier::new(vec![key], rules), Some(dev_key)));
     }
-    let keys = auth
+    let mut keys = auth
         .keys
         .iter()
         .map(VerifyingKey::load)
         .collect::<Result<Vec<_>, _>>()?;
+    if let Some(path) = &auth.jwks_file {
+        keys.extend(jwks::load(path)?);
+    }
     Ok((Verifier::new(keys, rules), None))
 }
 
@@ -130,7 +134,7 @@ impl VerifyingKey {
 }
 
 /// A key of another curve is read like any other, and would refuse every token.
-fn is_p256(key: &DecodingKey) -> bool {
+pub(super) fn is_p256(key: &DecodingKey) -> bool {
     key.try_get_as_bytes()
         .is_ok_and(|point| ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).is_ok())
 }

@@ -6,6 +6,7 @@
 
 mod claims;
 mod error;
+mod jwks;
 mod keys;
 mod members;
 mod mint;
@@ -15,6 +16,7 @@ mod secret;
 mod verify;
 
 pub use error::{AuthError, KeyError};
+pub use jwks::load as load_jwks;
 pub use keys::{DevKey, verifier};
 pub use mint::{MintError, Minter};
 pub(crate) use secret::{exposure, write_private};

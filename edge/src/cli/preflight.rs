@@ -15,6 +15,9 @@ pub(super) fn wrong(config: &Config) -> Vec<String> {
     for key in &config.auth.keys {
         wrong.extend(VerifyingKey::load(key).err().map(|error| error.to_string()));
     }
+    if let Some(path) = &config.auth.jwks_file {
+        wrong.extend(auth::load_jwks(path).err().map(|error| error.to_string()));
+    }
     // Without files a check would make a certificate, and a check writes nothing.
     if config.tls.certificate.is_some() {
         let certificate = certificate::load(&config.tls, &config.data, SystemTime::now());
@@ -46,7 +49,7 @@ pub(super) fn certificate_warning(config: &Config) -> Option<String> {
 fn secret_files(config: &Config) -> Vec<PathBuf> {
     let own = |name: &str| config.data.join(name);
     let mut files = vec![own("auth/resume-key")];
-    if config.auth.keys.is_empty() {
+    if config.auth.has_no_keys() {
         files.push(own("auth/dev-key"));
     }
     files.push(match &config.tls.key {

@@ -77,7 +77,7 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Failure> {
         );
     }
     let mode = if args.echo { Mode::Echo } else { Mode::Chat };
-    crate::serve::serve(&config, mode, filter).map_err(|error| {
+    crate::serve::serve(&config, &|| args.configuration(env), mode, filter).map_err(|error| {
         // Files that the configuration names are the operator's to mend, as `check-config` says too.
         if error.is::<KeyError>()
             || error.is::<CertificateError>()

@@ -241,7 +241,7 @@ fn auth(config: &Config, found: &mut Vec<(Key, String)>) {
     let mut ids = std::collections::BTreeSet::new();
     for key in &auth.keys {
         match &key.id {
-            None if auth.keys.len() > 1 => found.push((
+            None if auth.keys.len() > 1 || auth.jwks_file.is_some() => found.push((
                 ("auth", "keys"),
                 format!(
                     "has several keys, and the one of {} has no id to tell it by",

@@ -94,6 +94,9 @@ pub enum TlsVersion {
 pub struct Auth {
     /// The keys. None: a development key is made in the data directory.
     pub keys: Vec<AuthKey>,
+    /// A JSON Web Key Set with more of them.
+    #[serde(with = "empty_is_none")]
+    pub jwks_file: Option<PathBuf>,
     /// The `iss` that a token must have.
     #[serde(with = "empty_is_none")]
     pub issuer: Option<String>,
@@ -102,6 +105,13 @@ pub struct Auth {
     pub audience: Option<String>,
     /// By how much the issuer's clock may differ from ours, ms.
     pub leeway_ms: u64,
+}
+
+impl Auth {
+    /// Whether the development key stands in.
+    pub fn has_no_keys(&self) -> bool {
+        self.keys.is_empty() && self.jwks_file.is_none()
+    }
 }
 
 /// One of `[[auth.keys]]`.
@@ -316,6 +326,7 @@ impl Default for Auth {
     fn default() -> Self {
         Self {
             keys: Vec::new(),
+            jwks_file: None,
             issuer: None,
             audience: None,
             leeway_ms: 5_000,

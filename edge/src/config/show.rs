@@ -10,4 +10,25 @@ impl Config {
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("sections hold only strings, numbers, lists and tables")
     }
+
+    /// The keys whose values differ, as `section.key`. Passwords are masked, so that they do not.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let table = |config: &Self| toml::Table::try_from(config).unwrap_or_default();
+        let (one, other) = (table(self), table(other));
+        let mut keys = Vec::new();
+        for (section, value) in &one {
+            let there = other.get(section);
+            match (value.as_table(), there.and_then(toml::Value::as_table)) {
+                (Some(value), Some(there)) => {
+                    let differ = value
+                        .iter()
+                        .filter(|(key, value)| there.get(*key) != Some(*value));
+                    keys.extend(differ.map(|(key, _)| format!("{section}.{key}")));
+                }
+                _ if there != Some(value) => keys.push(section.clone()),
+                _ => {}
+            }
+        }
+        keys
+    }
 }

@@ -1,5 +1,5 @@
-//! Looks after the certificate while the server runs: reads it again when it is asked to, renews the one that
-//! was made here, and tells the operator of one that ends, once a day. Connections keep the one that they
+//! Looks after the certificate while the server runs: hands out what a reload has found, renews the one that was
+//! made here, and tells the operator of one that ends, once a day. Connections keep the one that they
 //! began with; a failure changes nothing.
 
 use std::path::PathBuf;
@@ -9,9 +9,7 @@ use std::time::{Duration, SystemTime};
 use rookery_shard::Postboxes;
 
 use super::keeper::tell;
-use crate::admin::Outcome;
-use crate::certificate::{self, Certificate};
-use crate::cli::causes;
+use crate::certificate::{self, Certificate, CertificateError};
 use crate::config::{Config, Tls};
 use crate::session::Mail;
 
@@ -56,48 +54,52 @@ impl CertificateKeeper {
     /// Looks at its dates; called a few times a second.
     pub(super) fn look(&mut self, now: SystemTime) {
         if self.used.is_due(now) && self.renewed.passes(now) {
-            // Its failure is in the log, and it is tried again tomorrow.
-            let _ = self.read(now);
+            self.renew(now);
         }
         self.warn(now);
     }
 
-    /// Reads it again, as SIGHUP and the admin port ask.
-    pub(super) fn reload(&mut self, now: SystemTime) -> Outcome {
-        let outcome = self.read(now).map(|()| {
-            let fingerprint = self.used.fingerprint_text();
-            tracing::info!(fingerprint, "the certificate was reloaded");
-            format!("the certificate was reloaded: SHA-256 {fingerprint}")
-        });
+    /// What is there now, for a reload.
+    pub(super) fn load(&self, tls: &Tls, now: SystemTime) -> Result<Certificate, CertificateError> {
+        certificate::load(tls, &self.data, now)
+    }
+
+    /// New connections get what a reload has found.
+    pub(super) fn take(&mut self, tls: &Tls, found: Certificate, now: SystemTime) {
+        self.tls.clone_from(tls);
+        self.hand_out(found, now);
         self.warned = Daily::default();
         self.warn(now);
-        outcome
     }
 
-    /// New connections get what is there now, where it can be used.
-    fn read(&mut self, now: SystemTime) -> Result<(), String> {
+    fn renew(&mut self, now: SystemTime) {
         match certificate::load(&self.tls, &self.data, now) {
-            Ok(found) => {
-                if found.fingerprint != self.used.fingerprint && self.used.is_due(now) {
-                    tracing::info!(
-                        file = %found.path.display(),
-                        fingerprint = found.fingerprint_text(),
-                        "the self-signed certificate was renewed, with the same key; clients that keep a copy \
-                         of the old one to compare with need the new file"
-                    );
-                }
-                self.used = found;
-                tell(&self.postboxes, || {
-                    Mail::Certificate(Arc::clone(&self.used.tls))
-                });
-                Ok(())
-            }
+            Ok(found) => self.hand_out(found, now),
+            // It is tried again tomorrow.
             Err(error) => {
-                let why = "the certificate was not reloaded; the old one stays in use";
-                tracing::error!(%error, "{why}");
-                Err(format!("{why}: {}", causes(&error.into())))
+                tracing::error!(%error, "the certificate was not renewed; the old one stays in use");
             }
         }
+    }
+
+    fn hand_out(&mut self, found: Certificate, now: SystemTime) {
+        if found.fingerprint != self.used.fingerprint && self.used.is_due(now) {
+            tracing::info!(
+                file = %found.path.display(),
+                fingerprint = found.fingerprint_text(),
+                "the self-signed certificate was renewed, with the same key; clients that keep a copy of the \
+                 old one to compare with need the new file"
+            );
+        }
+        let tls = found.tls.as_ref().clone();
+        let tls = tls.with_ticket_keys_of(&self.used.tls);
+        self.used = Certificate {
+            tls: Arc::new(tls),
+            ..found
+        };
+        tell(&self.postboxes, || {
+            Mail::Certificate(Arc::clone(&self.used.tls))
+        });
     }
 
     fn warn(&mut self, now: SystemTime) {

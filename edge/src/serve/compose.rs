@@ -8,7 +8,6 @@ use rookery_router::log::WriterKind;
 use rookery_wire::{link, proto, ws};
 
 use crate::admission;
-use crate::auth::Verifier;
 use crate::auth::resume::ResumeKey;
 use crate::config::{self, Config, Listen, LogKind, LogWriter};
 use crate::session::{self, Heartbeat, Jitter, Listener, Mode, Presence, Settings, Transport};
@@ -25,7 +24,6 @@ const REQUESTS_MAX: u8 = 4;
 pub(super) fn settings(
     config: &Config,
     mode: Mode,
-    verifier: Verifier,
     presence: Option<Presence>,
 ) -> anyhow::Result<Settings> {
     let limits = &config.limits;
@@ -48,7 +46,6 @@ pub(super) fn settings(
         proxies: config.listen.proxies.clone(),
         link,
         frames,
-        verifier,
         resume: ResumeKey::open(&config.data)?,
         devices_max: usize::from(limits.devices_per_user_max),
         login_timeout_ms: limits.login_timeout_ms,

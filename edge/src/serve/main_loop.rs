@@ -11,6 +11,7 @@ use super::commands::Commands;
 use super::doorman::Doorman;
 use super::drain::Drain;
 use super::keeper::RouterKeeper;
+use super::reload::Reloader;
 use super::supervisor::{Sight, Supervisor};
 use crate::admin::{Admin, Command, View};
 use crate::session::{Parcel, Settings};
@@ -22,7 +23,7 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
 const STOP_LOOK_UP: Duration = Duration::from_millis(20);
 
 /// See the module.
-pub(super) struct MainLoop {
+pub(super) struct MainLoop<'a> {
     pub(super) commands: Commands,
     pub(super) engine: Running<Parcel>,
     /// Whoever has it may tell the directory something.
@@ -30,6 +31,7 @@ pub(super) struct MainLoop {
     pub(super) keeper: RouterKeeper,
     pub(super) doorman: Doorman,
     pub(super) certificates: CertificateKeeper,
+    pub(super) reloader: Reloader<'a>,
     pub(super) drain: Arc<Drain>,
     pub(super) supervisor: Supervisor,
     pub(super) admin: Admin,
@@ -42,7 +44,7 @@ enum Flow {
     Stops,
 }
 
-impl MainLoop {
+impl MainLoop<'_> {
     /// Until the server has stopped. An error: a shard or the router ended before it was asked to.
     pub(super) fn run(mut self) -> anyhow::Result<()> {
         let sight = self.sight();
@@ -78,7 +80,9 @@ impl MainLoop {
         match command {
             Command::Reload(answer) => {
                 self.supervisor.reloading();
-                let outcome = self.certificates.reload(SystemTime::now());
+                let outcome = self
+                    .reloader
+                    .reload(&mut self.certificates, SystemTime::now());
                 let sight = self.sight();
                 self.supervisor.reloaded(outcome.is_ok(), &sight);
                 if let Some(answer) = answer {

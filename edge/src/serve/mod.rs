@@ -12,6 +12,7 @@ mod keeper;
 mod main_loop;
 mod memory;
 mod outlet;
+mod reload;
 mod supervisor;
 mod watch;
 
@@ -34,13 +35,20 @@ use doorman::Doorman;
 pub use drain::{Drain, DrainError, DrainState, DrainStatus};
 use keeper::RouterKeeper;
 use main_loop::MainLoop;
+use reload::Reloader;
+pub use reload::Reread;
 use supervisor::Supervisor;
 
 /// Mails that may wait for one shard: a fan-out each, drained every turn.
 const MAILBOX: usize = 16_384;
 
 /// Runs the server until SIGINT or SIGTERM, which may take the window of a drain.
-pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> {
+pub fn serve(
+    config: &Config,
+    reread: Reread<'_>,
+    mode: Mode,
+    filter: Filter,
+) -> anyhow::Result<()> {
     if let Err(error) = rookery_shard::limits::raise_open_files() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
@@ -71,7 +79,7 @@ pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> 
         )?,
     };
     let presence = keeper.presence().filter(|_| mode == Mode::Chat);
-    let settings = Arc::new(compose::settings(config, mode, verifier, presence)?);
+    let settings = Arc::new(compose::settings(config, mode, presence)?);
     let gate = Arc::new(Gate::new(compose::admission(config)?));
     let doorman = Doorman::new(Arc::clone(&gate))?;
     let telemetry = Telemetry::of_shards(shards);
@@ -79,11 +87,12 @@ pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> 
         let telemetry = Arc::clone(&telemetry);
         let gate = Arc::clone(&gate);
         let (settings, router) = (Arc::clone(&settings), keeper.router().clone());
-        let tls = Arc::clone(&certificate.tls);
+        let (tls, keys) = (Arc::clone(&certificate.tls), Arc::new(verifier));
         rookery_shard::start(compose::engine(config, mode), inboxes, move |shard| {
-            let (settings, tls) = (Arc::clone(&settings), Arc::clone(&tls));
+            let (settings, gate) = (Arc::clone(&settings), Arc::clone(&gate));
+            let (tls, keys) = (Arc::clone(&tls), Arc::clone(&keys));
             let telemetry = Arc::clone(&telemetry[usize::from(shard)]);
-            Sessions::new(telemetry, settings, tls, router.clone(), Arc::clone(&gate))
+            Sessions::new(telemetry, settings, tls, keys, router.clone(), gate)
         })?
     };
     let drain = Arc::new(Drain::new(
@@ -98,13 +107,14 @@ pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> 
         telemetry,
         gate,
         postboxes: postboxes.clone(),
-        filter,
+        filter: filter.clone(),
         commands: commands.sender(),
         started: now,
         changing: Changing::new(keeper.router().clone(), certificate.expires()),
     });
     let admin = Admin::start(config, places, Arc::clone(&view))?;
     announce::started(config, mode, engine.local_addrs(), &settings.listeners);
+    let reloader = Reloader::new(reread, config, filter, postboxes.clone());
     let certificates = CertificateKeeper::new(config, postboxes, certificate, now);
     announce::credentials(config, certificates.certificate(), dev_key.as_ref());
     announce::admin(&admin);
@@ -117,6 +127,7 @@ pub fn serve(config: &Config, mode: Mode, filter: Filter) -> anyhow::Result<()> 
         keeper,
         doorman,
         certificates,
+        reloader,
         drain,
         supervisor: Supervisor::of_environment(Instant::now()),
         admin,

@@ -22,7 +22,7 @@ impl Sessions {
         login: &proto::ArchivedLogin,
     ) -> Next {
         let now_ms = shard.now().unix_ms;
-        let who = match self.settings.verifier.verify(&login.token, now_ms) {
+        let who = match self.verifier.verify(&login.token, now_ms) {
             Ok(who) => who,
             Err(error) => return self.refuse(writer, &error),
         };

@@ -44,6 +44,7 @@ use rookery_wire::link::Link;
 use rookery_wire::tls;
 
 use crate::admission::{Gate, Lobby, Pace, Window};
+use crate::auth::Verifier;
 pub use asks::{Ask, Connection};
 pub use closed::{CLOSED_MAX, Closed};
 use conn::{Conn, Place};
@@ -70,6 +71,8 @@ pub enum Mail {
     Router(Event),
     /// The router was started anew: requests go to this one.
     RouterAnew(RouterHandle),
+    /// New logins are checked with these keys.
+    Keys(Arc<Verifier>),
     /// New connections use this certificate.
     Certificate(Arc<tls::ServerConfig>),
     /// From the admin port.
@@ -135,6 +138,7 @@ pub struct Parcel {
 pub struct Sessions {
     settings: Arc<Settings>,
     certificate: Arc<tls::ServerConfig>,
+    verifier: Arc<Verifier>,
     router: RouterHandle,
     tls: Arena<tls::Session>,
     work: Arena<Box<Work>>,
@@ -173,6 +177,7 @@ impl Sessions {
         telemetry: Arc<Telemetry>,
         settings: Arc<Settings>,
         certificate: Arc<tls::ServerConfig>,
+        verifier: Arc<Verifier>,
         router: RouterHandle,
         gate: Arc<Gate>,
     ) -> Self {
@@ -180,6 +185,7 @@ impl Sessions {
             pace: Pace::new(settings.turn_target_ns),
             settings,
             certificate,
+            verifier,
             router,
             tls: Arena::default(),
             work: Arena::default(),
@@ -281,6 +287,7 @@ impl Handler for Sessions {
             Mail::Router(event) => self.router_event(shard, event),
             Mail::RouterAnew(router) => self.change_router(shard, router),
             Mail::Drain(order) => self.drain(shard, order),
+            Mail::Keys(verifier) => self.verifier = verifier,
             Mail::Certificate(certificate) => self.certificate = certificate,
             Mail::Ask(ask) => self.asked(shard, ask),
         }

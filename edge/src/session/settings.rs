@@ -3,7 +3,6 @@
 use ipnet::IpNet;
 use rookery_wire::{link, proto};
 
-use crate::auth::Verifier;
 use crate::auth::resume::ResumeKey;
 use crate::session::{Heartbeat, Jitter, Presence};
 
@@ -48,8 +47,6 @@ pub struct Settings {
     pub link: link::Config,
     /// Bounds on protocol frames.
     pub frames: proto::Limits,
-    /// Checks login tokens.
-    pub verifier: Verifier,
     /// Signs and checks resume tokens.
     pub resume: ResumeKey,
     /// Connections of a user at a time.

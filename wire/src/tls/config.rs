@@ -171,6 +171,18 @@ impl ServerConfig {
         })
     }
 
+    /// The same with the ticket keys of another one, so that a change of certificates makes nobody's ticket
+    /// useless: when everybody comes again, resumption is what it is for.
+    #[must_use]
+    pub fn with_ticket_keys_of(self, other: &Self) -> Self {
+        let mut config = (*self.rustls).clone();
+        config.ticketer = Arc::clone(&other.rustls.ticketer);
+        Self {
+            rustls: Arc::new(config),
+            ..self
+        }
+    }
+
     /// What the operator should know about the certificate at `now_unix_s`.
     pub fn warnings(&self, now_unix_s: i64) -> Option<Warning> {
         let valid = certificate::validity(&self.leaf)?;
