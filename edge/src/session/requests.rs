@@ -14,13 +14,16 @@ use super::input::{Held, Next, say_and_end};
 /// What a client is told to wait when the router's queue is full: longer than the queue takes.
 const BUSY_RETRY_MS: u32 = 1_000;
 
-/// Requests of a connection that the router has and whose answers may be large: what it asks beyond them
-/// waits in its socket, so that a client that reads is never closed for the size of its answers.
+/// Sends of a connection that the router has at a time: the queue behind them is everybody's.
+const WRITES_MAX: u16 = 64;
+
+/// What of a connection the router has. What it asks beyond the bounds waits in its socket: of what has large
+/// answers, so that a client that reads is never closed for their size; of Sends, so that one that sends without
+/// waiting fills nobody else's place in the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct UnderWay {
     reads: u8,
     openings: u8,
-    /// Sends. They are not bounded here: their answers are small.
     writes: u16,
     /// Which router has them.
     router: u8,
@@ -81,7 +84,12 @@ impl UnderWay {
     }
 
     fn has_room(self, requests_max: u8) -> bool {
-        self.reads + self.openings < requests_max
+        self.reads + self.openings < requests_max && self.writes < WRITES_MAX
+    }
+
+    /// The same for one that waits: Sends go on in batches, since each time it is read again has its price.
+    fn has_room_again(self, requests_max: u8) -> bool {
+        self.has_room(requests_max) && self.writes <= WRITES_MAX / 2
     }
 }
 
@@ -282,7 +290,7 @@ impl Sessions {
         };
         let goes_on = work.waits
             && !work.finishes
-            && work.under_way.has_room(self.settings.requests_max)
+            && work.under_way.has_room_again(self.settings.requests_max)
             && {
                 // Else it goes on once the queue is empty.
                 work.paused |= shard.queue_bytes(conn) > self.settings.queue_bytes_pause();
