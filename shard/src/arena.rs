@@ -97,17 +97,33 @@ impl<T> Arena<T> {
 
     /// Takes a value out and frees its place; also frees the place of a lent one.
     pub fn remove(&mut self, index: u32) -> Option<T> {
+        let value = self.value_mut(index)?.take();
+        self.free(index);
+        value
+    }
+
+    /// Drops a value where it lies and frees its place, as [`remove`](Self::remove) does: what wipes itself when it
+    /// is dropped leaves nothing there.
+    pub fn discard(&mut self, index: u32) {
+        if let Some(value) = self.value_mut(index) {
+            *value = None;
+            self.free(index);
+        }
+    }
+
+    fn free(&mut self, index: u32) {
         let (at, place) = (index / CHUNK, index % CHUNK);
-        let home = self.chunks.get_mut(at as usize)?;
-        let chunk = home.as_mut()?;
-        let value = chunk.values[place as usize].take();
-        if chunk.release(place) {
+        let Some(home) = self.chunks.get_mut(at as usize) else {
+            return;
+        };
+        if let Some(chunk) = home
+            && chunk.release(place)
+        {
             if chunk.is_empty() {
                 *home = None;
             }
             self.roomy.insert(at);
         }
-        value
     }
 
     /// Takes a value out; its place stays reserved for [`give_back`](Self::give_back).
@@ -158,6 +174,28 @@ mod tests {
         }
         assert_eq!(chunks_in_memory(&arena), 1);
         assert_eq!(arena.remove(indices[3]), Some(3));
+    }
+
+    #[test]
+    fn what_is_discarded_is_dropped_where_it_lies() {
+        use std::cell::Cell;
+
+        /// Says where it was dropped.
+        struct Secret<'a>(&'a Cell<*const u8>);
+        impl Drop for Secret<'_> {
+            fn drop(&mut self) {
+                self.0.set(std::ptr::from_mut(self).cast_const().cast());
+            }
+        }
+        let dropped = Cell::new(std::ptr::null());
+        let mut arena = Arena::default();
+        let index = arena.insert(Secret(&dropped));
+        let place = std::ptr::from_ref(arena.find(index).unwrap()).cast();
+        arena.discard(index);
+        assert_eq!(dropped.get(), place);
+        assert!(arena.find(index).is_none());
+        assert_eq!(chunks_in_memory(&arena), 0);
+        arena.discard(index);
     }
 
     #[test]

@@ -317,6 +317,10 @@ impl Handler for Sessions {
         self.gate.disconnect();
         self.telemetry.count_close(state.close_code());
         self.closed.push(&state, cause, shard.now().unix_ms);
+        // Its secrets are wiped where they lie.
+        if let Some(at) = std::mem::take(&mut state.tls).index() {
+            self.tls.discard(at);
+        }
         let (_, work) = self.unstore(&mut state);
         if let Some(work) = work {
             if work.under_way.has_reads() {
