@@ -7,6 +7,7 @@
 //! sessions and `serve` do.
 
 mod addresses;
+mod arrivals;
 mod counters;
 mod gate;
 mod lobby;
@@ -17,6 +18,7 @@ mod seat;
 mod window;
 
 pub use addresses::LIMIT_MAX as CONNECTIONS_PER_ADDRESS_MAX;
+pub use arrivals::Arrivals;
 pub(crate) use counters::add_one;
 pub use counters::{Counters, Since};
 pub use gate::{Gate, Limits, Refusal};

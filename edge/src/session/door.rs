@@ -6,7 +6,6 @@
 //! (`lobby`). Where the window is full, who keeps us waiting loses its place to those in the backlog: at once
 //! who began something and did not end it, later who was answered.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use rookery_shard::{Close, ConnId, Origin, Shard};
@@ -126,7 +125,7 @@ impl Sessions {
         }
         shard.set_deadline(conn, Some(login_by_ns));
         self.make_room(shard);
-        self.silent.push_back(conn);
+        self.silent.join(conn, |other| is_silent(shard, other));
         self.go_where_there_is_room(shard, conn);
     }
 
@@ -159,7 +158,7 @@ impl Sessions {
             state.seat = seat;
         }
         self.window.take();
-        self.holders.push_back(conn);
+        self.holders.join(conn, |other| is_holder(shard, other));
     }
 
     /// What stands behind the first bytes, now that they are looked at. False where there can be nothing.
@@ -209,12 +208,8 @@ impl Sessions {
 
     /// Ends the oldest who has said nothing; whether there was one.
     fn cut_off_silent(&mut self, shard: &mut Shard<Self>) -> bool {
-        for _ in 0..LOOKS_MAX {
-            let is_silent = |conn: &ConnId| {
-                let phase = shard.conn(*conn).map(|state| state.phase);
-                phase == Some(Phase::Silent)
-            };
-            let Some(oldest) = pop_until(&mut self.silent, is_silent) else {
+        for _ in 0..LOOKS_MAX.min(self.silent.len()) {
+            let Some(oldest) = self.silent.take_first(|other| is_silent(shard, other)) else {
                 break;
             };
             if !shard.is_readable(oldest) {
@@ -222,7 +217,7 @@ impl Sessions {
                 self.end(shard, oldest, Close::Now);
                 return true;
             }
-            self.silent.push_back(oldest);
+            self.silent.join(oldest, |_| true);
         }
         false
     }
@@ -236,13 +231,10 @@ impl Sessions {
     ) -> bool {
         let now_ns = shard.running_ns();
         for _ in 0..LOOKS_MAX.min(self.holders.len()) {
-            let Some(conn) = self.holders.pop_front() else {
+            let Some(conn) = self.holders.take_first(|other| is_holder(shard, other)) else {
                 break;
             };
-            let state = shard.conn(conn).map(|state| *state);
-            let Some(state) = state.filter(|state| state.phase.is_opening()) else {
-                continue;
-            };
+            let state = shard.conn(conn).map(|state| *state).unwrap_or_default();
             let opening = self.opening_of(&state);
             let goes = opening.is_some_and(|opening| may_go(opening, now_ns));
             if goes && !shard.is_readable(conn) {
@@ -250,7 +242,7 @@ impl Sessions {
                 self.end(shard, conn, Close::Now);
                 return true;
             }
-            self.holders.push_back(conn);
+            self.holders.join(conn, |_| true);
         }
         false
     }
@@ -274,10 +266,10 @@ impl Sessions {
         self.opening += 1;
         self.make_room(shard);
         match state.phase {
-            Phase::Silent => self.silent.push_back(conn),
+            Phase::Silent => self.silent.join(conn, |other| is_silent(shard, other)),
             _ => {
                 self.window.take();
-                self.holders.push_back(conn);
+                self.holders.join(conn, |other| is_holder(shard, other));
             }
         }
         let now_ns = shard.running_ns();
@@ -338,10 +330,14 @@ impl Sessions {
     }
 }
 
-/// The first for whom that holds; those before it are dropped.
-fn pop_until(
-    line: &mut VecDeque<ConnId>,
-    mut holds: impl FnMut(&ConnId) -> bool,
-) -> Option<ConnId> {
-    std::iter::from_fn(|| line.pop_front()).find(|conn| holds(conn))
+/// Whether it has said nothing so far.
+fn is_silent(shard: &mut Shard<Sessions>, conn: ConnId) -> bool {
+    let state = shard.conn(conn);
+    state.is_some_and(|state| state.phase == Phase::Silent)
+}
+
+/// Whether it has said something, and is not through.
+fn is_holder(shard: &mut Shard<Sessions>, conn: ConnId) -> bool {
+    let state = shard.conn(conn);
+    state.is_some_and(|state| state.phase.is_opening() && state.phase != Phase::Silent)
 }

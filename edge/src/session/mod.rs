@@ -43,7 +43,7 @@ use rookery_shard::{Arena, Cause, ConnId, Handler, Origin, Shard, TcpInfo};
 use rookery_wire::link::Link;
 use rookery_wire::tls;
 
-use crate::admission::{Gate, Lobby, Pace, Window};
+use crate::admission::{Arrivals, Gate, Lobby, Pace, Window};
 use crate::auth::Verifier;
 pub use asks::{Ask, Connection};
 pub use closed::{CLOSED_MAX, Closed};
@@ -153,10 +153,10 @@ pub struct Sessions {
     window: Window,
     /// Connections here that have not logged in.
     opening: usize,
-    /// Of them those who have said nothing, oldest first; and some who have since, or are gone.
-    silent: VecDeque<ConnId>,
-    /// The others, who have a place in the window; and some who are through, or gone.
-    holders: VecDeque<ConnId>,
+    /// Of them those who have said nothing.
+    silent: Arrivals<ConnId>,
+    /// The others, who have a place in the window.
+    holders: Arrivals<ConnId>,
     draining: Option<Box<Draining>>,
     sweeps: Sweeps,
     /// Told from the one before by this: what was asked of that one is not counted any more.
@@ -196,8 +196,8 @@ impl Sessions {
             lobby: Lobby::default(),
             window: Window::new(),
             opening: 0,
-            silent: VecDeque::new(),
-            holders: VecDeque::new(),
+            silent: Arrivals::default(),
+            holders: Arrivals::default(),
             draining: None,
             sweeps: Sweeps::default(),
             router_number: 0,
