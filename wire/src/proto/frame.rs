@@ -113,6 +113,7 @@ pub fn owned<T: Message>(archived: &T::Archived) -> T {
 }
 
 /// The kind and the archive of a frame within its bound.
+#[inline(always)]
 pub(super) fn split<'a>(frame: &'a [u8], limits: &Limits) -> Result<(Kind, &'a [u8]), FrameError> {
     if frame.len() > limits.frame_bytes_max {
         return Err(FrameError::TooLong {
@@ -135,6 +136,7 @@ pub(super) fn split<'a>(frame: &'a [u8], limits: &Limits) -> Result<(Kind, &'a [
 /// its message: validation holds the lists to their order without an overlap, so where they fill all
 /// bytes in front of the root, each stands where a writer puts it. What is invalid is so whatever its
 /// lengths: only a frame that is right but for them is too long.
+#[inline(always)]
 pub(super) fn access<'a, T>(
     archive: &'a [u8],
     limits: &Limits,
