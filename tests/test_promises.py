@@ -318,7 +318,7 @@ def test_a_client_that_does_not_read_is_closed_for_its_answers_only_beyond_the_b
                 await asyncio.sleep(1)
 
     with Deaf(small, 160, 1) as deaf:
-        asyncio.run(asyncio.wait_for(close(), SOON_SECONDS))
+        asyncio.run(asyncio.wait_for(close(), 4 * SOON_SECONDS))
         assert deaf.close_code() == SLOW_READER
 
 
@@ -370,7 +370,7 @@ async def test_who_sends_without_waiting_takes_nobodys_place(server, cases):
             reader.start()
             before = pair.exchanged
             await asyncio.to_thread(flood.send, sends)
-            await asyncio.to_thread(reader.join, SOON_SECONDS)
+            await asyncio.to_thread(reader.join, 4 * SOON_SECONDS)
             assert (heard["SendAck"], heard["Error"]) == (count, 0), heard
             pair.check()
             cases.note(f"{count} Sends without waiting, all acked; {pair.exchanged - before} exchanges of a pair meanwhile")
