@@ -20,6 +20,7 @@ _WORDS = {
     "nothing": b"",
     "a byte": _HALF_HELLO[:1],
     "half a ClientHello": _HALF_HELLO,
+    "only a PROXY header": b"PROXY TCP4 192.0.2.1 203.0.113.9 50000 443\r\n",
     "half a request head": b"GET /v1 HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nX-Half: ",
 }
 

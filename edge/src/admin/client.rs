@@ -15,7 +15,10 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 /// An answer that has not come by then does not.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same of one for which a server looks at every connection.
+const WALK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why a server could not be asked, or did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -58,28 +61,39 @@ impl Client {
 
     /// The body of a GET's answer.
     pub fn get(&self, path: &str) -> Result<Bytes, ClientError> {
-        self.request(Method::GET, path)
+        self.request(Method::GET, path, PATIENCE)
+    }
+
+    /// The same of a question about every connection, which may take the server half a minute.
+    pub fn get_walk(&self, path: &str) -> Result<Bytes, ClientError> {
+        self.request(Method::GET, path, WALK_PATIENCE)
     }
 
     /// The body of a POST's answer.
     pub fn post(&self, path: &str) -> Result<Bytes, ClientError> {
-        self.request(Method::POST, path)
+        self.request(Method::POST, path, PATIENCE)
     }
 
     /// The body of a DELETE's answer.
     pub fn delete(&self, path: &str) -> Result<Bytes, ClientError> {
-        self.request(Method::DELETE, path)
+        self.request(Method::DELETE, path, PATIENCE)
     }
 
-    fn request(&self, method: Method, path: &str) -> Result<Bytes, ClientError> {
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        patience: Duration,
+    ) -> Result<Bytes, ClientError> {
         self.runtime.block_on(async {
             let whole = async {
                 let response = self.send(method, path).await?;
                 let body = response.into_body().collect().await.map_err(broken)?;
                 Ok(body.to_bytes())
             };
-            let answered = tokio::time::timeout(PATIENCE, whole).await;
-            answered.unwrap_or_else(|_| Err(ClientError::Broken("no answer within 10 s".into())))
+            let answered = tokio::time::timeout(patience, whole).await;
+            let late = || format!("no answer within {} s", patience.as_secs());
+            answered.unwrap_or_else(|_| Err(ClientError::Broken(late())))
         })
     }
 

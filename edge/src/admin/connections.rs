@@ -15,8 +15,8 @@ use crate::session::{Ask, By, CLOSED_MAX, Closed, Connection, RANKED_MAX};
 /// A shard that has not answered for so long hangs, or has a full mailbox.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The same of a walk over all connections, which one by round trip time takes its time for.
-const WALK_PATIENCE: Duration = Duration::from_secs(25);
+/// The same where it asks the kernel about every connection.
+const KERNEL_PATIENCE: Duration = Duration::from_secs(25);
 
 /// A shard's answer, where it comes.
 async fn answer<T>(
@@ -59,6 +59,10 @@ pub(super) async fn top(view: &View, query: &Query) -> Result<Response<Body>, Re
             )));
         }
     };
+    let patience = match by {
+        By::Queue | By::Idle => PATIENCE,
+        By::RoundTrip => KERNEL_PATIENCE,
+    };
     let most = query.number("limit", 100, RANKED_MAX as u64)? as usize;
     let asks = (0..view.postboxes.shards()).map(|shard| {
         let (answer, answered) = oneshot::channel();
@@ -66,7 +70,7 @@ pub(super) async fn top(view: &View, query: &Query) -> Result<Response<Body>, Re
     });
     let mut all: Vec<Connection> = Vec::new();
     for (asked, answered) in asks.collect::<Vec<_>>() {
-        all.extend(answer(asked, answered, WALK_PATIENCE).await?);
+        all.extend(answer(asked, answered, patience).await?);
     }
     all.sort_by_key(|conn| {
         Reverse(match by {

@@ -22,6 +22,6 @@ mod view;
 
 pub use client::{Client, ClientError, socket_path};
 pub use health::Health;
-pub(crate) use server::{Admin, Places};
+pub(crate) use server::{Admin, Reserved};
 pub use token::TokenError;
 pub(crate) use view::{Changing, Command, Outcome, View};

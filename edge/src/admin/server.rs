@@ -44,12 +44,12 @@ pub(crate) struct Admin {
 }
 
 /// What may be refused before anything is written: its addresses, and the token that the operator named.
-pub(crate) struct Places {
+pub(crate) struct Reserved {
     loopback: Vec<std::net::TcpListener>,
     token: Option<Token>,
 }
 
-impl Places {
+impl Reserved {
     /// From here on nobody else has them.
     pub(crate) fn take(config: &config::Admin) -> anyhow::Result<Self> {
         let mut loopback = Vec::new();
@@ -66,8 +66,12 @@ impl Places {
 
 impl Admin {
     /// Begins to listen where the configuration says; the data directory is this process's already.
-    pub(crate) fn start(config: &Config, places: Places, view: Arc<View>) -> anyhow::Result<Self> {
-        let Places { loopback, token } = places;
+    pub(crate) fn start(
+        config: &Config,
+        reserved: Reserved,
+        view: Arc<View>,
+    ) -> anyhow::Result<Self> {
+        let Reserved { loopback, token } = reserved;
         let socket = socket_path(config.admin.socket.as_deref(), &config.data);
         let unix = bind(&socket)
             .with_context(|| format!("cannot make the admin socket {}", socket.display()))?;

@@ -54,7 +54,7 @@ pub fn serve(
     }
     // What is asked of the host comes before anything is written.
     rookery_shard::preflight(&compose::engine(config, mode))?;
-    let places = admin::Places::take(&config.admin)?;
+    let reserved = admin::Reserved::take(&config.admin)?;
     std::fs::create_dir_all(&config.data)
         .with_context(|| format!("cannot make the data directory {}", config.data.display()))?;
     let now = SystemTime::now();
@@ -112,7 +112,7 @@ pub fn serve(
         started: now,
         changing: Changing::new(keeper.router().clone(), certificate.expires()),
     });
-    let admin = Admin::start(config, places, Arc::clone(&view))?;
+    let admin = Admin::start(config, reserved, Arc::clone(&view))?;
     announce::started(config, mode, engine.local_addrs(), &settings.listeners);
     let reloader = Reloader::new(reread, config, filter, postboxes.clone());
     let certificates = CertificateKeeper::new(config, postboxes, certificate, now);

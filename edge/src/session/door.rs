@@ -14,7 +14,6 @@ use rookery_wire::proto::CloseCode;
 use rookery_wire::tls;
 
 use super::conn::{Conn, Phase, Place};
-use super::proxied::Unannounced;
 use super::settings::{Listener, Transport};
 use super::{Sessions, Work};
 use crate::admission::add_one;
@@ -38,7 +37,7 @@ const ANSWERED_NS: u64 = 3_000_000_000;
 /// What a connection has until its login is over; boxed, and gone then.
 pub(super) struct Opening {
     /// From where it comes.
-    peer: IpAddr,
+    pub(super) peer: IpAddr,
     /// Where it came in.
     pub(super) listener: Listener,
     /// Bytes that have not been looked at, or the beginning of a PROXY header.
@@ -62,7 +61,7 @@ pub(super) struct Opening {
     /// When it was accepted, by the monotonic clock.
     pub(super) accepted_ns: u64,
     /// It came through a proxy that has not said for whom.
-    pub(super) unannounced: Option<Unannounced>,
+    pub(super) is_unannounced: bool,
 }
 
 impl Opening {
@@ -113,10 +112,7 @@ impl Sessions {
             is_refused: false,
             is_held: false,
             accepted_ns: shard.now().mono_ns,
-            unannounced: listener.is_behind_proxy.then_some(Unannounced {
-                proxy: peer.ip(),
-                transport: listener.transport,
-            }),
+            is_unannounced: listener.is_behind_proxy,
         }));
         let work = self.work.insert(work);
         if let Some(state) = shard.conn(conn) {
@@ -291,14 +287,6 @@ impl Sessions {
     pub(super) fn opening_of(&mut self, state: &Conn) -> Option<&mut Opening> {
         let work = self.work.find_mut(state.work.index()?)?;
         work.opening.as_deref_mut()
-    }
-
-    /// Whether the connection is in the lobby.
-    pub(super) fn waits(&mut self, shard: &mut Shard<Self>, conn: ConnId) -> bool {
-        let state = shard.conn(conn).map(|state| *state);
-        state
-            .and_then(|state| self.opening_of(&state))
-            .is_some_and(|opening| opening.waits_since_ns.is_some())
     }
 
     /// The time limit of a login has passed. What waits in the lobby came in time, and is looked at first.

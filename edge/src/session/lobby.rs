@@ -103,6 +103,14 @@ impl Sessions {
         }
     }
 
+    /// Whether the connection is in the lobby.
+    fn waits(&mut self, shard: &mut Shard<Self>, conn: ConnId) -> bool {
+        let state = shard.conn(conn).map(|state| *state);
+        state
+            .and_then(|state| self.opening_of(&state))
+            .is_some_and(|opening| opening.waits_since_ns.is_some())
+    }
+
     /// Looks at what a connection has said.
     fn serve(&mut self, shard: &mut Shard<Self>, conn: ConnId) {
         let Some(&mut state) = shard.conn(conn) else {
@@ -119,7 +127,7 @@ impl Sessions {
             return;
         };
         let mut bytes = std::mem::take(&mut opening.waiting);
-        let (unannounced, transport) = (opening.unannounced, opening.listener.transport);
+        let (is_unannounced, transport) = (opening.is_unannounced, opening.listener.transport);
         let was_begun = std::mem::replace(&mut opening.is_begun, true);
         let was_held = std::mem::take(&mut opening.is_held);
         let waited_ns = now_ns.saturating_sub(since_ns);
@@ -135,12 +143,10 @@ impl Sessions {
         if was_held {
             shard.resume(conn);
         }
-        match unannounced {
-            None if was_begun || self.begin_link(shard, conn, transport) => {
-                self.look_at(shard, conn, &mut bytes);
-            }
-            None => {}
-            Some(unannounced) => self.look_for_header(shard, conn, unannounced, bytes),
+        if is_unannounced {
+            self.look_for_header(shard, conn, bytes);
+        } else if was_begun || self.begin_link(shard, conn, transport) {
+            self.look_at(shard, conn, &mut bytes);
         }
         if shard.queue_bytes(conn) > 0
             && let Some(opening) = self.opening_of(&state)

@@ -1,9 +1,8 @@
 //! Connections that come through a proxy: who may be one, and for whom it says that they are.
 //!
 //! On a listener behind proxies a peer that is none of them is closed at once, and of one that is, nothing
-//! is looked at before its PROXY header has come. From its first byte
-//! on a connection is one of the host's and of those that have not logged in, and has less than a header's bytes;
-//! no TLS, and no place among its client's. It is bound by the same time limit as a login, which the header is a
+//! is looked at before its PROXY header has come. From its first byte on a connection is one of the host's and
+//! of those that have not logged in, and has less than a header's bytes; no TLS, and no place among its client's. It is bound by the same time limit as a login, which the header is a
 //! part of. Elsewhere a header is what any other garbage is.
 
 use std::net::IpAddr;
@@ -12,18 +11,9 @@ use rookery_shard::{Close, ConnId, Shard};
 use rookery_wire::proxy_protocol::{self, Error, Header, Source};
 
 use super::conn::Conn;
-use super::settings::{Listener, Transport};
+use super::settings::Listener;
 use super::{Sessions, Work};
 use crate::admission::{Refusal, add_one};
-
-/// A connection whose header has not come.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Unannounced {
-    /// From where it comes.
-    pub(super) proxy: IpAddr,
-    /// How the bytes behind the header travel.
-    pub(super) transport: Transport,
-}
 
 impl Sessions {
     //= PROXY protocol section 2: The receiver MUST be configured to only receive the protocol described in this specification and MUST not try to guess whether the protocol header is present or not.
@@ -50,7 +40,6 @@ impl Sessions {
         &mut self,
         shard: &mut Shard<Self>,
         conn: ConnId,
-        unannounced: Unannounced,
         mut bytes: Vec<u8>,
     ) {
         let Some(&mut state) = shard.conn(conn) else {
@@ -63,7 +52,7 @@ impl Sessions {
                 }
             }
             Ok(Some(header)) => {
-                if self.announce(shard, conn, unannounced, header)
+                if self.announce(shard, conn, header)
                     && let Some(behind) = bytes.get_mut(header.bytes..)
                     && !behind.is_empty()
                 {
@@ -71,7 +60,8 @@ impl Sessions {
                 }
             }
             Err(error) => {
-                tracing::debug!(conn = conn.as_u64(), proxy = %unannounced.proxy, %error, "closed");
+                let proxy = self.opening_of(&state).map(|opening| opening.peer);
+                tracing::debug!(conn = conn.as_u64(), ?proxy, %error, "closed");
                 let counters = self.gate.counters();
                 add_one(match error {
                     Error::Absent => &counters.proxy_header_absent,
@@ -85,20 +75,21 @@ impl Sessions {
     }
 
     /// The header has come: the connection is its client's from now on. False where it is closed instead.
-    fn announce(
-        &mut self,
-        shard: &mut Shard<Self>,
-        conn: ConnId,
-        unannounced: Unannounced,
-        header: Header,
-    ) -> bool {
+    fn announce(&mut self, shard: &mut Shard<Self>, conn: ConnId, header: Header) -> bool {
         let Some(&mut state) = shard.conn(conn) else {
             return false;
         };
-        self.forget_header(&state);
+        let now_ns = shard.running_ns();
+        let Some(opening) = self.opening_of(&state) else {
+            return false;
+        };
+        opening.is_unannounced = false;
+        // From here on it is the client's turn, which may be further away than the proxy.
+        opening.its_turn_since_ns = now_ns;
+        let (proxy, transport) = (opening.peer, opening.listener.transport);
         let client = match header.source {
             Source::Client(client) => Some(client),
-            Source::Unknown => Some(unannounced.proxy),
+            Source::Unknown => Some(proxy),
             Source::Proxy => None,
         };
         let now_s = shard.now().mono_ns / 1_000_000_000;
@@ -119,13 +110,13 @@ impl Sessions {
         if let Some(opening) = self.opening_of(&state) {
             opening.is_refused |= is_refused;
         }
-        self.begin_link(shard, conn, unannounced.transport)
+        self.begin_link(shard, conn, transport)
     }
 
     /// It has come, or was counted.
     fn forget_header(&mut self, state: &Conn) {
         if let Some(opening) = self.opening_of(state) {
-            opening.unannounced = None;
+            opening.is_unannounced = false;
         }
     }
 
@@ -135,7 +126,7 @@ impl Sessions {
         let Some(opening) = state.and_then(|state| self.opening_of(&state)) else {
             return;
         };
-        if opening.unannounced.take().is_some() {
+        if std::mem::take(&mut opening.is_unannounced) {
             let has_begun = !opening.waiting.is_empty();
             let counters = self.gate.counters();
             add_one(match has_begun {
@@ -149,7 +140,7 @@ impl Sessions {
     /// goes without a word only looks whether we are there.
     pub(super) fn count_cut_header(&self, work: &Work) {
         if let Some(opening) = &work.opening
-            && opening.unannounced.is_some()
+            && opening.is_unannounced
             && !opening.waiting.is_empty()
             && proxy_protocol::parse(&opening.waiting) == Ok(None)
         {

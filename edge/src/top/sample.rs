@@ -84,7 +84,7 @@ impl Sample {
         let of = |error: serde_json::Error| ClientError::Broken(error.to_string());
         let status = serde_json::from_slice(&client.get("/status")?).map_err(of)?;
         let path = format!("/connections?sort={}&limit={CONNECTIONS}", sort.name());
-        let top = serde_json::from_slice(&client.get(&path)?).map_err(of)?;
+        let top = serde_json::from_slice(&client.get_walk(&path)?).map_err(of)?;
         Ok(Self {
             at: Instant::now(),
             status,
