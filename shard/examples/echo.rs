@@ -6,7 +6,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rookery_shard::{Cause, Config, ConnId, Handler, Origin, Shard, mailbox, start};
+use rookery_shard::mailbox::{self, Capacity};
+use rookery_shard::{Cause, Config, ConnId, Handler, Origin, Shard, start};
 
 struct Echo;
 
@@ -86,7 +87,7 @@ fn main() {
     if role == "serve" {
         config.listeners.push(addr);
     }
-    let (postboxes, inboxes) = mailbox::channel(1, 1_024).expect("an eventfd can be had");
+    let (postboxes, inboxes) = mailbox::channel(1, Capacity::messages(1_024)).expect("an eventfd can be had");
     let running = match start(config, inboxes, |_| Echo) {
         Ok(running) => running,
         Err(error) => {

@@ -38,6 +38,9 @@ pub struct Config {
     /// Clients speak first: who connects is accepted with its first bytes, or when it has said nothing for
     /// about so many seconds (TCP_DEFER_ACCEPT, tcp(7)), and until then costs the kernel some 300 bytes.
     pub tcp_defer_accept_s: Option<u32>,
+    /// Bytes that the kernel takes of a connection's queue before it has sent them, at most (TCP_NOTSENT_LOWAT, tcp(7)):
+    /// what a peer does not read waits here, where it is counted, and not there, where a socket may have 4 MiB.
+    pub tcp_notsent_lowat_bytes: Option<u32>,
     /// TCP keep-alive on accepted connections: idle seconds before the first probe.
     pub tcp_keepalive_s: Option<u32>,
 }
@@ -60,6 +63,7 @@ impl Default for Config {
             connect_timeout_ms: limits::CONNECT_TIMEOUT_MS,
             stop_grace_ms: limits::STOP_GRACE_MS,
             tcp_defer_accept_s: None,
+            tcp_notsent_lowat_bytes: None,
             tcp_keepalive_s: None,
         }
     }
@@ -89,6 +93,14 @@ impl Config {
     /// Slots of a ring that accepts leave free, and that moves from other shards do not count on.
     pub(crate) fn ring_reserve(&self) -> u32 {
         (self.ring_slots / 8).min(limits::RING_RESERVE_MAX)
+    }
+
+    /// Bytes of all shards that do not depend on connections: rings with their buffers, and spare buffers.
+    pub fn memory_bytes(&self) -> u64 {
+        let buffers = u64::from(self.recv_buffers) * u64::from(self.recv_buffer_bytes);
+        let ring = buffers + limits::RING_QUEUES_BYTES;
+        let spare = (limits::SPARE_BUFFERS_MAX * limits::SPARE_BUFFER_BYTES_MAX) as u64;
+        u64::from(self.shards) * (u64::from(self.rings_per_shard) * ring + spare)
     }
 
     /// The connections for which there are slots.

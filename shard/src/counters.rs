@@ -66,7 +66,7 @@ counters! {
     Counter send_bytes,
     /// Sends that the kernel took only in part, or not yet.
     Counter send_short,
-    /// Bytes that are queued for sending and that the kernel has not taken.
+    /// Bytes of memory that what is queued for sending takes.
     Gauge queued_bytes,
     /// Sends refused because the connection's queue was full.
     Counter send_refused,

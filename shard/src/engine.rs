@@ -258,6 +258,7 @@ impl<D: Driver, H: Handler> Engine<D, H> {
         let took_ns = self.driver.now().mono_ns.saturating_sub(shard.now.mono_ns);
         shard.counters.turns += 1;
         shard.counters.live = shard.live as u64;
+        shard.counters.queued_bytes = shard.queued.bytes();
         shard.counters.longest_turn_ns = shard.counters.longest_turn_ns.max(took_ns);
         shard.fabric.record_turn(shard.id, took_ns);
         if took_ns > self.stall_ns {

@@ -56,6 +56,9 @@ pub const SQ_ENTRIES: u32 = 256;
 /// [`SQ_ENTRIES`] and what of the polls and accepts became due; the kernel sizes the ring's poll hash by it (128 chains).
 pub const CQ_ENTRIES: u32 = 4_096;
 
+/// What the two queues of a ring take: 64 bytes an entry of the one, 16 of the other.
+pub const RING_QUEUES_BYTES: u64 = SQ_ENTRIES as u64 * 64 + CQ_ENTRIES as u64 * 16;
+
 /// Completions taken in one turn. The rest stay in the rings: a turn is bounded.
 pub const TURN_COMPLETIONS_MAX: usize = 1_024;
 
@@ -76,6 +79,12 @@ pub const TURN_DEADLINES_MAX: usize = 64;
 /// Bytes queued for sending on one connection before the handler is refused: a burst of history pages
 /// fits, a client that never reads does not eat the shard.
 pub const SEND_QUEUE_BYTES_MAX: usize = 1 << 20;
+
+/// Who holds less is in the sum of what connections hold, and is not looked for where memory is short.
+pub const HOLDER_BYTES_MIN: usize = 16 << 10;
+
+/// Classes of holders by size: the last begins at 512 MiB.
+pub const HOLDER_CLASSES: usize = 16;
 
 /// Small queued sends of one connection are joined into one SEND up to this size: one TLS record.
 pub const COALESCE_BYTES_MAX: usize = 16_384;

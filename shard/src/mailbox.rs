@@ -10,7 +10,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
 use crossbeam::queue::ArrayQueue;
 
@@ -63,7 +63,32 @@ impl Waker {
 #[derive(Debug)]
 struct Mailbox<M> {
     queue: ArrayQueue<M>,
+    /// What the messages in it hold, beside themselves.
+    bytes: AtomicUsize,
+    bytes_max: usize,
+    held_bytes: fn(&M) -> usize,
     waker: Arc<Waker>,
+}
+
+impl<M> Mailbox<M> {
+    fn push(&self, mail: M) -> Result<(), M> {
+        let more = (self.held_bytes)(&mail);
+        // One that holds nothing never waits for those that do.
+        if more > 0 && self.bytes.fetch_add(more, Ordering::Relaxed) >= self.bytes_max {
+            self.bytes.fetch_sub(more, Ordering::Relaxed);
+            return Err(mail);
+        }
+        self.queue.push(mail).inspect_err(|_| {
+            self.bytes.fetch_sub(more, Ordering::Relaxed);
+        })
+    }
+
+    fn pop(&self) -> Option<M> {
+        let mail = self.queue.pop()?;
+        self.bytes
+            .fetch_sub((self.held_bytes)(&mail), Ordering::Relaxed);
+        Some(mail)
+    }
 }
 
 /// The sending side of every shard's mailbox. Cheap to clone, for any thread.
@@ -91,7 +116,7 @@ impl<M> Postboxes<M> {
         let Some(target) = self.boxes.get(usize::from(shard)) else {
             return Err(mail);
         };
-        target.queue.push(mail)?;
+        target.push(mail)?;
         target.waker.wake();
         Ok(())
     }
@@ -122,7 +147,7 @@ impl<M> Inbox<M> {
 
     /// The oldest message.
     pub(crate) fn take(&mut self) -> Option<M> {
-        self.own().queue.pop()
+        self.own().pop()
     }
 
     /// Whether nothing waits.
@@ -135,13 +160,40 @@ impl<M> Inbox<M> {
     }
 }
 
-/// Mailboxes for `shards` shards, each for `capacity` (at least 1) messages, whose memory is taken now.
-/// Fails where the process may have no more files (each bell is one).
-pub fn channel<M>(shards: u16, capacity: usize) -> io::Result<(Postboxes<M>, Vec<Inbox<M>>)> {
+/// What a mailbox takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacity<M> {
+    /// Messages, at least 1; memory for them is taken at once.
+    pub messages: usize,
+    /// What they hold beside themselves, bytes. The last one may pass it.
+    pub bytes: usize,
+    /// What one holds.
+    pub held_bytes: fn(&M) -> usize,
+}
+
+impl<M> Capacity<M> {
+    /// So many messages that hold nothing.
+    pub fn messages(messages: usize) -> Self {
+        Self {
+            messages,
+            bytes: usize::MAX,
+            held_bytes: |_| 0,
+        }
+    }
+}
+
+/// Mailboxes for `shards` shards. Fails where the process may have no more files (each bell is one).
+pub fn channel<M>(
+    shards: u16,
+    capacity: Capacity<M>,
+) -> io::Result<(Postboxes<M>, Vec<Inbox<M>>)> {
     let boxes = (0..shards)
         .map(|_| {
             Ok(Mailbox {
-                queue: ArrayQueue::new(capacity.max(1)),
+                queue: ArrayQueue::new(capacity.messages.max(1)),
+                bytes: AtomicUsize::new(0),
+                bytes_max: capacity.bytes,
+                held_bytes: capacity.held_bytes,
                 waker: Arc::new(Waker::new()?),
             })
         })
@@ -164,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_full_mailbox_gives_the_message_back() {
-        let (post, mut inboxes) = channel(2, 2).unwrap();
+        let (post, mut inboxes) = channel(2, Capacity::messages(2)).unwrap();
         assert_eq!(post.post(1, 'a'), Ok(()));
         assert_eq!(post.post(1, 'b'), Ok(()));
         assert_eq!(post.post(1, 'c'), Err('c'));
@@ -174,12 +226,30 @@ mod tests {
         assert!(inboxes[0].is_empty());
     }
 
+    #[test]
+    fn what_messages_hold_is_bounded_and_one_that_holds_nothing_does_not_wait() {
+        let capacity = Capacity {
+            messages: 10,
+            bytes: 100,
+            held_bytes: |mail: &Vec<u8>| mail.len(),
+        };
+        let (post, mut inboxes) = channel(1, capacity).unwrap();
+        assert_eq!(post.post(0, vec![0; 99]), Ok(()));
+        assert_eq!(post.post(0, vec![0; 500]), Ok(()), "the last may pass it");
+        assert_eq!(post.post(0, vec![7]), Err(vec![7]));
+        assert_eq!(post.post(0, vec![]), Ok(()));
+        assert_eq!(inboxes[0].take(), Some(vec![0; 99]));
+        assert_eq!(post.post(0, vec![7]), Err(vec![7]));
+        assert_eq!(inboxes[0].take(), Some(vec![0; 500]));
+        assert_eq!(post.post(0, vec![7]), Ok(()));
+    }
+
     /// A reader that sleeps whenever it sees nothing must be woken for every message: it sleeps
     /// without a timeout that would hide a lost ring.
     #[test]
     fn no_ring_is_lost() {
         const EACH: u32 = 50_000;
-        let (post, mut inboxes) = channel(1, 64).unwrap();
+        let (post, mut inboxes) = channel(1, Capacity::messages(64)).unwrap();
         let mut inbox = inboxes.remove(0);
         let posters: Vec<_> = (0..3)
             .map(|poster| {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::limits::{COALESCE_BYTES_MAX, SPARE_BUFFER_BYTES_MAX, SPARE_BUFFERS_MAX};
 
-/// The send queue of a connection. The buffer in flight is with the driver, its bytes are counted here.
+/// The send queue of a connection. The buffer in flight is with the driver, and is counted here.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
     queue: VecDeque<Vec<u8>>,
@@ -12,56 +12,64 @@ pub(crate) struct Outgoing {
     from: usize,
     /// Bytes that it has not taken, of all buffers, the one in flight too.
     bytes: usize,
+    /// What all buffers have room for.
+    capacity: usize,
     /// The socket was full, and has room again.
     room_again: bool,
 }
 
 impl Outgoing {
-    pub(crate) fn push(&mut self, bytes: Vec<u8>) {
+    /// Small buffers are joined, so that one system call and one segment carry them, and none keeps much more
+    /// memory than it has bytes.
+    pub(crate) fn push(&mut self, bytes: Vec<u8>, spare: &mut Spare) {
         self.bytes += bytes.len();
-        self.queue.push_back(bytes);
+        match self.queue.back_mut() {
+            Some(last) if last.len() + bytes.len() <= COALESCE_BYTES_MAX => {
+                self.capacity -= last.capacity();
+                last.extend_from_slice(&bytes);
+                self.capacity += last.capacity();
+                spare.put(bytes);
+            }
+            _ => {
+                self.capacity += bytes.capacity();
+                self.queue.push_back(bytes);
+            }
+        }
     }
 
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Takes the next buffer to send and where to begin in it; small ones are joined, so that one
-    /// system call and one segment carry them.
-    pub(crate) fn take(&mut self, spare: &mut Spare) -> Option<(Vec<u8>, usize)> {
-        let mut first = self.queue.pop_front()?;
-        if self.from == 0 && self.joins(&first) {
-            // Into a larger buffer where there is one: the first has seldom room for the second.
-            if first.capacity() < first.len() + self.queue[0].len() {
-                let mut larger = spare.take();
-                larger.extend_from_slice(&first);
-                spare.put(std::mem::replace(&mut first, larger));
-            }
-            while self.joins(&first) {
-                let Some(next) = self.queue.pop_front() else {
-                    break;
-                };
-                first.extend_from_slice(&next);
-                spare.put(next);
-            }
-        }
-        Some((first, self.from))
+    /// Bytes of memory that it takes, its own included.
+    pub(crate) fn held_bytes(&self) -> usize {
+        size_of::<Self>() + self.queue.capacity() * size_of::<Vec<u8>>() + self.capacity
     }
 
-    fn joins(&self, first: &[u8]) -> bool {
-        let next = self.queue.front().map(Vec::len);
-        next.is_some_and(|next| first.len() + next <= COALESCE_BYTES_MAX)
+    /// Takes the next buffer to send and where to begin in it.
+    pub(crate) fn take(&mut self) -> Option<(Vec<u8>, usize)> {
+        Some((self.queue.pop_front()?, self.from))
     }
 
     /// The kernel took `taken` bytes (from `from` on) of the buffer that it gives back. True when
     /// nothing is left.
-    pub(crate) fn handle_sent(&mut self, bytes: Vec<u8>, taken: usize, spare: &mut Spare) -> bool {
+    pub(crate) fn handle_sent(
+        &mut self,
+        mut bytes: Vec<u8>,
+        taken: usize,
+        spare: &mut Spare,
+    ) -> bool {
         self.bytes = self.bytes.saturating_sub(taken);
         self.from += taken;
         if self.from < bytes.len() {
+            // It may wait for long.
+            self.capacity -= bytes.capacity();
+            bytes.shrink_to_fit();
+            self.capacity += bytes.capacity();
             self.queue.push_front(bytes);
         } else {
             self.from = 0;
+            self.capacity -= bytes.capacity();
             spare.put(bytes);
         }
         self.queue.is_empty()
@@ -85,6 +93,7 @@ impl Outgoing {
     /// Forgets what is queued (not what is in flight).
     pub(crate) fn discard(&mut self, spare: &mut Spare) {
         for bytes in self.queue.drain(..) {
+            self.capacity -= bytes.capacity();
             spare.put(bytes);
         }
         self.bytes = 0;
@@ -123,20 +132,41 @@ mod tests {
     fn small_buffers_are_joined_and_short_sends_resumed() {
         let (mut out, mut spare) = (Outgoing::default(), Spare::default());
         for part in [&b"abc"[..], b"def", b"ghi"] {
-            out.push(part.to_vec());
+            out.push(part.to_vec(), &mut spare);
         }
-        out.push(vec![7; COALESCE_BYTES_MAX]);
-        let (bytes, from) = out.take(&mut spare).unwrap();
+        out.push(vec![7; COALESCE_BYTES_MAX], &mut spare);
+        let (bytes, from) = out.take().unwrap();
         assert_eq!((&bytes[..], from), (&b"abcdefghi"[..], 0));
         assert!(!out.handle_sent(bytes, 4, &mut spare));
         assert_eq!(out.bytes(), 5 + COALESCE_BYTES_MAX);
-        let (bytes, from) = out.take(&mut spare).unwrap();
+        let (bytes, from) = out.take().unwrap();
         assert_eq!(&bytes[from..], b"efghi");
         assert!(!out.handle_sent(bytes, 5, &mut spare));
-        let (bytes, from) = out.take(&mut spare).unwrap();
+        let (bytes, from) = out.take().unwrap();
         assert_eq!((bytes.len(), from), (COALESCE_BYTES_MAX, 0));
         assert!(out.handle_sent(bytes, COALESCE_BYTES_MAX, &mut spare));
-        assert_eq!(out.bytes(), 0);
+        assert_eq!((out.bytes(), out.capacity), (0, 0));
+    }
+
+    #[test]
+    fn memory_follows_bytes_where_a_client_does_not_read() {
+        let (mut out, mut spare) = (Outgoing::default(), Spare::default());
+        let roomy = || {
+            let mut bytes = Vec::with_capacity(SPARE_BUFFER_BYTES_MAX);
+            bytes.extend_from_slice(&[1; 40]);
+            bytes
+        };
+        out.push(roomy(), &mut spare);
+        let (bytes, _) = out.take().unwrap();
+        assert!(out.held_bytes() > SPARE_BUFFER_BYTES_MAX, "what is in flight is counted");
+        assert!(!out.handle_sent(bytes, 0, &mut spare));
+        for _ in 0..10_000 {
+            out.push(roomy(), &mut spare);
+        }
+        assert_eq!(out.bytes(), 10_001 * 40);
+        assert!(out.held_bytes() < 2 * out.bytes() + 1_024, "{}", out.held_bytes());
+        out.discard(&mut spare);
+        assert_eq!((out.bytes(), out.capacity), (0, 0));
     }
 
     #[test]

@@ -13,12 +13,13 @@ use std::sync::Arc;
 
 use crate::driver::{Now, Op, Tag};
 use crate::fabric::{Envelope, Fabric, filling_order};
+use crate::holders::Holders;
 use crate::limits::ACCEPTS_MAX;
 use crate::mailbox::Postboxes;
 use crate::outgoing::{Outgoing, Spare};
 use crate::slot::state::Event;
 use crate::slot::table::Table;
-use crate::slot::{self, State};
+use crate::slot::{self, InFlight, State};
 use crate::tag::{self, Kind};
 use crate::wheel::Wheel;
 use crate::{Cause, Close, Config, ConnId, Counters, Handler};
@@ -88,6 +89,8 @@ pub struct Shard<H: Handler> {
     /// Closing connections with nothing in flight.
     pub(crate) idle: Vec<ConnId>,
     pub(crate) spare: Spare,
+    /// What is queued for sending.
+    pub(crate) queued: Holders,
     pub(crate) live: usize,
     pub(crate) stopping: bool,
     /// The grace of the stop is to begin anew.
@@ -145,6 +148,7 @@ impl<H: Handler> Shard<H> {
             dirty: VecDeque::new(),
             idle: Vec::new(),
             spare: Spare::default(),
+            queued: Holders::default(),
             live: 0,
             stopping: false,
             grace_begins: false,
@@ -204,10 +208,11 @@ impl<H: Handler> Shard<H> {
             self.spare.put(bytes);
             return Ok(());
         }
-        self.counters.queued_bytes += bytes.len() as u64;
+        let before = slot.queue_held_bytes();
         slot.out
             .get_or_insert_with(Box::<Outgoing>::default)
-            .push(bytes);
+            .push(bytes, &mut self.spare);
+        self.queued.change(conn, before, slot.queue_held_bytes());
         self.mark_dirty(conn);
         Ok(())
     }
@@ -216,6 +221,22 @@ impl<H: Handler> Shard<H> {
     pub fn queue_bytes(&self, conn: ConnId) -> usize {
         let out = self.slots.peek(conn).and_then(|slot| slot.out.as_ref());
         out.map_or(0, |out| out.bytes())
+    }
+
+    /// Bytes of memory that the connection's queue takes, what is with the kernel included.
+    pub fn queue_held_bytes(&self, conn: ConnId) -> usize {
+        let slot = self.slots.peek(conn);
+        slot.map_or(0, |slot| slot.queue_held_bytes())
+    }
+
+    /// What is queued on all connections together takes so many bytes of memory.
+    pub fn queued_bytes(&self) -> u64 {
+        self.queued.bytes()
+    }
+
+    /// One of the connections whose queue takes most, as [`Holders::largest`] has it.
+    pub fn longest_queue(&mut self) -> Option<ConnId> {
+        self.queued.largest()
     }
 
     /// An empty buffer, perhaps with capacity left from an earlier send.
@@ -267,6 +288,12 @@ impl<H: Handler> Shard<H> {
     pub fn is_readable(&self, conn: ConnId) -> bool {
         let slot = self.slots.peek(conn);
         slot.is_some_and(|slot| matches!(slot.state, State::Ready | State::Receiving))
+    }
+
+    /// Whether its socket has no room: the peer has not taken what was sent before.
+    pub fn is_blocked(&self, conn: ConnId) -> bool {
+        let slot = self.slots.peek(conn);
+        slot.is_some_and(|slot| slot.in_flight.has(InFlight::POLL_WRITE))
     }
 
     /// Asks the kernel about an open connection: [`Handler::on_tcp_info`] comes at the beginning of the next

@@ -13,6 +13,17 @@ pub fn tcp_buffer_bytes() -> Result<u64, ReadError> {
         .ok_or_else(|| form(path, "has no `mem` of TCP"))
 }
 
+/// The most that they may hold: the third number of `net.ipv4.tcp_mem`, above which the kernel drops segments.
+pub fn tcp_buffer_bytes_max() -> Result<u64, ReadError> {
+    let path = Path::new("/proc/sys/net/ipv4/tcp_mem");
+    let text = read(path)?;
+    let pages = text.split_whitespace().nth(2);
+    pages
+        .and_then(|pages| pages.parse::<u64>().ok())
+        .map(|pages| pages.saturating_mul(PAGE_BYTES))
+        .ok_or_else(|| form(path, "does not have three numbers"))
+}
+
 /// `TCP: inuse 9 orphan 0 tw 3 alloc 12 mem 4`: the pages.
 fn tcp_pages(sockstat: &str) -> Option<u64> {
     let line = sockstat
@@ -35,6 +46,6 @@ mod tests {
         for nonsense in ["", "TCP:", "TCP: mem", "TCP: mem x", "UDP: mem 3"] {
             assert_eq!(tcp_pages(nonsense), None, "{nonsense:?}");
         }
-        assert!(tcp_buffer_bytes().is_ok());
+        assert!(tcp_buffer_bytes().unwrap() <= tcp_buffer_bytes_max().unwrap());
     }
 }

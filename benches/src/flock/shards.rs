@@ -6,7 +6,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rookery_shard::{Postboxes, Running, mailbox};
+use rookery_shard::mailbox::{self, Capacity};
+use rookery_shard::{Postboxes, Running};
 
 use super::clients::{Clients, Mail};
 use super::plan::Plan;
@@ -35,7 +36,7 @@ impl Shards {
         stop: Arc<AtomicBool>,
     ) -> anyhow::Result<Self> {
         let (post, inboxes) =
-            mailbox::channel(shards, MAILBOX).context("cannot make the shards' mailboxes")?;
+            mailbox::channel(shards, Capacity::messages(MAILBOX)).context("cannot make the shards' mailboxes")?;
         rookery_shard::limits::raise_open_files()
             .context("cannot raise the limit of open files")?;
         let config = rookery_shard::Config {

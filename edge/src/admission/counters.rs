@@ -38,6 +38,10 @@ rookery_metrics::metrics! {
         pub proxy_header_too_long: Counter,
         /// Closed: a PROXY header broke the rules of its version.
         pub proxy_header_malformed: Counter,
+        /// Ended: of those for whom most was queued, when `limits.buffer_bytes_max` was nearly used (counted as 4002).
+        pub shed_queue: Counter,
+        /// Ended (1013): of those who had sent most of messages that were not whole, at the same time.
+        pub shed_input: Counter,
         /// Connections that were moved to a shard with more room before their handshake.
         pub rebalanced: Counter,
     }

@@ -16,6 +16,7 @@ mod pace;
 mod rates;
 mod seat;
 mod window;
+mod worst_case;
 
 pub use addresses::LIMIT_MAX as CONNECTIONS_PER_ADDRESS_MAX;
 pub use arrivals::Arrivals;
@@ -28,6 +29,7 @@ pub use pace::Pace;
 pub use rates::LIMIT_MAX as HANDSHAKES_PER_ADDRESS_MAX;
 pub use seat::Seat;
 pub use window::Window;
+pub use worst_case::{Bounded, WorstCase};
 
 /// Refused clients that wait to be told so, per shard. Above it they are cut off without TLS.
 pub const REFUSED_WAITING_MAX: usize = 256;

@@ -134,6 +134,11 @@ macro_rules! ranges {
     };
 }
 
+/// What `limits.buffer_bytes_max` may be at least: so much for each shard that a few clients do not take all of it.
+pub fn buffer_bytes_least(config: &Config) -> u64 {
+    4 * u64::from(config.limits.send_queue_bytes_max) * u64::from(config.engine.shard_count())
+}
+
 fn limits(config: &Config, found: &mut Vec<(Key, String)>) {
     let limits = &config.limits;
     let ranges = ranges!(limits:
@@ -175,6 +180,16 @@ fn limits(config: &Config, found: &mut Vec<(Key, String)>) {
             limits.idle_timeout_ms, limits.heartbeat_interval_ms
         );
         found.push((("limits", "idle_timeout_ms"), message));
+    }
+    let least = buffer_bytes_least(config);
+    if limits.buffer_bytes_max != 0 && limits.buffer_bytes_max < least {
+        let message = format!(
+            "is {}, less than {least}: four of `limits.send_queue_bytes_max` for each of the {} shards (0: by the \
+             host's memory)",
+            limits.buffer_bytes_max,
+            config.engine.shard_count()
+        );
+        found.push((("limits", "buffer_bytes_max"), message));
     }
     // A Deliver is the payload and less than 1 KiB around it; a queue that cannot hold one would
     // close every reader.

@@ -25,6 +25,7 @@ mod source;
 mod unused;
 
 pub use address::listen_address;
+pub use check::buffer_bytes_least;
 pub use environment::Environment;
 pub use error::{ConfigError, Mistake};
 pub use load::Overrides;

@@ -184,6 +184,9 @@ pub struct Limits {
     pub logins_per_second: u32,
     /// Bytes that may wait for a client that reads slowly.
     pub send_queue_bytes_max: u32,
+    /// Bytes that may wait for all clients together, and of them: send queues, and messages that are not whole; 0: a
+    /// quarter of what `memory_max_bytes` is.
+    pub buffer_bytes_max: u64,
 }
 
 /// `[drain]`: how clients are sent to other servers, and how a server stops.
@@ -361,6 +364,7 @@ impl Default for Limits {
             reconnect_jitter_ms: 5_000,
             logins_per_second: 0,
             send_queue_bytes_max: 1 << 20,
+            buffer_bytes_max: 0,
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use crate::admin::Admin;
+use crate::admission::WorstCase;
 use crate::auth::DevKey;
 use crate::certificate::{Certificate, Made, Source};
 use crate::cli::output::announce;
@@ -34,6 +35,21 @@ pub(super) fn started(config: &Config, mode: Mode, addrs: &[SocketAddr], listene
         announce(format_args!(
             "echo mode: no login, every message is sent back"
         ));
+    }
+}
+
+/// What the server takes at most, whatever clients do.
+pub(super) fn memory(worst_case: &WorstCase, host_bytes: u64) {
+    announce(format_args!("memory at most {worst_case}"));
+    let bytes = worst_case.bytes();
+    if bytes > host_bytes {
+        tracing::warn!(
+            bytes,
+            host_bytes,
+            "in the worst case clients take more memory than there is: nobody is let in above \
+             limits.memory_max_bytes, but who is in may grow. Lower limits.connections_max or \
+             limits.buffer_bytes_max, set tls.min_version to 1.3, or net.ipv4.tcp_mem"
+        );
     }
 }
 

@@ -5,16 +5,29 @@ use std::time::Duration;
 
 use rookery_router::PAGE_BYTES_MAX;
 use rookery_router::log::WriterKind;
+use rookery_shard::mailbox::Capacity;
 use rookery_wire::{link, proto, ws};
 
-use crate::admission;
+use crate::admission::{self, Bounded, WorstCase};
 use crate::auth::resume::ResumeKey;
-use crate::config::{self, Config, Listen, LogKind, LogWriter};
-use crate::session::{self, Heartbeat, Jitter, Listener, Mode, Presence, Settings, Transport};
+use crate::config::{self, Config, Listen, LogKind, LogWriter, buffer_bytes_least};
+use crate::session::{
+    self, Heartbeat, Jitter, Listener, Mail, Mode, Presence, Settings, Transport,
+};
 
 /// Bytes that may wait for a client of the echo mode: some of the largest messages that the
 /// conformance suites send.
 const ECHO_QUEUE_BYTES: usize = 64 << 20;
+
+/// Bytes of a connection that the kernel has and has not sent: eight full TLS records, which a fast network needs
+/// some 100 us for; a client that does not read pins no more there.
+const NOTSENT_BYTES: u32 = 128 << 10;
+
+/// Mails that may wait for one shard: a fan-out each, drained every turn.
+const MAILBOX: usize = 16_384;
+
+/// Bytes of frames in them: some hundred full pages, a few turns' work.
+const MAILBOX_HELD_BYTES: usize = 32 << 20;
 
 /// Requests of one connection at one time whose answers may be large, where the send queue has room for
 /// them as pages.
@@ -59,6 +72,7 @@ pub(super) fn settings(
         ),
         page_messages_max: limits.page_messages_max,
         queue_bytes_max: queue_bytes(config, mode),
+        buffer_bytes_max: buffer_bytes(config)? / u64::from(config.engine.shard_count().max(1)),
         requests_max: requests_max(config),
         presence,
     })
@@ -119,14 +133,52 @@ pub(super) fn admission(config: &Config) -> anyhow::Result<admission::Limits> {
     let limits = &config.limits;
     Ok(admission::Limits {
         connections_max: limits.connections_max,
-        memory_max_bytes: match limits.memory_max_bytes {
-            0 => admission::default_max_bytes(super::memory::host_bytes()?),
-            some => some,
-        },
+        memory_max_bytes: memory_bytes(config)?,
         connections_per_address_max: limits.connections_per_address_max,
         handshakes_per_address_per_second_max: limits.handshakes_per_address_per_second_max,
         exempt_networks: limits.exempt_networks.clone(),
     })
+}
+
+/// Above it nobody is let in.
+fn memory_bytes(config: &Config) -> anyhow::Result<u64> {
+    Ok(match config.limits.memory_max_bytes {
+        0 => admission::default_max_bytes(super::memory::host_bytes()?),
+        some => some,
+    })
+}
+
+/// What may wait for clients, and of them, on this host: where the operator does not say, a quarter of the memory;
+/// and on a small host what each shard needs so that a few clients do not take all of it.
+fn buffer_bytes(config: &Config) -> anyhow::Result<u64> {
+    Ok(match config.limits.buffer_bytes_max {
+        0 => (memory_bytes(config)? / 4).max(buffer_bytes_least(config)),
+        some => some,
+    })
+}
+
+/// Memory in the worst case.
+pub(super) fn worst_case(config: &Config) -> anyhow::Result<WorstCase> {
+    let limits = &config.limits;
+    let engine = engine(config, Mode::Chat);
+    Ok(WorstCase::new(&Bounded {
+        connections: limits.connections_max.into(),
+        handshakes: limits.handshakes_max.into(),
+        has_tls12: config.tls.min_version == config::TlsVersion::Tls12,
+        buffer_bytes: buffer_bytes(config)?,
+        engine_bytes: engine.memory_bytes() + u64::from(engine.shards) * MAILBOX_HELD_BYTES as u64,
+        router_bytes: router(config).memory_bytes_max(),
+        tcp_bytes: super::memory::tcp_bytes_max()?,
+    }))
+}
+
+/// What waits for a shard.
+pub(super) fn mailbox() -> Capacity<Mail> {
+    Capacity {
+        messages: MAILBOX,
+        bytes: MAILBOX_HELD_BYTES,
+        held_bytes: Mail::held_bytes,
+    }
 }
 
 fn queue_bytes(config: &Config, mode: Mode) -> usize {
@@ -170,6 +222,7 @@ pub(super) fn engine(config: &Config, mode: Mode) -> rookery_shard::Config {
         send_queue_bytes_max: 3 * queue_bytes(config, mode),
         stop_grace_ms: u64::from(config.drain.grace_ms),
         tcp_defer_accept_s: Some(config.limits.login_timeout_ms.div_ceil(1_000)),
+        tcp_notsent_lowat_bytes: Some(NOTSENT_BYTES),
         tcp_keepalive_s: Some(session::tcp_keepalive_s(
             heartbeat(config),
             connections_per_shard(config),

@@ -15,6 +15,11 @@ pub(super) fn sample(connections: u64) -> anyhow::Result<Sample> {
     })
 }
 
+/// What the kernel's TCP may hold in the buffers of all sockets.
+pub(super) fn tcp_bytes_max() -> anyhow::Result<u64> {
+    Ok(sockets::tcp_buffer_bytes_max()?)
+}
+
 /// What this process may use: the host's memory, or what its control group leaves of it.
 pub(super) fn host_bytes() -> anyhow::Result<u64> {
     let host = Memory::read().context("how much memory there is")?.total;

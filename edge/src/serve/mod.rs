@@ -39,9 +39,6 @@ use reload::Reloader;
 pub use reload::Reread;
 use supervisor::Supervisor;
 
-/// Mails that may wait for one shard: a fan-out each, drained every turn.
-const MAILBOX: usize = 16_384;
-
 /// Runs the server until SIGINT or SIGTERM, which may take the window of a drain.
 pub fn serve(
     config: &Config,
@@ -68,7 +65,7 @@ pub fn serve(
 
     let shards = config.engine.shard_count();
     let (postboxes, inboxes) =
-        mailbox::channel(shards, MAILBOX).context("cannot make the shards' mailboxes")?;
+        mailbox::channel(shards, compose::mailbox()).context("cannot make the shards' mailboxes")?;
     let keeper = match &services {
         None => RouterKeeper::embedded(compose::router(config), postboxes.clone())?,
         Some(services) => RouterKeeper::distributed(
@@ -114,6 +111,7 @@ pub fn serve(
     });
     let admin = Admin::start(config, reserved, Arc::clone(&view))?;
     announce::started(config, mode, engine.local_addrs(), &settings.listeners);
+    announce::memory(&compose::worst_case(config)?, memory::host_bytes()?);
     let reloader = Reloader::new(reread, config, filter, postboxes.clone());
     let certificates = CertificateKeeper::new(config, postboxes, certificate, now);
     announce::credentials(config, certificates.certificate(), dev_key.as_ref());

@@ -114,7 +114,7 @@ impl Sessions {
             accepted_ns: shard.now().mono_ns,
             is_unannounced: listener.is_behind_proxy,
         }));
-        let work = self.work.insert(work);
+        let work = self.work.insert(conn, work);
         if let Some(state) = shard.conn(conn) {
             state.work = Place::at(work);
             state.hear(super::deadlines::seconds(now_ns));

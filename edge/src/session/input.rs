@@ -119,7 +119,7 @@ impl Sessions {
             held.work.waits = true;
             shard.pause(conn);
         }
-        if stays && !held.work.paused && shard.queue_bytes(conn) > self.settings.queue_bytes_pause()
+        if stays && !held.work.paused && shard.queue_bytes(conn) > self.queue_bytes_pause(shard)
         {
             held.work.paused = true;
             shard.pause(conn);
@@ -151,14 +151,14 @@ impl Sessions {
         }
         match (state.work.index(), work.is_at_rest()) {
             (Some(at), true) => {
-                self.work.remove(at);
+                self.work.forget(conn, at, &work);
                 state.work = Place::default();
                 self.spare_work.get_or_insert(work);
             }
-            (Some(at), false) => self.work.give_back(at, work),
+            (Some(at), false) => self.work.give_back(conn, at, work),
             // At rest it is as if made anew, and the next wake need not allocate.
             (None, true) => self.spare_work = Some(work),
-            (None, false) => state.work = Place::at(self.work.insert(work)),
+            (None, false) => state.work = Place::at(self.work.insert(conn, work)),
         }
     }
 }

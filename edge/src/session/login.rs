@@ -95,7 +95,7 @@ impl Sessions {
             tls,
             work,
         } = parcel;
-        self.store(&mut travelled, tls, work);
+        self.store(conn, &mut travelled, tls, work);
         let phase = travelled.phase;
         if let Some(state) = shard.conn(conn) {
             *state = travelled;

@@ -25,6 +25,7 @@ mod login;
 mod output;
 mod owner;
 mod presence;
+mod pressure;
 mod proxied;
 mod questions;
 mod ranking;
@@ -34,13 +35,13 @@ mod sweeps;
 mod telemetry;
 mod trace;
 mod users;
+mod work;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rookery_router::{Event, RouterHandle};
 use rookery_shard::{Arena, Cause, ConnId, Handler, Origin, Shard, TcpInfo};
-use rookery_wire::link::Link;
 use rookery_wire::tls;
 
 use crate::admission::{Arrivals, Gate, Lobby, Pace, Window};
@@ -48,7 +49,6 @@ use crate::auth::Verifier;
 pub use asks::{Ask, Connection};
 pub use closed::{CLOSED_MAX, Closed};
 use conn::{Conn, Place};
-use door::Opening;
 use drain::Draining;
 pub use drain::{Order, Times};
 pub use heartbeat::Heartbeat;
@@ -57,13 +57,14 @@ pub use jitter::Jitter;
 pub use owner::owner;
 pub use presence::{Note, Presence};
 pub use ranking::{By, RANKED_MAX};
-use requests::{UnderWay, caller};
+use requests::caller;
 pub use settings::{Listener, Mode, Settings, Transport};
 use sweeps::Sweeps;
 pub use telemetry::{Named, Telemetry};
 pub use trace::Line;
 use trace::Traces;
 use users::Users;
+use work::{Work, Works};
 
 /// What other threads tell a shard's sessions.
 pub enum Mail {
@@ -81,49 +82,14 @@ pub enum Mail {
     Drain(Option<Arc<Order>>),
 }
 
-/// What a connection has under way; boxed, and gone at rest.
-pub(crate) struct Work {
-    link: Link,
-    /// Frames that were not sent because the client does not read.
-    skipped: u64,
-    /// Nothing is read until the queue is empty.
-    paused: bool,
-    /// What the router has not answered yet.
-    under_way: UnderWay,
-    /// Nothing more is looked at until some of it is answered; the link keeps what came.
-    waits: bool,
-    /// It is closed once the router has answered; nothing of it is read any more.
-    finishes: bool,
-    /// Until the login is over.
-    opening: Option<Box<Opening>>,
-}
-
-impl Work {
-    fn new(link: Link) -> Box<Self> {
-        Box::new(Self {
-            link,
-            skipped: 0,
-            paused: false,
-            under_way: UnderWay::default(),
-            waits: false,
-            finishes: false,
-            opening: None,
-        })
-    }
-
-    /// Whether the client was skipped and has not been told yet: nothing may overtake the telling.
-    fn lags(&self) -> bool {
-        self.skipped > 0
-    }
-
-    fn is_at_rest(&self) -> bool {
-        self.link.is_at_rest()
-            && self.skipped == 0
-            && !self.paused
-            && self.under_way.is_none()
-            && !self.waits
-            && !self.finishes
-            && self.opening.is_none()
+impl Mail {
+    /// Bytes of frames in it.
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            Self::Router(Event::Answer { frames, .. }) => frames.iter().map(Vec::len).sum(),
+            Self::Router(Event::Fanout { frame, users, .. }) => frame.len() + 8 * users.len(),
+            _ => 0,
+        }
     }
 }
 
@@ -141,7 +107,7 @@ pub struct Sessions {
     verifier: Arc<Verifier>,
     router: RouterHandle,
     tls: Arena<tls::Session>,
-    work: Arena<Box<Work>>,
+    work: Works,
     users: Users,
     /// Work that the last connection at rest gave up, for the next one that wakes.
     spare_work: Option<Box<Work>>,
@@ -158,6 +124,8 @@ pub struct Sessions {
     /// The others, who have a place in the window.
     holders: Arrivals<ConnId>,
     draining: Option<Box<Draining>>,
+    /// Those who hold most are ended, until there is room.
+    is_relieving: bool,
     sweeps: Sweeps,
     /// Told from the one before by this: what was asked of that one is not counted any more.
     router_number: u8,
@@ -188,7 +156,7 @@ impl Sessions {
             verifier,
             router,
             tls: Arena::default(),
-            work: Arena::default(),
+            work: Works::default(),
             users: Users::default(),
             spare_work: None,
             framed: Vec::new(),
@@ -199,6 +167,7 @@ impl Sessions {
             silent: Arrivals::default(),
             holders: Arrivals::default(),
             draining: None,
+            is_relieving: false,
             sweeps: Sweeps::default(),
             router_number: 0,
             is_stopping: false,
@@ -212,9 +181,16 @@ impl Sessions {
     }
 
     /// Stores what a connection has beside its `Conn`, and says where.
-    fn store(&mut self, conn: &mut Conn, tls: Option<tls::Session>, work: Option<Box<Work>>) {
-        conn.tls = tls.map_or(Place::default(), |tls| Place::at(self.tls.insert(tls)));
-        conn.work = work.map_or(Place::default(), |work| Place::at(self.work.insert(work)));
+    fn store(
+        &mut self,
+        conn: ConnId,
+        state: &mut Conn,
+        tls: Option<tls::Session>,
+        work: Option<Box<Work>>,
+    ) {
+        state.tls = tls.map_or(Place::default(), |tls| Place::at(self.tls.insert(tls)));
+        let insert = |work| Place::at(self.work.insert(conn, work));
+        state.work = work.map_or(Place::default(), insert);
     }
 
     /// A connection of a user has gone; fan-out forgets it, and after the last one the directory too.
@@ -237,13 +213,17 @@ impl Sessions {
     }
 
     /// Takes out what [`store`](Self::store) stored.
-    fn unstore(&mut self, conn: &mut Conn) -> (Option<tls::Session>, Option<Box<Work>>) {
-        let tls = std::mem::take(&mut conn.tls)
+    fn unstore(
+        &mut self,
+        conn: ConnId,
+        state: &mut Conn,
+    ) -> (Option<tls::Session>, Option<Box<Work>>) {
+        let tls = std::mem::take(&mut state.tls)
             .index()
             .and_then(|at| self.tls.remove(at));
-        let work = std::mem::take(&mut conn.work)
+        let work = std::mem::take(&mut state.work)
             .index()
-            .and_then(|at| self.work.remove(at));
+            .and_then(|at| self.work.remove(conn, at));
         (tls, work)
     }
 }
@@ -293,11 +273,15 @@ impl Handler for Sessions {
         }
     }
 
-    fn on_depart(&mut self, shard: &mut Shard<Self>, _: ConnId, mut conn: Conn) -> Parcel {
-        self.leave_opening(conn.phase);
-        let (tls, mut work) = self.unstore(&mut conn);
+    fn on_depart(&mut self, shard: &mut Shard<Self>, conn: ConnId, mut state: Conn) -> Parcel {
+        self.leave_opening(state.phase);
+        let (tls, mut work) = self.unstore(conn, &mut state);
         Self::depart_early(shard, work.as_deref_mut());
-        Parcel { conn, tls, work }
+        Parcel {
+            conn: state,
+            tls,
+            work,
+        }
     }
 
     fn on_arrive(&mut self, shard: &mut Shard<Self>, conn: ConnId, parcel: Parcel) {
@@ -321,7 +305,7 @@ impl Handler for Sessions {
         if let Some(at) = std::mem::take(&mut state.tls).index() {
             self.tls.discard(at);
         }
-        let (_, work) = self.unstore(&mut state);
+        let (_, work) = self.unstore(conn, &mut state);
         if let Some(work) = work {
             if work.under_way.has_reads() {
                 self.router.gone(caller(shard, conn, &state));
@@ -337,6 +321,7 @@ impl Handler for Sessions {
         self.sweep_on(shard);
         self.rank_on(shard);
         self.list_on(shard);
+        self.relieve(shard);
         self.gauge();
     }
 

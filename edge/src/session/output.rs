@@ -13,6 +13,7 @@ use rookery_wire::ws;
 
 use super::Sessions;
 use super::conn::Conn;
+use super::pressure::has_room;
 
 /// What TLS and the frame header add to a message, generously: one record of 22 bytes for each 16 KiB
 /// and 10 bytes of header.
@@ -90,7 +91,7 @@ impl Sessions {
         if !state.phase.is_live() {
             return None;
         }
-        let fits = shard.queue_bytes(conn) + bytes <= self.settings.queue_bytes_max;
+        let fits = has_room(shard.queue_bytes(conn), bytes, self.queue_bytes_max(shard));
         let lags = state
             .work
             .index()

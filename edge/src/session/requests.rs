@@ -293,7 +293,7 @@ impl Sessions {
             && work.under_way.has_room_again(self.settings.requests_max)
             && {
                 // Else it goes on once the queue is empty.
-                work.paused |= shard.queue_bytes(conn) > self.settings.queue_bytes_pause();
+                work.paused |= shard.queue_bytes(conn) > self.queue_bytes_pause(shard);
                 !work.paused
             };
         work.waits &= !goes_on;

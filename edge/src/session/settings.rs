@@ -63,8 +63,10 @@ pub struct Settings {
     pub jitter: Jitter,
     /// Told to clients.
     pub page_messages_max: u32,
-    /// Bytes queued for a connection above which it is skipped in fan-out.
+    /// Bytes queued for a connection above which it is skipped in fan-out, while memory is not short.
     pub queue_bytes_max: usize,
+    /// Bytes that what is queued and what is half-received may take on a shard.
+    pub buffer_bytes_max: u64,
     /// Reads and openings of one connection that the router has at one time. What it asks beyond them
     /// stays in its socket: a client may ask for all of its conversations at once, and takes no more of
     /// the readers than others.
@@ -74,12 +76,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Bytes queued for a connection above which nothing more is read from it: a quarter, so that
-    /// the answers to what was read already still fit.
-    pub(crate) fn queue_bytes_pause(&self) -> usize {
-        self.queue_bytes_max / 4
-    }
-
     /// Bytes queued for a connection above which not even an answer is added: as much again as
     /// fan-out may fill.
     pub(crate) fn answer_bytes_max(&self) -> usize {

@@ -30,6 +30,8 @@ rookery_metrics::metrics! {
         pub lobby: Gauge,
         /// Connections that have not logged in.
         pub opening: Gauge,
+        /// Bytes of memory that messages which are not whole take, with what else is under way.
+        pub input_bytes: Gauge,
         /// Users with a connection.
         pub users: Gauge,
         /// In the lobby, each time that a part of a handshake waited for its turn.
@@ -169,6 +171,7 @@ impl Sessions {
         let counters = &self.telemetry.counters;
         counters.lobby.set(self.lobby.len() as u64);
         counters.opening.set(self.opening as u64);
+        counters.input_bytes.set(self.work.held_bytes());
         counters.users.set(self.users.len() as u64);
     }
 }

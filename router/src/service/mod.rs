@@ -26,6 +26,7 @@ mod fair;
 mod inbox;
 mod intake;
 mod lookups;
+mod memory;
 mod openings;
 mod permit;
 mod progress;

@@ -63,7 +63,8 @@ impl<D: Driver, H: Handler> Engine<D, H> {
         let told = slot.has(slot::TOLD);
         let cause = slot.cause();
         let state = std::mem::take(&mut slot.conn);
-        shard.counters.queued_bytes -= slot.out.take().map_or(0, |out| out.bytes() as u64);
+        shard.queued.change(conn, slot.queue_held_bytes(), 0);
+        slot.out = None;
         shard.apply(conn, Event::Joined);
         if told {
             shard.live = shard.live.saturating_sub(1);
@@ -244,33 +245,35 @@ impl<D: Driver, H: Handler> Engine<D, H> {
         let Some(slot) = shard.slots.find(conn) else {
             return shard.spare.put(bytes);
         };
+        let before = slot.queue_held_bytes();
+        let blocked = result == 0 || result == -libc::EAGAIN || result == -libc::EINTR;
         let Some(out) = slot.out.as_mut() else {
             return shard.spare.put(bytes);
         };
-        if slot.state == State::Closing {
-            shard.counters.queued_bytes -= out.bytes() as u64;
+        let failed = result < 0 && !blocked;
+        if failed || slot.state == State::Closing {
+            let is_closing = slot.state == State::Closing;
             slot.out = None;
-            return shard.spare.put(bytes);
-        }
-        let blocked = result == 0 || result == -libc::EAGAIN || result == -libc::EINTR;
-        if result < 0 && !blocked {
-            shard.counters.queued_bytes -= out.bytes() as u64;
-            slot.out = None;
+            shard.queued.change(conn, before, 0);
             shard.spare.put(bytes);
-            return shard.fail(conn, Cause::Errno(-result));
+            if !is_closing {
+                shard.fail(conn, Cause::Errno(-result));
+            }
+            return;
         }
         let taken = result.max(0) as usize;
         shard.counters.send_bytes += taken as u64;
-        shard.counters.queued_bytes -= taken.min(out.bytes()) as u64;
         let progress = out.went_on(taken);
         let done = out.handle_sent(bytes, taken, &mut shard.spare);
-        if out.is_partial() || blocked {
+        let is_short = out.is_partial() || blocked;
+        if done && !is_short {
+            slot.out = None;
+        }
+        shard.queued.change(conn, before, slot.queue_held_bytes());
+        if is_short {
             shard.counters.send_short += 1;
             shard.arm_write_poll(conn);
         } else {
-            if done {
-                slot.out = None;
-            }
             shard.mark_dirty(conn);
         }
         // Each asks anew: the handler may close it.

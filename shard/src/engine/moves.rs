@@ -45,8 +45,8 @@ impl<D: Driver, H: Handler> Engine<D, H> {
             return;
         };
         let state = std::mem::take(&mut slot.conn);
+        shard.queued.change(conn, slot.queue_held_bytes(), 0);
         let out = slot.out.take();
-        shard.counters.queued_bytes -= out.as_ref().map_or(0, |out| out.bytes() as u64);
         let unsent = out.map_or_else(Vec::new, |out| out.into_queue());
         shard.set_wheel(conn, None);
         shard.apply(conn, Event::Moved);
@@ -114,12 +114,13 @@ impl<D: Driver, H: Handler> Engine<D, H> {
             return;
         };
         slot.flags |= slot::TOLD;
+        let before = slot.queue_held_bytes();
         for bytes in envelope.unsent {
-            shard.counters.queued_bytes += bytes.len() as u64;
             slot.out
                 .get_or_insert_with(Box::<Outgoing>::default)
-                .push(bytes);
+                .push(bytes, &mut shard.spare);
         }
+        shard.queued.change(conn, before, slot.queue_held_bytes());
         shard.live += 1;
         shard.counters.moves_in += 1;
         shard.apply(conn, Event::Parcel);

@@ -141,13 +141,14 @@ impl<H: Handler> Shard<H> {
         let Some(slot) = self.slots.at(conn.index()) else {
             return;
         };
+        let before = slot.queue_held_bytes();
         if let Some(out) = slot.out.as_mut() {
-            self.counters.queued_bytes -= out.bytes() as u64;
             out.discard(&mut self.spare);
             if !slot.in_flight.has(InFlight::SEND) {
                 slot.out = None;
             }
         }
+        self.queued.change(conn, before, slot.queue_held_bytes());
         if slot.in_flight.is_empty() {
             self.idle.push(conn);
             return;

@@ -50,7 +50,7 @@ impl<H: Handler> Shard<H> {
             && !slot.in_flight.has(InFlight::SEND | InFlight::POLL_WRITE)
             && let Some(out) = slot.out.as_mut()
         {
-            match out.take(&mut self.spare) {
+            match out.take() {
                 Some((bytes, from)) => {
                     slot.in_flight.add(InFlight::SEND);
                     self.counters.send_ops += 1;
@@ -62,7 +62,11 @@ impl<H: Handler> Shard<H> {
                     self.ops.push((tag::of_conn(Kind::Send, conn), op));
                     return;
                 }
-                None => slot.out = None,
+                None => {
+                    let before = slot.queue_held_bytes();
+                    slot.out = None;
+                    self.queued.change(conn, before, 0);
+                }
             }
         }
         if !slot.sent_all() {

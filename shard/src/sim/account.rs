@@ -9,7 +9,7 @@ use super::checks::{Check, Count};
 use super::kernel::Kernel;
 use super::net::SHARD;
 use super::workload::Echo;
-use crate::{Cause, Close, ConnId, SendError, Shard};
+use crate::{Cause, Close, ConnId, SendError, Shard, Sweep};
 
 /// What was asked for a connection that is live.
 #[derive(Clone, Copy, Debug, Default)]
@@ -251,12 +251,21 @@ impl Account {
         }
     }
 
-    /// The shard's own count is the same.
+    /// The shard's own count is the same, and its sum is what queues hold.
     pub(super) fn compare(&self, shard: &Shard<Echo>) {
         let (theirs, ours) = (shard.live(), self.live.len());
         if theirs != ours {
             let detail = format!("shard {}: {theirs} live, not {ours}", self.shard);
             self.fail(Check::Lifecycle, detail);
+        }
+        let (mut sweep, mut looks, mut held) = (Sweep::new(), u32::MAX, 0);
+        while let Some(conn) = shard.sweep(&mut sweep, &mut looks) {
+            held += shard.queue_held_bytes(conn) as u64;
+        }
+        if held != shard.queued_bytes() {
+            let sum = shard.queued_bytes();
+            let detail = format!("shard {}: queues hold {held}, not {sum}", self.shard);
+            self.fail(Check::SumWrong, detail);
         }
     }
 

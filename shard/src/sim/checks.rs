@@ -80,6 +80,8 @@ named! {
         MailLost = "mail lost or doubled",
         /// What has been posted is looked at before the shard sleeps.
         SleptOnMail = "slept with mail or a parcel waiting",
+        /// What all queues hold is added up where each changes.
+        SumWrong = "the sum of what queues hold is wrong",
         /// When nothing fails any more, everything ends.
         NotSettled = "not settled in time",
         /// The loop does not panic.

@@ -18,7 +18,7 @@ use super::peer::Peer;
 use super::rng::{Rate, Rng};
 use super::workload::{Echo, Mail};
 use crate::driver::Driver;
-use crate::mailbox::{self, Waker};
+use crate::mailbox::{self, Capacity, Waker};
 use crate::{Config, Engine, Fabric, Progress};
 
 /// From the calm on, a simulation settles within this time, beside what its own bounds allow.
@@ -80,7 +80,7 @@ impl<D: Floor> World<D> {
         let mut rng = Rng::new(seed);
         let plan = Plan::draw(&mut rng);
         let config = config_of(&plan);
-        let (postboxes, inboxes) = mailbox::channel(plan.shards, plan.mailbox)?;
+        let (postboxes, inboxes) = mailbox::channel(plan.shards, Capacity::messages(plan.mailbox))?;
         let fabric = Fabric::new(&config, &inboxes);
         let whole = config.linger_ms > 10_000;
         let mut peers: Vec<Peer> = (0..plan.peers)

@@ -116,6 +116,11 @@ impl<C: Default> Slot<C> {
         }
     }
 
+    /// Bytes of memory that what is queued takes.
+    pub(crate) fn queue_held_bytes(&self) -> usize {
+        self.out.as_ref().map_or(0, |out| out.held_bytes())
+    }
+
     /// Nothing is queued for sending, or on its way.
     pub(crate) fn sent_all(&self) -> bool {
         self.out.is_none()

@@ -8,7 +8,7 @@ use super::sockaddr::SockAddr;
 use crate::Config;
 
 /// Listeners on one address, one per shard, between which the kernel spreads connections
-/// (SO_REUSEPORT). Connections inherit TCP_NODELAY and keep-alive from them.
+/// (SO_REUSEPORT). Connections inherit TCP_NODELAY, TCP_NOTSENT_LOWAT and keep-alive from them.
 pub(crate) fn group(
     addr: SocketAddr,
     config: &Config,
@@ -27,6 +27,11 @@ pub(crate) fn group(
             let silent_s = silent_s.clamp(1, 60) as i32;
             let fd = listener.as_raw_fd();
             set(fd, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, silent_s)?;
+        }
+        if let Some(bytes) = config.tcp_notsent_lowat_bytes {
+            let bytes = bytes.min(i32::MAX as u32) as i32;
+            let fd = listener.as_raw_fd();
+            set(fd, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, bytes)?;
         }
         // SAFETY: no pointers are passed.
         check(unsafe { libc::listen(listener.as_raw_fd(), backlog) })?;

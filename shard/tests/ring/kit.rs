@@ -7,6 +7,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rookery_shard::mailbox::Capacity;
 use rookery_shard::{
     Cause, Close, Config, ConnId, Counters, Handler, JoinError, Origin, Postboxes, Running,
     SendError, Shard, Stopper, mailbox, start,
@@ -277,7 +278,7 @@ pub(crate) fn config(shards: u16) -> Config {
 }
 
 pub(crate) fn serve(config: Config) -> Server {
-    let (post, inboxes) = mailbox::channel(config.shards, 1_024).unwrap();
+    let (post, inboxes) = mailbox::channel(config.shards, Capacity::messages(1_024)).unwrap();
     let seen = Arc::new(Seen::default());
     let own = Arc::clone(&seen);
     let running = start(config, inboxes, move |_| Peer {

@@ -16,7 +16,8 @@ use kit::{
     ECHO, FLOOD, GOODBYE, HOLD, LATER, Mail, OVERFLOW, PANIC, TALLY, WANDER, config, read_some,
     serve,
 };
-use rookery_shard::{Cause, Config, StartError, mailbox, start};
+use rookery_shard::mailbox::{self, Capacity};
+use rookery_shard::{Cause, Config, StartError, start};
 
 /// xorshift: the test is its seed.
 struct Rng(u64);
@@ -390,7 +391,7 @@ fn a_port_in_use_is_an_error_that_names_it() {
             listeners: vec![addr],
             ..config(1)
         };
-        let (_, inboxes) = mailbox::channel(1, 8).unwrap();
+        let (_, inboxes) = mailbox::channel(1, Capacity::messages(8)).unwrap();
         match start(config, inboxes, |_| -> kit::Peer {
             panic!("not to be made")
         }) {
@@ -420,7 +421,7 @@ fn bad_configurations_are_refused() {
     for spoil in bad {
         let mut config = config(1);
         spoil(&mut config);
-        let (_, inboxes) = mailbox::channel(config.shards, 8).unwrap();
+        let (_, inboxes) = mailbox::channel(config.shards, Capacity::messages(8)).unwrap();
         let result = start(config, inboxes, |_| -> kit::Peer {
             panic!("not to be made")
         });

@@ -136,6 +136,12 @@ impl Link {
             && self.decoder.is_at_rest()
     }
 
+    /// Bytes of memory that what was received and is not whole yet takes, the link's own not included. A handshake's
+    /// are not counted: they have a bound of their own.
+    pub fn held_bytes(&self) -> usize {
+        self.cipher.capacity() + self.plain.capacity() + self.decoder.held_bytes()
+    }
+
     /// Whether its TLS handshake is under way.
     pub fn is_handshaking(&self) -> bool {
         matches!(self.stage, Stage::Tls { .. })

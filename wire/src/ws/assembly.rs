@@ -34,6 +34,10 @@ impl Assembly {
         self.bytes.len()
     }
 
+    pub(super) const fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Counts one more frame of the message.
     pub(super) const fn count_fragment(&mut self, limits: &Limits) -> Result<(), Error> {
         self.fragments += 1;

@@ -94,6 +94,19 @@ impl Decoder {
         self.pending.is_none()
     }
 
+    /// Bytes of memory that what is pending takes.
+    pub fn held_bytes(&self) -> usize {
+        let Some(state) = self.pending.as_deref() else {
+            return 0;
+        };
+        let message = state.message.as_ref().map_or(0, Assembly::capacity);
+        let control = match &state.frame {
+            Frame::Control { masked, .. } => masked.capacity(),
+            _ => 0,
+        };
+        size_of::<State>() + message + control
+    }
+
     /// Consumes input up to the end of the first event, or all of it. Returns the bytes consumed;
     /// call again with the rest until it is empty. Where an event is returned its payload may have
     /// been unmasked in place.
