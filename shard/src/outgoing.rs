@@ -16,6 +16,8 @@ pub(crate) struct Outgoing {
     capacity: usize,
     /// The socket was full, and has room again.
     room_again: bool,
+    /// When the socket took something last, where it is full.
+    blocked_since_ns: Option<u64>,
 }
 
 impl Outgoing {
@@ -88,6 +90,23 @@ impl Outgoing {
     /// Whether what the kernel took now went into room that was made since the socket was full. Said once.
     pub(crate) fn went_on(&mut self, taken: usize) -> bool {
         taken > 0 && std::mem::take(&mut self.room_again)
+    }
+
+    /// The socket is full, and has just taken so many bytes.
+    pub(crate) fn block(&mut self, taken: usize, now_ns: u64) {
+        if taken > 0 || self.blocked_since_ns.is_none() {
+            self.blocked_since_ns = Some(now_ns);
+        }
+    }
+
+    /// The socket is not full.
+    pub(crate) fn unblock(&mut self) {
+        self.blocked_since_ns = None;
+    }
+
+    /// When the socket took something last, where it is full.
+    pub(crate) fn blocked_since_ns(&self) -> Option<u64> {
+        self.blocked_since_ns
     }
 
     /// Forgets what is queued (not what is in flight).

@@ -19,7 +19,7 @@ use crate::mailbox::Postboxes;
 use crate::outgoing::{Outgoing, Spare};
 use crate::slot::state::Event;
 use crate::slot::table::Table;
-use crate::slot::{self, InFlight, State};
+use crate::slot::{self, State};
 use crate::tag::{self, Kind};
 use crate::wheel::Wheel;
 use crate::{Cause, Close, Config, ConnId, Counters, Handler};
@@ -290,10 +290,11 @@ impl<H: Handler> Shard<H> {
         slot.is_some_and(|slot| matches!(slot.state, State::Ready | State::Receiving))
     }
 
-    /// Whether its socket has no room: the peer has not taken what was sent before.
-    pub fn is_blocked(&self, conn: ConnId) -> bool {
-        let slot = self.slots.peek(conn);
-        slot.is_some_and(|slot| slot.in_flight.has(InFlight::POLL_WRITE))
+    /// For how long its socket has taken nothing, nanoseconds, where it is full: the peer has not read what was sent
+    /// before.
+    pub fn blocked_ns(&self, conn: ConnId) -> Option<u64> {
+        let out = self.slots.peek(conn)?.out.as_ref()?;
+        Some(self.now.mono_ns.saturating_sub(out.blocked_since_ns()?))
     }
 
     /// Asks the kernel about an open connection: [`Handler::on_tcp_info`] comes at the beginning of the next

@@ -27,7 +27,7 @@ const NOTSENT_BYTES: u32 = 128 << 10;
 const MAILBOX: usize = 16_384;
 
 /// Bytes of frames in them: some hundred full pages, a few turns' work.
-const MAILBOX_HELD_BYTES: usize = 32 << 20;
+const MAILBOX_BYTES_MAX: u64 = 32 << 20;
 
 /// Requests of one connection at one time whose answers may be large, where the send queue has room for
 /// them as pages.
@@ -72,7 +72,7 @@ pub(super) fn settings(
         ),
         page_messages_max: limits.page_messages_max,
         queue_bytes_max: queue_bytes(config, mode),
-        buffer_bytes_max: buffer_bytes(config)? / u64::from(config.engine.shard_count().max(1)),
+        buffer_bytes_max: shard_buffer_bytes(config)?,
         requests_max: requests_max(config),
         presence,
     })
@@ -166,19 +166,29 @@ pub(super) fn worst_case(config: &Config) -> anyhow::Result<WorstCase> {
         handshakes: limits.handshakes_max.into(),
         has_tls12: config.tls.min_version == config::TlsVersion::Tls12,
         buffer_bytes: buffer_bytes(config)?,
-        engine_bytes: engine.memory_bytes() + u64::from(engine.shards) * MAILBOX_HELD_BYTES as u64,
+        engine_bytes: engine.memory_bytes() + u64::from(engine.shards) * mailbox_bytes(config)?,
         router_bytes: router(config).memory_bytes_max(),
         tcp_bytes: super::memory::tcp_bytes_max()?,
     }))
 }
 
 /// What waits for a shard.
-pub(super) fn mailbox() -> Capacity<Mail> {
-    Capacity {
+pub(super) fn mailbox(config: &Config) -> anyhow::Result<Capacity<Mail>> {
+    Ok(Capacity {
         messages: MAILBOX,
-        bytes: MAILBOX_HELD_BYTES,
+        bytes: mailbox_bytes(config)? as usize,
         held_bytes: Mail::held_bytes,
-    }
+    })
+}
+
+/// Answers are not refused for want of room: what a turn finds of them is an eighth of the shard's buffers at most,
+/// which those who hold most are ended early enough for.
+fn mailbox_bytes(config: &Config) -> anyhow::Result<u64> {
+    Ok(MAILBOX_BYTES_MAX.min(shard_buffer_bytes(config)? / 8))
+}
+
+fn shard_buffer_bytes(config: &Config) -> anyhow::Result<u64> {
+    Ok(buffer_bytes(config)? / u64::from(config.engine.shard_count().max(1)))
 }
 
 fn queue_bytes(config: &Config, mode: Mode) -> usize {

@@ -65,7 +65,7 @@ pub fn serve(
 
     let shards = config.engine.shard_count();
     let (postboxes, inboxes) =
-        mailbox::channel(shards, compose::mailbox()).context("cannot make the shards' mailboxes")?;
+        mailbox::channel(shards, compose::mailbox(config)?).context("cannot make the shards' mailboxes")?;
     let keeper = match &services {
         None => RouterKeeper::embedded(compose::router(config), postboxes.clone())?,
         Some(services) => RouterKeeper::distributed(

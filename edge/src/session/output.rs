@@ -13,7 +13,6 @@ use rookery_wire::ws;
 
 use super::Sessions;
 use super::conn::Conn;
-use super::pressure::has_room;
 
 /// What TLS and the frame header add to a message, generously: one record of 22 bytes for each 16 KiB
 /// and 10 bytes of header.
@@ -91,7 +90,7 @@ impl Sessions {
         if !state.phase.is_live() {
             return None;
         }
-        let fits = has_room(shard.queue_bytes(conn), bytes, self.queue_bytes_max(shard));
+        let fits = self.has_queue_room(shard, conn, bytes);
         let lags = state
             .work
             .index()

@@ -4,7 +4,7 @@
 //! Up to half of it each connection has what its own bounds allow. Above that the bound of each send queue shrinks
 //! as what is left does, for all alike (dynamic thresholds, Choudhury and Hahne 1998): many who do not read
 //! get little each, and who reads has its queue empty most of the time and does not notice. Where seven eighths
-//! are used all the same, those who hold most go, first who takes nothing and has said nothing for long.
+//! are used all the same, those who hold most go: who has taken nothing, or said nothing, for longest.
 //!
 //! Who goes for what is queued is not told: what it would have to read before the close frame is what has to go. It
 //! counts as a slow reader (4002). Who goes for what it has sent by halves is told to try again later (1013).
@@ -21,9 +21,11 @@ use crate::admission::add_one;
 /// So many of the largest holders are compared before one goes.
 const LOOKS: usize = 8;
 
-/// A connection with nothing queued may always have one message.
-pub(super) fn has_room(queued: usize, more: usize, bound: usize) -> bool {
-    queued == 0 || queued + more <= bound
+/// Whether so many bytes `more` may be queued for a connection, where `used` of `all` bytes are used: as far as its
+/// bound has room, and where nothing is queued for it one message, as long as there is any room.
+fn has_room(queued: usize, more: usize, bound: usize, used: u64, all: u64) -> bool {
+    let fits = queued + more <= shrunk(bound, used, all);
+    fits || queued == 0 && more <= bound && used + more as u64 <= all
 }
 
 /// What a bound on a send queue shrinks to where `used` of `all` bytes are used.
@@ -41,17 +43,19 @@ impl Sessions {
         shard.queued_bytes() + self.work.held_bytes()
     }
 
-    /// Bytes queued for a connection above which it is skipped in fan-out, now.
-    pub(super) fn queue_bytes_max(&self, shard: &Shard<Self>) -> usize {
-        let settings = &self.settings;
-        let used = self.held_bytes(shard);
-        shrunk(settings.queue_bytes_max, used, settings.buffer_bytes_max)
+    /// Whether a delivery of so many bytes may be queued for a connection; else it is skipped.
+    pub(super) fn has_queue_room(&self, shard: &Shard<Self>, conn: ConnId, more: usize) -> bool {
+        let bound = self.settings.queue_bytes_max;
+        let (used, all) = (self.held_bytes(shard), self.settings.buffer_bytes_max);
+        has_room(shard.queue_bytes(conn), more, bound, used, all)
     }
 
-    /// Bytes queued for a connection above which nothing more is read from it, now: a quarter, so that the answers
-    /// to what was read already still fit.
+    /// Bytes queued for a connection above which nothing more is read from it, now: a quarter of its bound, so that
+    /// the answers to what was read already still fit.
     pub(super) fn queue_bytes_pause(&self, shard: &Shard<Self>) -> usize {
-        self.queue_bytes_max(shard) / 4
+        let bound = self.settings.queue_bytes_max;
+        let (used, all) = (self.held_bytes(shard), self.settings.buffer_bytes_max);
+        shrunk(bound, used, all) / 4
     }
 
     /// The end of a turn: where too much is held, some of those who hold most go, until it is three quarters.
@@ -81,23 +85,31 @@ impl Sessions {
         }
     }
 
-    /// Ends one of those for whom most is queued; whether there was one.
+    /// Ends one of those for whom most is queued, and who do not take it; whether there was one. What was queued in
+    /// this turn is on its way, or known not to be, in the next one.
     fn shed_queue(&mut self, shard: &mut Shard<Self>) -> bool {
         let found = std::iter::repeat_with(|| shard.longest_queue()).take(LOOKS);
         let found: Vec<ConnId> = found.flatten().collect();
-        let Some(conn) = self.least_missed(shard, &found) else {
+        let blocked = found.iter().filter_map(|&conn| Some((shard.blocked_ns(conn)?, conn)));
+        let Some((_, conn)) = blocked.max() else {
             return false;
         };
         add_one(&self.gate.counters().shed_queue);
         self.end_with(shard, conn, Close::Now, Some(CloseCode::SLOW_READER));
+        // Also one whose last words were under way.
+        shard.close(conn, Close::Now);
         true
     }
 
     /// Ends one of those of whom most has come that is not whole; whether there was one.
     fn shed_input(&mut self, shard: &mut Shard<Self>) -> bool {
+        let now_s = super::deadlines::seconds(shard.running_ns());
         let found = std::iter::repeat_with(|| self.work.largest()).take(LOOKS);
-        let found: Vec<ConnId> = found.flatten().collect();
-        let Some(conn) = self.least_missed(shard, &found) else {
+        let silent = found.flatten().map(|conn| {
+            let silent_s = shard.conn(conn).map_or(0, |state| state.silent_s(now_s));
+            (silent_s, conn)
+        });
+        let Some((_, conn)) = silent.max() else {
             return false;
         };
         add_one(&self.gate.counters().shed_input);
@@ -109,15 +121,6 @@ impl Sessions {
         }
         self.close(shard, conn, CloseCode::TRY_AGAIN_LATER);
         true
-    }
-
-    /// Of these the one whose socket takes nothing, and that has given no sign of life for longest.
-    fn least_missed(&self, shard: &mut Shard<Self>, among: &[ConnId]) -> Option<ConnId> {
-        let now_s = super::deadlines::seconds(shard.running_ns());
-        among.iter().copied().max_by_key(|&conn| {
-            let silent_s = shard.conn(conn).map_or(0, |state| state.silent_s(now_s));
-            (shard.is_blocked(conn), silent_s)
-        })
     }
 }
 
@@ -136,9 +139,11 @@ mod tests {
     }
 
     #[test]
-    fn who_has_nothing_queued_may_have_a_message() {
-        assert!(has_room(0, 65_536, 0));
-        assert!(!has_room(1, 65_536, 0) && !has_room(1, 65_536, 65_536));
-        assert!(has_room(1, 65_535, 65_536));
+    fn who_has_nothing_queued_may_have_a_message_while_there_is_room() {
+        let of = |queued, more, used| has_room(queued, more, 1_000, used, 10_000);
+        assert!(of(0, 1_000, 0) && of(1, 999, 5_000) && !of(1, 1_000, 0));
+        assert!(!of(1, 999, 7_500) && of(1, 499, 7_500));
+        assert!(of(0, 1_000, 9_000) && !of(0, 1_000, 9_001));
+        assert!(!of(0, 1_001, 0), "longer than any queue");
     }
 }

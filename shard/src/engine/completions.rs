@@ -266,6 +266,11 @@ impl<D: Driver, H: Handler> Engine<D, H> {
         let progress = out.went_on(taken);
         let done = out.handle_sent(bytes, taken, &mut shard.spare);
         let is_short = out.is_partial() || blocked;
+        if is_short {
+            out.block(taken, shard.now.mono_ns);
+        } else {
+            out.unblock();
+        }
         if done && !is_short {
             slot.out = None;
         }
