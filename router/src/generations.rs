@@ -47,9 +47,20 @@ impl<K: Eq + Hash + Copy, V> Generations<K, V> {
     /// Ages, where the young generation has reached its bound.
     pub(crate) fn turn(&mut self) {
         if self.weight >= self.weight_max {
-            self.old = std::mem::take(&mut self.young);
-            self.weight = 0;
+            self.age();
         }
+    }
+
+    /// Ages, however young it is: for what runs out with time.
+    pub(crate) fn age(&mut self) {
+        self.old = std::mem::take(&mut self.young);
+        self.weight = 0;
+    }
+
+    /// How many are kept.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.young.len() + self.old.len()
     }
 
     /// Lets go of everything.

@@ -32,7 +32,7 @@ pub use load::Overrides;
 pub use secret::{Secret, SecretError, ServiceUrl};
 pub use sections::{
     Admin, Algorithm, Auth, AuthKey, Config, Drain, Engine, Limits, Listen, Log, LogFormat,
-    LogKind, LogWriter, Router, Tls, TlsVersion,
+    LogKind, LogWriter, RateMode, Router, Tls, TlsVersion,
 };
 pub use services::{Cql, Encryption, Kafka, Postgres, Redis, ReplicationClass};
 pub use source::Origin;

@@ -187,6 +187,24 @@ pub struct Limits {
     /// Bytes that may wait for all clients together, and of them: send queues, and messages that are not whole; 0: a
     /// quarter of what `memory_max_bytes` is.
     pub buffer_bytes_max: u64,
+    /// What a user's Sends and openings may cost in a second, bytes that are delivered; 0: any number.
+    pub send_bytes_per_user_per_second_max: u64,
+    /// The same of all Sends to one conversation.
+    pub send_bytes_per_conversation_per_second_max: u64,
+    /// For how long of both who was silent has saved up.
+    pub send_burst_ms: u32,
+    /// What becomes of a Send that is over one of them.
+    pub rate_mode: RateMode,
+}
+
+/// What becomes of a Send over its user's or its conversation's rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RateMode {
+    /// It is counted and passes.
+    Count,
+    /// It is refused.
+    Refuse,
 }
 
 /// `[drain]`: how clients are sent to other servers, and how a server stops.
@@ -365,6 +383,10 @@ impl Default for Limits {
             logins_per_second: 0,
             send_queue_bytes_max: 1 << 20,
             buffer_bytes_max: 0,
+            send_bytes_per_user_per_second_max: 64 << 20,
+            send_bytes_per_conversation_per_second_max: 256 << 20,
+            send_burst_ms: 16_000,
+            rate_mode: RateMode::Refuse,
         }
     }
 }

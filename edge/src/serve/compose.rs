@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rookery_router::PAGE_BYTES_MAX;
+use rookery_router::admission::{RateLimits, RateMode};
 use rookery_router::log::WriterKind;
 use rookery_shard::mailbox::Capacity;
 use rookery_wire::{link, proto, ws};
@@ -259,8 +260,21 @@ pub(super) fn router(config: &Config) -> rookery_router::Config {
         // Messages are not kept here.
         LogKind::Kafka => 0,
     };
+    router.rates = rates(&config.limits);
     router.payload_bytes_max = config.limits.payload_bytes_max as usize;
     router.page_messages_max = config.limits.page_messages_max;
     router.page_bytes_max = page_bytes(config);
     router
+}
+
+fn rates(limits: &config::Limits) -> RateLimits {
+    RateLimits {
+        user_bytes_per_second: limits.send_bytes_per_user_per_second_max,
+        conversation_bytes_per_second: limits.send_bytes_per_conversation_per_second_max,
+        burst_ms: limits.send_burst_ms,
+        mode: match limits.rate_mode {
+            config::RateMode::Count => RateMode::Count,
+            config::RateMode::Refuse => RateMode::Refuse,
+        },
+    }
 }

@@ -6,11 +6,13 @@
 
 mod opening_share;
 mod pending;
+mod rates;
 mod refusal;
 mod rules;
 mod tickets;
 
 pub use pending::{Pending, PendingKey, Seen, SendKey, Settled, WAITING_MAX};
+pub use rates::{Over, RateLimits, RateMode, Rates, Whose, cost_of_opening, cost_of_send};
 pub use refusal::Refusal;
 pub use rules::{MEMBERS_MAX, check_peer, members_of_new, page_limit};
 

@@ -2,6 +2,8 @@
 
 use rookery_wire::proto::{self, About, ErrorCode};
 
+use super::{Over, Whose};
+
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -69,6 +71,15 @@ impl Refusal {
             retry_after_ms,
             reason,
         }
+    }
+
+    /// More than the share of a user or a conversation.
+    pub const fn over(over: Over) -> Refusal {
+        let reason = match over.whose {
+            Whose::User => "more than one user's share of sends and openings",
+            Whose::Conversation => "more than one conversation's share of messages",
+        };
+        Refusal::later(ErrorCode::RateLimited, over.retry_after_ms, reason)
     }
 
     /// The Error frame for a request.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::clock::{Clock, SystemClock};
 use super::error::StartError;
 use super::space::{DiskSpace, Space};
+use crate::admission::RateLimits;
 use crate::ids::NODE_MAX;
 use crate::log;
 use crate::record::MESSAGE_HEADER_BYTES;
@@ -45,6 +46,8 @@ pub struct Config {
     pub in_flight_bytes_max: u64,
     /// Threads that serve Sync, History, Outbox and List: 1 to [`READERS_MAX`].
     pub readers: usize,
+    /// What users and conversations may cost in a second, of this process.
+    pub rates: RateLimits,
     /// The most bytes of a payload.
     pub payload_bytes_max: usize,
     /// The most messages in one answer, 1 to 100.
@@ -93,6 +96,7 @@ impl Config {
             in_flight_max: 16_384,
             in_flight_bytes_max: 32 << 20,
             readers: 2,
+            rates: RateLimits::DEFAULT,
             payload_bytes_max: 64 << 10,
             page_messages_max: 100,
             page_bytes_max: PAGE_BYTES_MAX,

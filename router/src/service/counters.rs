@@ -24,6 +24,10 @@ rookery_metrics::metrics! {
         pub dedup_hits: Counter,
         /// Requests refused, for whatever reason.
         pub refused: Counter,
+        /// Sends and openings over their user's rate; in the mode `count` they passed.
+        pub over_user_rate: Counter,
+        /// Sends over their conversation's rate; in the mode `count` they passed.
+        pub over_conversation_rate: Counter,
         /// Records that the log could not make durable.
         pub append_failed: Counter,
         /// Records written to the store.

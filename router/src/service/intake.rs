@@ -9,6 +9,7 @@
 mod aside;
 mod looking;
 mod opening;
+mod rating;
 mod sending;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,13 +28,14 @@ use super::progress::Progress;
 use super::queued::QueuedBytes;
 use super::reader::Reads;
 use super::stamps::Stamps;
-use crate::admission::{Pending, Refusal};
+use crate::admission::{Pending, Rates, Refusal};
 use crate::api::Caller;
 use crate::generations::Generations;
 use crate::log::{AppendError, Log, Ticket};
 use crate::placement::SharedPlacement;
 use crate::store::{Store, StoreError};
 pub(super) use aside::Aside;
+pub(super) use rating::Charge;
 
 /// Requests that are looked up together.
 const BATCH_MAX: usize = 256;
@@ -88,6 +90,7 @@ pub(crate) struct Intake {
     pub(super) stamps: Stamps,
     pub(crate) placement: Arc<SharedPlacement>,
     pub(crate) members: Generations<u64, Arc<[u64]>>,
+    pub(crate) rates: Rates,
     /// Who asks a store on other hosts; none where it is in this process.
     pub(super) lookups: Option<Arc<Lookups>>,
     pub(super) aside: Aside,

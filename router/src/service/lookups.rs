@@ -12,6 +12,7 @@ use crossbeam::queue::SegQueue;
 
 use super::clock::Clock;
 use super::fair::FairQueue;
+use super::intake::Charge;
 use crate::admission::Refusal;
 use crate::api::Caller;
 use crate::bell::Bell;
@@ -35,6 +36,7 @@ pub(super) struct ToOpen {
     pub(super) caller: Caller,
     pub(super) request_id: u64,
     pub(super) opened: Opened,
+    pub(super) charge: Charge,
 }
 
 /// An answer.

@@ -34,7 +34,7 @@ use super::sink::{AckSink, Committed, Work};
 use super::stamps::Stamps;
 use super::storing::{StoreWriter, Storing};
 use super::{Doors, Ending, Inner, RouterHandle, Threads};
-use crate::admission::Pending;
+use crate::admission::{Pending, Rates};
 use crate::api::{Caller, Outlet};
 use crate::log::{self, Acks, Feed, Log, LogError, Recovered, Replayed, Sink};
 use crate::placement::{Placement, SharedPlacement};
@@ -405,6 +405,7 @@ impl Parts {
             stamps,
             placement: Arc::clone(&self.placement),
             members: intake::members_cache(),
+            rates: Rates::new(&self.config.rates),
             lookups,
             aside: Aside::default(),
             absent: intake::absent_cache(),

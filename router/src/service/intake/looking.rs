@@ -145,7 +145,7 @@ impl Intake {
                 Found::Opening(to_open, opening) => {
                     self.wait_for_room();
                     let (caller, request_id) = (to_open.caller, to_open.request_id);
-                    let decided = opening.and_then(|opening| self.begin(to_open, opening));
+                    let decided = self.begin(to_open, opening);
                     self.answer(caller, request_id.into(), decided);
                 }
             }

@@ -65,6 +65,7 @@ impl Intake {
         if !self.pending().may_open(caller.user_id, members.len()) {
             return Err(Refusal::OVERLOADED);
         }
+        let charge = self.charge_opening(caller.user_id, members.len())?;
         let stamp = self.stamps.open(now_ms, self.placement.now().newest());
         let opened = Opened {
             conversation_id: stamp.id,
@@ -78,26 +79,40 @@ impl Intake {
             caller,
             request_id,
             opened,
+            charge,
         };
         match self.lookups.clone() {
             None => {
-                let opening = self.store.open(&to_open.opened, now_ms)?;
-                self.begin(to_open, opening)
+                let opening = self.store.open(&to_open.opened, now_ms);
+                self.begin(to_open, opening.map_err(Refusal::from))
             }
             Some(lookups) if lookups.ask_opening(to_open) => {
                 self.asked += 1;
                 Ok(Decision::Later)
             }
-            Some(_) => Err(Refusal::OVERLOADED),
+            Some(_) => {
+                self.discharge(&charge);
+                Err(Refusal::OVERLOADED)
+            }
         }
     }
 
-    /// What the store said decides.
-    pub(super) fn begin(&mut self, to_open: ToOpen, opening: Opening) -> Decided {
+    /// What the store said decides. Where no record comes of it, it has not cost one.
+    pub(super) fn begin(&mut self, to_open: ToOpen, opening: Result<Opening, Refusal>) -> Decided {
+        let (ticket, charge) = (self.ticket, to_open.charge);
+        let decided = opening.and_then(|opening| self.begin_open(to_open, opening));
+        if self.ticket == ticket {
+            self.discharge(&charge);
+        }
+        decided
+    }
+
+    fn begin_open(&mut self, to_open: ToOpen, opening: Opening) -> Decided {
         let ToOpen {
             caller,
             request_id,
             opened,
+            ..
         } = to_open;
         let (id, key) = (opened.conversation_id, opened.key);
         if let Opening::Exists {

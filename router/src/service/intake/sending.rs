@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use rookery_wire::proto;
 
+use super::rating::Charge;
 use super::{Decided, Decision, Intake, Write};
 use crate::admission::{Known, Refusal, Seen, dedup_holds, payload_hash};
 use crate::api::Caller;
@@ -13,8 +14,9 @@ use crate::store::{Claim, Claimed};
 /// A Send that passed the checks.
 pub(super) struct ToSend {
     claim: Claim,
+    charge: Charge,
     /// What the store said of it, where it was asked.
-    claimed: Option<Claimed>,
+    claimed: Result<Option<Claimed>, Refusal>,
 }
 
 impl Intake {
@@ -37,39 +39,45 @@ impl Intake {
             // where it is not on its way any more.
             let key = (caller.user_id, send.client_msg_id);
             let ask = prepared.is_ok() && keys.insert(key) && !self.pending().has_send(key);
-            if ask && let Ok(claim) = &prepared {
+            if ask && let Ok((claim, _)) = &prepared {
                 claims.push(*claim);
             }
-            found.push(prepared.map(|claim| (claim, ask)));
+            found.push(prepared.map(|prepared| (prepared, ask)));
         }
         let mut claimed = match self.store.claim(&claims) {
             Ok(claimed) => Ok(claimed.into_iter()),
             Err(error) => Err(Refusal::from(error)),
         };
-        let mut answer = |found: Result<(Claim, bool), Refusal>| {
-            let (claim, asked) = found?;
+        let mut answer = |((claim, charge), asked): ((Claim, Charge), bool)| {
             let claimed = match &mut claimed {
-                _ if !asked => None,
-                Ok(claimed) => Some(claimed.next().ok_or(Refusal::UNAVAILABLE)?),
-                Err(refusal) => return Err(*refusal),
+                _ if !asked => Ok(None),
+                Ok(claimed) => claimed.next().map(Some).ok_or(Refusal::UNAVAILABLE),
+                Err(refusal) => Err(*refusal),
             };
-            Ok(ToSend { claim, claimed })
+            ToSend {
+                claim,
+                charge,
+                claimed,
+            }
         };
-        found.into_iter().map(&mut answer).collect()
+        let found = found.into_iter();
+        found.map(|found| found.map(&mut answer)).collect()
     }
 
-    /// Checks a Send and gives it ids.
+    /// Checks a Send, takes what it costs and gives it ids. Whoever is over its share costs a look at two
+    /// numbers, and nothing that others wait for.
     fn prepare(
         &mut self,
         caller: Caller,
         send: &proto::Send,
         now_ms: u64,
-    ) -> Result<Claim, Refusal> {
+    ) -> Result<(Claim, Charge), Refusal> {
         if send.payload.len() > self.config.payload_bytes_max {
             return Err(Refusal::PAYLOAD_TOO_LARGE);
         }
         self.check_store()?;
-        self.check_member(caller.user_id, send.conversation_id)?;
+        let members = self.check_member(caller.user_id, send.conversation_id)?;
+        let charge = self.charge_send(caller.user_id, send, members)?;
         let stamp = self.stamps.next(now_ms);
         let known = Known {
             conversation_id: send.conversation_id,
@@ -77,13 +85,15 @@ impl Intake {
             message_id: stamp.id,
             hlc: stamp.hlc,
         };
-        Ok(Claim {
+        let claim = Claim {
             sender_user_id: caller.user_id,
             client_msg_id: send.client_msg_id,
             known,
-        })
+        };
+        Ok((claim, charge))
     }
 
+    /// What a Send came to. Where that is no record, a retry or a refusal, it has not cost one.
     pub(super) fn send(
         &mut self,
         caller: Caller,
@@ -91,7 +101,23 @@ impl Intake {
         to_send: ToSend,
         now_ms: u64,
     ) -> Decided {
-        let ToSend { claim, claimed } = to_send;
+        let (ticket, charge) = (self.ticket, to_send.charge);
+        let decided = self.decide(caller, send, to_send, now_ms);
+        if self.ticket == ticket {
+            self.discharge(&charge);
+        }
+        decided
+    }
+
+    fn decide(
+        &mut self,
+        caller: Caller,
+        send: &proto::Send,
+        to_send: ToSend,
+        now_ms: u64,
+    ) -> Decided {
+        let ToSend { claim, claimed, .. } = to_send;
+        let claimed = claimed?;
         let (id, conversation_id) = (send.client_msg_id, send.conversation_id);
         let hash = claim.known.payload_hash;
         let key = (caller.user_id, id);
@@ -152,12 +178,14 @@ impl Intake {
         Ok(decision)
     }
 
-    /// Only after [`known`](Self::known).
-    fn check_member(&mut self, user_id: u64, conversation_id: u64) -> Result<(), Refusal> {
+    /// How many members there are, to one of them. Only after [`known`](Self::known).
+    fn check_member(&mut self, user_id: u64, conversation_id: u64) -> Result<usize, Refusal> {
         let members = self.members.hit(conversation_id);
         let members = members.ok_or(Refusal::NOT_MEMBER)?;
         let found = members.binary_search(&user_id);
-        found.map(|_| ()).map_err(|_| Refusal::NOT_MEMBER)
+        found
+            .map(|_| members.len())
+            .map_err(|_| Refusal::NOT_MEMBER)
     }
 }
 
