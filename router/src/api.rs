@@ -66,6 +66,8 @@ pub enum Event {
     },
     /// One frame for every live device of these users, all owned by the shard.
     Fanout {
+        /// What it is about: of one conversation they are to be told in order.
+        conversation_id: u64,
         /// The frame.
         frame: Arc<[u8]>,
         /// The users.

@@ -223,12 +223,14 @@ impl<D: Driver, H: Handler> Engine<D, H> {
             self.handle_parcel(envelope);
         }
         while work.mails < TURN_MAILS_MAX
+            && !self.shard.mails_held
             && let Some(mail) = self.inbox.take()
         {
             work.mails += 1;
             self.shard.counters.mails += 1;
             self.handler.on_mail(&mut self.shard, mail);
         }
+        self.shard.mails_held = false;
         while work.deadlines < TURN_DEADLINES_MAX && self.handle_deadline() {
             work.deadlines += 1;
         }

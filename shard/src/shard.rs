@@ -84,6 +84,8 @@ pub struct Shard<H: Handler> {
     pub(crate) ops: Vec<(Tag, Op)>,
     /// Peers that have hung up wait for the next turn.
     pub(crate) leavers_wait: bool,
+    /// No more mails are taken before the next end of a turn.
+    pub(crate) mails_held: bool,
     /// Connections with something to send, or to look at.
     pub(crate) dirty: VecDeque<ConnId>,
     /// Closing connections with nothing in flight.
@@ -144,6 +146,7 @@ impl<H: Handler> Shard<H> {
             wheel: Wheel::new(now.mono_ns),
             rings: (0..rings).map(|_| ring()).collect(),
             leavers_wait: false,
+            mails_held: false,
             ops: Vec::new(),
             dirty: VecDeque::new(),
             idle: Vec::new(),
@@ -373,6 +376,13 @@ impl<H: Handler> Shard<H> {
     /// Work is left over: the next turn begins at once, and ends with `on_turn_end` whatever comes.
     pub fn turn_again(&mut self) {
         self.again_at_ns = Some(0);
+    }
+
+    /// Takes no more mails before the next [`Handler::on_turn_end`]: what has come led to enough work. They wait in
+    /// the mailbox, and those who post them once it is full. Called at the end of a turn it holds for the whole next
+    /// one, which is to be asked for ([`Shard::turn_again`]).
+    pub fn hold_mails(&mut self) {
+        self.mails_held = true;
     }
 
     /// As [`Shard::turn_again`], but not before that time (monotonic nanoseconds). The earliest of those

@@ -4,7 +4,7 @@
 //! WebSocket) and come out as messages (`input`), those of a connection that has not logged in (`door`) when it
 //! is their turn (`lobby`), where a proxy is in front after it has said for whom it is (`proxied`);
 //! messages are a login (`login`) or requests for the
-//! router (`requests`), answers and fan-out leave through `output`, and time passes in `deadlines`.
+//! router (`requests`), answers and fan-out (in parts: `fanout`) leave through `output`, and time passes in `deadlines`.
 //! Each file is one of these steps, and none calls the one before it.
 //!
 //! Invariant: while a connection is at rest it owns a [`conn::Conn`] in the slot table, its TLS
@@ -17,6 +17,7 @@ mod deadlines;
 mod door;
 mod drain;
 mod ending;
+mod fanout;
 mod heartbeat;
 mod input;
 mod jitter;
@@ -51,6 +52,7 @@ pub use closed::{CLOSED_MAX, Closed};
 use conn::{Conn, Place};
 use drain::Draining;
 pub use drain::{Order, Times};
+use fanout::FanOuts;
 pub use heartbeat::Heartbeat;
 pub(crate) use heartbeat::{look_interval, tcp_keepalive_s};
 pub use jitter::Jitter;
@@ -111,8 +113,7 @@ pub struct Sessions {
     users: Users,
     /// Work that the last connection at rest gave up, for the next one that wakes.
     spare_work: Option<Box<Work>>,
-    /// A fan-out's message, framed once for all.
-    framed: Vec<u8>,
+    fan_outs: FanOuts,
     gate: Arc<Gate>,
     lobby: Lobby<ConnId>,
     pace: Pace,
@@ -159,7 +160,7 @@ impl Sessions {
             work: Works::default(),
             users: Users::default(),
             spare_work: None,
-            framed: Vec::new(),
+            fan_outs: FanOuts::default(),
             gate,
             lobby: Lobby::default(),
             window: Window::new(),
@@ -316,6 +317,7 @@ impl Handler for Sessions {
     }
 
     fn on_turn_end(&mut self, shard: &mut Shard<Self>) {
+        self.fan_out_on(shard);
         self.serve_lobby(shard);
         self.drain_on(shard);
         self.sweep_on(shard);

@@ -33,6 +33,7 @@ impl Sessions {
             .iter()
             .map(|frame| bytes_on_the_wire(frame.len()))
             .sum();
+        self.spend(shard, wanted);
         if shard.queue_bytes(conn) + wanted > self.settings.answer_bytes_max() {
             return self.close(shard, conn, CloseCode::SLOW_READER);
         }
@@ -50,37 +51,36 @@ impl Sessions {
         self.write(shard, conn, &state, |writer| writer.raw(&parts));
     }
 
-    /// One frame for every live device of these users, but for one that has an answer of its own.
-    pub(super) fn fan_out(
+    /// One frame for every live device of a user, but for one that has an answer of its own. How many it was sent.
+    pub(super) fn deliver(
         &mut self,
         shard: &mut Shard<Self>,
         frame: &[u8],
-        users: &[u64],
+        user_id: u64,
         but: Option<DeviceKey>,
-    ) {
-        let mut framed = std::mem::take(&mut self.framed);
-        framed.clear();
-        ws::encode_message(ws::Opcode::Binary, frame, None, &mut framed);
-        for &user_id in users {
-            // From the last to the first: one that turns out to be gone leaves the list under way.
-            for device in (0..self.users.connections(user_id).len()).rev() {
-                let Some(&conn) = self.users.connections(user_id).get(device) else {
-                    continue;
-                };
-                let left_out = but.is_some_and(|but| {
-                    let device = shard.conn(conn).map(|state| state.device_id);
-                    (but.user_id, Some(but.device_id)) == (user_id, device)
+    ) -> usize {
+        let mut sent = 0;
+        // From the last to the first: one that turns out to be gone leaves the list under way.
+        for device in (0..self.users.connections(user_id).len()).rev() {
+            let Some(&conn) = self.users.connections(user_id).get(device) else {
+                continue;
+            };
+            let left_out = but.is_some_and(|but| {
+                let device = shard.conn(conn).map(|state| state.device_id);
+                (but.user_id, Some(but.device_id)) == (user_id, device)
+            });
+            if left_out {
+                continue;
+            }
+            if let Some(state) = self.room(shard, conn, bytes_on_the_wire(frame.len())) {
+                self.note_sent(&state, frame);
+                self.write(shard, conn, &state, |writer| {
+                    writer.message(ws::Opcode::Binary, frame);
                 });
-                if left_out {
-                    continue;
-                }
-                if let Some(state) = self.room(shard, conn, bytes_on_the_wire(framed.len())) {
-                    self.note_sent(&state, frame);
-                    self.write(shard, conn, &state, |writer| writer.raw(&[&framed]));
-                }
+                sent += 1;
             }
         }
-        self.framed = framed;
+        sent
     }
 
     /// The connection, where it is live and has room for so many bytes; else it is counted as

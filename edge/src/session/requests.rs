@@ -9,6 +9,7 @@ use rookery_wire::proto::{
 
 use super::Sessions;
 use super::conn::{Conn, Phase};
+use super::fanout::FanOut;
 use super::input::{Held, Next, say_and_end};
 
 /// What a client is told to wait when the router's queue is full: longer than the queue takes.
@@ -260,7 +261,12 @@ impl Sessions {
                     }
                 }
             }
-            Event::Fanout { frame, users, but } => self.fan_out(shard, &frame, &users, but),
+            Event::Fanout {
+                conversation_id,
+                frame,
+                users,
+                but,
+            } => self.fan_out(shard, conversation_id, FanOut::new(frame, users, but)),
         }
     }
 

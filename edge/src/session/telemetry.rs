@@ -20,6 +20,10 @@ rookery_metrics::metrics! {
         pub logins: Counter,
         /// Frames that were not sent because the client does not read; it is told by Lagged.
         pub skipped: Counter,
+        /// Parts in which messages were sent to their members that were too much for one turn.
+        pub fan_out_parts: Counter,
+        /// Messages of which some members have not been sent theirs yet.
+        pub fan_outs: Gauge,
         /// Clients that a drain has told to reconnect.
         pub told_to_reconnect: Counter,
         /// Clients that a drain or a stop has closed (1001): they had not gone, or there was no time for more.

@@ -138,6 +138,7 @@ pub(crate) struct Taking<'a> {
 
 /// A frame for the members of a conversation, but for one device.
 struct Post {
+    conversation_id: u64,
     frame: Arc<[u8]>,
     to: Arc<Audience>,
     but: Option<DeviceKey>,
@@ -168,8 +169,13 @@ impl Applied {
             for (shard, users) in post.to.by_shard() {
                 counters.fanned_out.add(1);
                 let (frame, users) = (Arc::clone(&post.frame), users.clone());
-                let but = post.but;
-                dispatch.post(*shard, Event::Fanout { frame, users, but });
+                let event = Event::Fanout {
+                    conversation_id: post.conversation_id,
+                    frame,
+                    users,
+                    but: post.but,
+                };
+                dispatch.post(*shard, event);
             }
         }
         let now_ms = clock.now_ms();
@@ -368,6 +374,7 @@ impl Applier {
         };
         if taking.dispatch.is_some() {
             applied.posts.push(Post {
+                conversation_id,
                 frame: proto::encode(&deliver).into(),
                 to: audience,
                 but: None,
@@ -409,6 +416,7 @@ impl Applier {
                 member_user_ids: members.clone(),
             };
             taking.applied.posts.push(Post {
+                conversation_id: id,
                 frame: proto::encode(&pushed).into(),
                 to: audience,
                 but: Some(DeviceKey {

@@ -208,7 +208,9 @@ impl Outlet for Mailbox {
                     .extend(frames);
                 self.came.notify_all();
             }
-            Event::Fanout { frame, users, but } => {
+            Event::Fanout {
+                frame, users, but, ..
+            } => {
                 assert!(!users.is_empty());
                 assert!(users.iter().all(|&user_id| self.owner(user_id) == shard));
                 if self.keep_live.load(Ordering::Relaxed) {
