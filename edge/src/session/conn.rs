@@ -66,8 +66,8 @@ pub struct Conn {
     pub(crate) work: Place,
     /// The user's device, from login on.
     pub(crate) device_id: u32,
-    /// When it last gave a sign of life, seconds of the shard's clock of deadlines; above them how many pings
-    /// and pongs came in that second, whether the question is still to be sent, and, in the highest bit,
+    /// When it last gave a sign of life, seconds of the shard's clock of deadlines; above them how many pings,
+    /// pongs and TLS records without data came in that second, whether the question is still to be sent, and, in the highest bit,
     /// whether it was asked to say something since.
     heard: u32,
     /// When the token expires, Unix seconds (until 2106). Once it has ended: the close code that was said
@@ -85,7 +85,8 @@ const OWED: u32 = 1 << 30;
 const CONTROLS: u32 = 0x3f << 24;
 const SECONDS: u32 = (1 << 24) - 1;
 
-/// Pings and pongs that a client may send within a second of the clock.
+/// Pings, pongs and TLS records without data, such as KeyUpdates, that a client may send within a second of the
+/// clock.
 const CONTROLS_MAX: u32 = 60;
 
 impl Conn {
@@ -113,7 +114,7 @@ impl Conn {
         self.heard = now | controls;
     }
 
-    /// A ping or pong came in the second in which it was heard last; whether that is one too many.
+    /// Such a frame or record came in the second in which it was heard last; whether that is one too many.
     pub(crate) fn is_flooding(&mut self) -> bool {
         let one = CONTROLS & CONTROLS.wrapping_neg();
         if (self.heard & CONTROLS) / one >= CONTROLS_MAX {

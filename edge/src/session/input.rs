@@ -200,16 +200,19 @@ impl Upper<'_> {
                 sessions.frame(shard, self.conn, writer, &frame, self.under_way)
             }
             ws::Event::Text(_) => say_and_end(writer, CloseCode::UNSUPPORTED_DATA, "text"),
-            ws::Event::Ping(_) | ws::Event::Pong(_) => {
-                let state = self.shard.conn(self.conn);
-                if state.is_some_and(super::conn::Conn::is_flooding) {
-                    let reason = "more pings and pongs within a second than anybody needs";
-                    return say_and_end(writer, CloseCode::POLICY_VIOLATION, reason);
-                }
-                Next::Stay
-            }
+            ws::Event::Ping(_) | ws::Event::Pong(_) => self.control(writer),
             ws::Event::Close { code, .. } => close_back(writer, code),
         }
+    }
+
+    /// What costs us more than its sender, and is seldom needed: counted against time.
+    fn control(&mut self, writer: &mut Writer<'_>) -> Next {
+        let state = self.shard.conn(self.conn);
+        if state.is_some_and(Conn::is_flooding) {
+            let reason = "more pings, pongs and key updates within a second than anybody needs";
+            return say_and_end(writer, CloseCode::POLICY_VIOLATION, reason);
+        }
+        Next::Stay
     }
 }
 
@@ -236,6 +239,11 @@ impl Receiver for Upper<'_> {
             Mode::Chat => self.chat(writer, event),
             Mode::Echo => self.echo(writer, event),
         };
+        self.then(next)
+    }
+
+    fn on_idle_record(&mut self, writer: &mut Writer<'_>) -> Flow {
+        let next = self.control(writer);
         self.then(next)
     }
 }

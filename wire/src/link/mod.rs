@@ -59,6 +59,11 @@ pub trait Receiver {
     fn on_open(&mut self, writer: &mut Writer<'_>) -> Flow;
     /// A message or a close. Pings were answered and are handed up as a sign of life only.
     fn on_event(&mut self, writer: &mut Writer<'_>, event: ws::Event<'_>) -> Flow;
+    /// A TLS record without data, such as a KeyUpdate: new keys for a few bytes, so that who has many peers counts
+    /// them.
+    fn on_idle_record(&mut self, _writer: &mut Writer<'_>) -> Flow {
+        Flow::Continue
+    }
 }
 
 enum Stage {
@@ -269,7 +274,12 @@ impl Link {
         while used < cipher.len() {
             match up.writer.open(&mut cipher[used..])? {
                 tls::Opened::NeedMore { .. } => break,
-                tls::Opened::Handled { consumed } => used += consumed,
+                tls::Opened::Handled { consumed } => {
+                    used += consumed;
+                    if up.receiver.on_idle_record(&mut up.writer) == Flow::Stop {
+                        return Ok((used, Flow::Stop));
+                    }
+                }
                 tls::Opened::CloseNotify { .. } => return Err(Error::PeerEnded),
                 tls::Opened::Data { consumed, data } => {
                     used += consumed;
