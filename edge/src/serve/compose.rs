@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rookery_router::PAGE_BYTES_MAX;
-use rookery_router::admission::{RateLimits, RateMode};
+use rookery_router::admission::{ConversationLimits, RateLimits, RateMode};
 use rookery_router::log::WriterKind;
 use rookery_shard::mailbox::Capacity;
 use rookery_wire::{link, proto, ws};
@@ -162,12 +162,13 @@ fn buffer_bytes(config: &Config) -> anyhow::Result<u64> {
 pub(super) fn worst_case(config: &Config) -> anyhow::Result<WorstCase> {
     let limits = &config.limits;
     let engine = engine(config, Mode::Chat);
+    let held_by_shard = mailbox_bytes(config)? + session::FAN_OUT_BYTES_MAX as u64;
     Ok(WorstCase::new(&Bounded {
         connections: limits.connections_max.into(),
         handshakes: limits.handshakes_max.into(),
         has_tls12: config.tls.min_version == config::TlsVersion::Tls12,
         buffer_bytes: buffer_bytes(config)?,
-        engine_bytes: engine.memory_bytes() + u64::from(engine.shards) * mailbox_bytes(config)?,
+        engine_bytes: engine.memory_bytes() + u64::from(engine.shards) * held_by_shard,
         router_bytes: router(config).memory_bytes_max(),
         tcp_bytes: super::memory::tcp_bytes_max()?,
     }))
@@ -261,6 +262,10 @@ pub(super) fn router(config: &Config) -> rookery_router::Config {
         LogKind::Kafka => 0,
     };
     router.rates = rates(&config.limits);
+    router.conversations = ConversationLimits {
+        opened_max: config.limits.conversations_opened_per_user_max,
+        all_max: config.limits.conversations_per_user_max,
+    };
     router.payload_bytes_max = config.limits.payload_bytes_max as usize;
     router.page_messages_max = config.limits.page_messages_max;
     router.page_bytes_max = page_bytes(config);

@@ -26,9 +26,9 @@ const DELIVERY_COST: usize = 2 << 10;
 /// The same of a member who is not connected.
 const LOOK_COST: usize = 64;
 
-/// Frames that wait, and their bytes. With more, mails wait in the mailbox, and those who post them.
+/// Frames that wait, and bytes of them and of the lists of who is to get them. With more, mails wait in the mailbox, and those who post them.
 const FRAMES_MAX: usize = 4_096;
-const BYTES_MAX: usize = 16 << 20;
+pub(crate) const FAN_OUT_BYTES_MAX: usize = 16 << 20;
 
 /// A frame that is being sent to the members of a conversation whom this shard owns.
 #[derive(Debug)]
@@ -49,6 +49,11 @@ impl FanOut {
             but,
             done: 0,
         }
+    }
+
+    /// Bytes that it takes.
+    fn bytes(&self) -> usize {
+        self.frame.len() + size_of::<u64>() * self.users.len()
     }
 
     fn is_done(&self) -> bool {
@@ -78,14 +83,19 @@ impl FanOuts {
         self.turns.is_empty()
     }
 
+    /// Frames that wait.
+    pub(super) fn len(&self) -> usize {
+        self.frames
+    }
+
     fn is_full(&self) -> bool {
-        self.frames >= FRAMES_MAX || self.bytes >= BYTES_MAX
+        self.frames >= FRAMES_MAX || self.bytes >= FAN_OUT_BYTES_MAX
     }
 
     /// Behind what waits of its conversation.
     fn push(&mut self, conversation_id: u64, fan_out: FanOut) {
         self.frames += 1;
-        self.bytes += fan_out.frame.len();
+        self.bytes += fan_out.bytes();
         let waiting = self.of.entry(conversation_id).or_default();
         if waiting.is_empty() {
             self.turns.push_back(conversation_id);
@@ -110,7 +120,7 @@ impl FanOuts {
         };
         if let Some(done) = waiting.pop_front_if(|first| first.is_done()) {
             self.frames -= 1;
-            self.bytes -= done.frame.len();
+            self.bytes -= done.bytes();
         }
         if waiting.is_empty() {
             self.of.remove(&id);
@@ -222,7 +232,7 @@ mod tests {
             fan_outs.push(id, fan_out(frame, users));
         }
         assert!(fan_outs.has(7) && !fan_outs.has(6));
-        assert_eq!((fan_outs.frames, fan_outs.bytes), (5, 50));
+        assert_eq!((fan_outs.frames, fan_outs.bytes), (5, 130));
         let done = work_off(&mut fan_outs);
         assert_eq!(done, [(8, 1), (8, 2), (9, 1), (7, 1), (7, 2)]);
         assert!(fan_outs.is_empty() && fan_outs.of.is_empty());
@@ -239,7 +249,7 @@ mod tests {
         assert!(fan_outs.is_full());
         work_off(&mut fan_outs);
         assert!(!fan_outs.is_full());
-        let large = FanOut::new(Arc::from(vec![0; BYTES_MAX]), vec![1], None);
+        let large = FanOut::new(Arc::from(vec![0; FAN_OUT_BYTES_MAX]), vec![1], None);
         fan_outs.push(7, large);
         assert!(fan_outs.is_full());
     }

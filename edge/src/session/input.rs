@@ -119,8 +119,7 @@ impl Sessions {
             held.work.waits = true;
             shard.pause(conn);
         }
-        if stays && !held.work.paused && shard.queue_bytes(conn) > self.queue_bytes_pause(shard)
-        {
+        if stays && !held.work.paused && shard.queue_bytes(conn) > self.queue_bytes_pause(shard) {
             held.work.paused = true;
             shard.pause(conn);
         }

@@ -52,6 +52,7 @@ pub use closed::{CLOSED_MAX, Closed};
 use conn::{Conn, Place};
 use drain::Draining;
 pub use drain::{Order, Times};
+pub(crate) use fanout::FAN_OUT_BYTES_MAX;
 use fanout::FanOuts;
 pub use heartbeat::Heartbeat;
 pub(crate) use heartbeat::{look_interval, tcp_keepalive_s};

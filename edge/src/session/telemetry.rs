@@ -177,5 +177,6 @@ impl Sessions {
         counters.opening.set(self.opening as u64);
         counters.input_bytes.set(self.work.held_bytes());
         counters.users.set(self.users.len() as u64);
+        counters.fan_outs.set(self.fan_outs.len() as u64);
     }
 }

@@ -42,6 +42,7 @@ struct Recorder {
     messages: Vec<Vec<u8>>,
     pongs: Vec<Vec<u8>>,
     closed: Option<Option<CloseCode>>,
+    idle_records: usize,
     echo: bool,
     stop: bool,
 }
@@ -67,6 +68,11 @@ impl Receiver for Recorder {
             ws::Event::Pong(payload) => self.pongs.push(payload.into_owned()),
             _ => {}
         }
+        self.flow()
+    }
+
+    fn on_idle_record(&mut self, _: &mut Writer<'_>) -> Flow {
+        self.idle_records += 1;
         self.flow()
     }
 }
@@ -300,6 +306,32 @@ fn the_latest_ping_of_a_record_stands_for_all_of_them() {
         talk(&mut client, &mut server, 100_000);
         assert!(client.seen.pongs.ends_with(&[b"b".to_vec(), b"c".to_vec()]));
         assert_eq!(client.seen.messages.last(), Some(&b"said".to_vec()));
+    }
+}
+
+#[test]
+fn records_without_data_are_told_in_their_place_and_may_stop_the_link() {
+    for stop in [false, true] {
+        let (mut client, mut server) = pair(true);
+        talk(&mut client, &mut server, 1_000);
+        (server.seen.messages.clear(), server.seen.stop = stop);
+        for n in 0..3 {
+            let session = client.session.as_mut().expect("TLS");
+            session.update_key(&mut client.out).expect("an update");
+            client.say(&[n; 10]);
+        }
+        let stream = std::mem::take(&mut client.out);
+        server.feed(&stream).expect("server");
+        let seen = &server.seen;
+        let expected = if stop { (1, 0) } else { (3, 3) };
+        assert_eq!((seen.idle_records, seen.messages.len()), expected);
+        for _ in 0..6 {
+            server.feed(&[]).expect("server");
+        }
+        assert_eq!(
+            (server.seen.idle_records, server.seen.messages.len()),
+            (3, 3)
+        );
     }
 }
 
