@@ -4,6 +4,7 @@ lead to much work. Judged by counts: who was answered what, and who got which me
 import os
 import time
 from collections import Counter
+from contextlib import ExitStack
 
 import pytest
 from rookery_protocol import encode
@@ -11,11 +12,11 @@ from rookery_protocol import encode
 from harness.admin import Admin
 from harness.chatter import Chatter
 from harness.ids import fresh_msg_id
-from harness.peer import Peer
+from harness.peer import Peer, Refused
 from harness.raw import BINARY, frame
 from harness.raw_session import RawSession
 
-RATE_LIMITED = 200
+RATE_LIMITED, TOO_MANY_CONVERSATIONS, MEMBER_FULL = 200, 105, 106
 
 # What a delivery costs besides its payload.
 DELIVERY_BYTES = 4_096
@@ -178,8 +179,8 @@ async def test_many_who_send_to_one_conversation_share_its_rate_and_no_other_one
         conversation = (await maker.create(list(users)))["conversation_id"]
     cost = (len(users) + 1) * DELIVERY_BYTES
     most, names = SHARE // cost, {user: [fresh_msg_id() for _ in range(SENDS)] for user in users}
-    with Chatter(shared) as chatter:
-        senders = {user: Sender(shared, user) for user in users}
+    with Chatter(shared) as chatter, ExitStack() as stack:
+        senders = {user: stack.enter_context(Sender(shared, user)) for user in users}
         begun = time.monotonic()
         for user, sender in senders.items():
             sender.put(conversation, names[user])
@@ -195,9 +196,111 @@ async def test_many_who_send_to_one_conversation_share_its_rate_and_no_other_one
             direct = sender.open_direct(49)
             sender.put(direct, [fresh_msg_id() for _ in range(10)])
             assert len(sender.answers(10)[0]) == 10
-            sender.close()
         chatter.check()
     assert over(shared, "conversation") > 0 and over(shared, "user") == 0
     stored = await contents(shared, 49, 1, conversation)
     assert Counter(stored) == Counter(acked)
     cases.note(f"{len(users)} members, {SENDS} Sends each, one conversation's share of {most}: {len(acked)} acked")
+
+
+
+# -- conversations ----------------------------------------------------------------------------------
+
+
+@pytest.mark.produces(TOO_MANY_CONVERSATIONS, MEMBER_FULL)
+async def test_others_use_up_none_of_the_conversations_that_one_may_open(servers, watch, cases):
+    opened, most = 20, 30
+    limits = f"[limits]\nconversations_opened_per_user_max = {opened}\nconversations_per_user_max = {most}\n"
+    server = watch(servers.start(config=limits, key=os.urandom(32)))
+    victim, pushers = 100, (101, 102)
+
+    async def push(peer: Peer) -> Counter:
+        """Puts the victim into as many conversations as it can."""
+        met: Counter = Counter()
+        for _ in range(opened + 5):
+            try:
+                await peer.create([victim])
+                met["opened"] += 1
+            except Refused as refused:
+                assert refused.retry_after_ms == 0
+                assert (refused.code != MEMBER_FULL) or str(refused).endswith(f": user {victim}")
+                met[refused.code] += 1
+        return met
+
+    with Chatter(server) as chatter:
+        peers = [await Peer.login(server, user) for user in pushers]
+        first, second = [await push(peer) for peer in peers]
+        assert first == {"opened": opened, TOO_MANY_CONVERSATIONS: 5}
+        assert second == {"opened": most - opened, MEMBER_FULL: opened + 5 - (most - opened)}
+        async with await Peer.login(server, victim) as own:
+            direct = [await own.open_direct(user) for user in range(200, 200 + opened)]
+            assert len(set(direct)) == opened
+            for ask in (own.open_direct(999), own.create([101])):
+                with pytest.raises(Refused) as refused:
+                    await ask
+                assert (refused.value.code, refused.value.retry_after_ms) == (TOO_MANY_CONVERSATIONS, 0)
+            # What is there is found, and others are kept from nothing among themselves.
+            assert await own.open_direct(200) == direct[0]
+            assert len((await own.list_conversations())["conversations"]) == most + opened
+        await peers[1].create([101])
+        for peer in peers:
+            await peer.close()
+        chatter.check()
+    server.kill()
+    await server.begin()
+    async with await Peer.login(server, victim) as own, await Peer.login(server, 103) as late:
+        for ask, code in ((own.open_direct(999), TOO_MANY_CONVERSATIONS), (late.open_direct(victim), MEMBER_FULL)):
+            with pytest.raises(Refused) as refused:
+                await ask
+            assert refused.value.code == code
+    cases.note(f"two users put a third into {most} conversations; it opened its {opened} all the same")
+
+
+# -- messages that lead to much work ----------------------------------------------------------------
+
+MEMBERS, LARGE, LARGE_BYTES = 1_023, 4, 65_536
+
+
+class Member(RawSession):
+    """One of many, who reads only when it is looked at."""
+
+    def delivered(self, count: int) -> list[dict]:
+        """The next so many messages."""
+        return [self.hear_kind("Deliver") for _ in range(count)]
+
+
+async def test_a_large_message_to_a_large_group_is_sent_in_parts_and_others_are_served_between(servers, watch, cases):
+    """64 KiB to 1,024 members are 67 MB to seal. Each gets all, in order; who talks beside them notices nothing, nor
+    does a small group that one of the large messages' members writes to."""
+    server = watch(servers.start(key=os.urandom(32)))
+    admin = Admin(server)
+    users = range(1_000, 1_000 + MEMBERS)
+    parts = admin.metrics().total("rookery_session_fan_out_parts_total")
+    with ExitStack() as stack, Chatter(server) as chatter:
+        members = [stack.enter_context(Member(server, user)) for user in users]
+        async with await Peer.login(server, 999) as sender:
+            group = (await sender.create(list(users)))["conversation_id"]
+            small = (await sender.create([1_000, 1_001]))["conversation_id"]
+            payloads = [os.urandom(LARGE_BYTES) for _ in range(LARGE)]
+            for payload in payloads:
+                await sender.send(group, payload)
+                await sender.send(small, payload[:10])
+            await sender.wait_for(lambda: len(sender.delivered[group]) == len(sender.delivered[small]) == LARGE)
+            chatter.check()
+            for member in members:
+                count = 2 * LARGE if member in members[:2] else LARGE
+                by = {group: [], small: []}
+                for message in member.delivered(count):
+                    by[message["conversation_id"]].append((message["seq"], message["payload"]))
+                assert by[group] == list(enumerate(payloads, 1))
+                assert by[small] == ([(seq, payload[:10]) for seq, payload in enumerate(payloads, 1)]
+                                     if count > LARGE else [])
+            chatter.check()
+            metrics = admin.metrics()
+            parts = metrics.total("rookery_session_fan_out_parts_total") - parts
+            # No part is longer than 256 KiB and a user's devices.
+            assert parts >= LARGE * MEMBERS * LARGE_BYTES // (1 << 19)
+            assert metrics.total("rookery_session_fan_outs") == 0
+            assert metrics.total("rookery_session_skipped_total") == 0
+    cases.note(f"{LARGE} messages of 64 KiB to {MEMBERS + 1} members: {int(parts)} parts, {LARGE * MEMBERS} delivered in "
+               f"order; {chatter.exchanged} exchanges beside")

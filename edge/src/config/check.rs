@@ -157,6 +157,8 @@ fn limits(config: &Config, found: &mut Vec<(Key, String)>) {
         reconnect_jitter_ms, 0, 600_000, "ms";
         logins_per_second, 0, 10_000_000, "logins";
         send_queue_bytes_max, 4_096, 1 << 30, "bytes";
+        conversations_opened_per_user_max, 0, 1 << 24, "conversations";
+        conversations_per_user_max, 0, 1 << 24, "conversations";
         send_bytes_per_user_per_second_max, 0, 1 << 40, "bytes";
         send_bytes_per_conversation_per_second_max, 0, 1 << 40, "bytes";
         send_burst_ms, 1, 3_600_000, "ms";

@@ -187,6 +187,10 @@ pub struct Limits {
     /// Bytes that may wait for all clients together, and of them: send queues, and messages that are not whole; 0: a
     /// quarter of what `memory_max_bytes` is.
     pub buffer_bytes_max: u64,
+    /// Conversations that a user may open; 0: any number.
+    pub conversations_opened_per_user_max: u32,
+    /// Conversations that a user may be in and still be put into one more; 0: any number.
+    pub conversations_per_user_max: u32,
     /// What a user's Sends and openings may cost in a second, bytes that are delivered; 0: any number.
     pub send_bytes_per_user_per_second_max: u64,
     /// The same of all Sends to one conversation.
@@ -383,6 +387,8 @@ impl Default for Limits {
             logins_per_second: 0,
             send_queue_bytes_max: 1 << 20,
             buffer_bytes_max: 0,
+            conversations_opened_per_user_max: 10_000,
+            conversations_per_user_max: 100_000,
             send_bytes_per_user_per_second_max: 64 << 20,
             send_bytes_per_conversation_per_second_max: 256 << 20,
             send_burst_ms: 16_000,

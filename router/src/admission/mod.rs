@@ -4,6 +4,7 @@
 //! `(sender, client_msg_id)` is one message for 7 days, whether its record is on its way to the
 //! disk (here, in [`Pending`]), or stored.
 
+mod conversations;
 mod opening_share;
 mod pending;
 mod rates;
@@ -11,6 +12,7 @@ mod refusal;
 mod rules;
 mod tickets;
 
+pub use conversations::{ConversationLimits, Conversations, Full};
 pub use pending::{Pending, PendingKey, Seen, SendKey, Settled, WAITING_MAX};
 pub use rates::{Over, RateLimits, RateMode, Rates, Whose, cost_of_opening, cost_of_send};
 pub use refusal::Refusal;

@@ -13,6 +13,8 @@ pub struct Refusal {
     pub retry_after_ms: u32,
     /// The Error's reason.
     pub reason: &'static str,
+    /// Whom it is about, named behind the reason.
+    pub user_id: Option<u64>,
 }
 
 impl Refusal {
@@ -61,6 +63,7 @@ impl Refusal {
             code,
             retry_after_ms: 0,
             reason,
+            user_id: None,
         }
     }
 
@@ -70,6 +73,7 @@ impl Refusal {
             code,
             retry_after_ms,
             reason,
+            user_id: None,
         }
     }
 
@@ -93,7 +97,10 @@ impl Refusal {
             client_msg_id,
             code: self.code.code(),
             retry_after_ms: self.retry_after_ms,
-            reason: self.reason.as_bytes().to_vec(),
+            reason: match self.user_id {
+                Some(user_id) => format!("{}: user {user_id}", self.reason).into_bytes(),
+                None => self.reason.as_bytes().to_vec(),
+            },
         })
     }
 }

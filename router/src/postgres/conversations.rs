@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_postgres::types::ToSql;
 
 use super::{Postgres, error};
-use crate::admission::dedup_holds;
+use crate::admission::{ConversationLimits, Full, dedup_holds};
 use crate::record::{OpenKey, Opened};
 use crate::store::{Opening, StoreError};
 
@@ -14,16 +14,39 @@ use crate::store::{Opening, StoreError};
 /// made progress, so more than one is rare and this many a defect.
 const OPEN_TRIES: usize = 8;
 
+/// Who of the members ($7) has as many conversations as there may be: the opener ($6) of those that it opened ($8),
+/// the others of all ($9). No more rows are looked at than that.
+macro_rules! over {
+    () => {
+        "SELECT user_id FROM unnest($7::bigint[]) AS member (user_id) WHERE CASE WHEN user_id = $6 \
+         THEN $8::bigint > 0 AND EXISTS ( \
+             SELECT FROM conversations WHERE opener = $6 OFFSET GREATEST($8::bigint - 1, 0)) \
+         ELSE $9::bigint > 0 AND EXISTS ( \
+             SELECT FROM members WHERE members.user_id = member.user_id OFFSET GREATEST($9::bigint - 1, 0)) END"
+    };
+}
+
 /// One statement, thus one transaction: the conversation and its members, or nothing. Where another
 /// opening of the key is under way, it waits for that one's end.
-const OPEN: &str = "\
-    WITH opened AS ( \
+const OPEN: &str = concat!(
+    "WITH opened AS ( \
         INSERT INTO conversations (id, kind, first, second, hlc, opener) \
-        VALUES ($1, $2, $3, $4, $5, $6) \
+        SELECT $1::bigint, $2::smallint, $3::bigint, $4::bigint, $5::bigint, $6::bigint \
+        WHERE NOT EXISTS (",
+    over!(),
+    ") \
         ON CONFLICT (kind, first, second) WHERE key_holds DO NOTHING \
         RETURNING id \
     ) \
-    INSERT INTO members (conversation_id, user_id) SELECT id, unnest($7::bigint[]) FROM opened";
+    INSERT INTO members (conversation_id, user_id) SELECT id, unnest($7::bigint[]) FROM opened"
+);
+
+/// Its parameters are those of the above.
+const OVER: &str = concat!(
+    "WITH given AS (SELECT $1::bigint, $2::smallint, $3::bigint, $4::bigint, $5::bigint) ",
+    over!(),
+    " ORDER BY user_id = $6::bigint DESC, user_id LIMIT 1"
+);
 
 const MISSING: &str = "\
     SELECT id FROM unnest($1::bigint[]) AS given (id) \
@@ -72,33 +95,50 @@ const LARGE: &str = "\
 impl Postgres {
     /// Writes a conversation with its members, or tells what exists under its key. The same call
     /// again, after an error, gives the same answer. The key of a created conversation that is older
-    /// than deduplication holds gives way.
-    pub async fn open(&self, opened: &Opened, now_ms: u64) -> Result<Opening, StoreError> {
+    /// than deduplication holds gives way. What exists is told, whatever the limits.
+    pub async fn open(
+        &self,
+        opened: &Opened,
+        now_ms: u64,
+        limits: &ConversationLimits,
+    ) -> Result<Opening, StoreError> {
         let (kind, first, second) = key_columns(opened.key);
         let id = opened.conversation_id.cast_signed();
         let hlc = opened.hlc.cast_signed();
         let opener = opened.opener_user_id.cast_signed();
         let members = signed(&opened.members);
+        let [opened_max, all_max] = [limits.opened_max, limits.all_max].map(i64::from);
+        let row: [&(dyn ToSql + Sync); 9] = [
+            &id,
+            &kind,
+            &first,
+            &second,
+            &hlc,
+            &opener,
+            &members,
+            &opened_max,
+            &all_max,
+        ];
         let runs_out = matches!(opened.key, OpenKey::Created { .. });
         let opening = self
             .run("open a conversation", async |client| {
                 let open = client.prepare_cached(OPEN).await?;
                 let existing = client.prepare_cached(EXISTING).await?;
+                let over = client.prepare_cached(OVER).await?;
                 for _ in 0..OPEN_TRIES {
-                    let written = client
-                        .execute(
-                            &open,
-                            &[&id, &kind, &first, &second, &hlc, &opener, &members],
-                        )
-                        .await?;
+                    let written = client.execute(&open, &row).await?;
                     if written > 0 {
                         return Ok(Some(Opening::New));
                     }
-                    // The key was taken; a row that is not here now gave way in between.
-                    let Some(row) = client
-                        .query_opt(&existing, &[&kind, &first, &second])
-                        .await?
-                    else {
+                    let key: [&(dyn ToSql + Sync); 3] = [&kind, &first, &second];
+                    let Some(row) = client.query_opt(&existing, &key).await? else {
+                        let over = client.query_opt(&over, &row).await?;
+                        if let Some(over) = over {
+                            let user_id: i64 = over.try_get(0)?;
+                            let full = full(user_id.cast_unsigned(), opened.opener_user_id);
+                            return Ok(Some(Opening::Full(full)));
+                        }
+                        // The key was taken, and gave way in between.
                         continue;
                     };
                     let found: i64 = row.try_get(0)?;
@@ -305,6 +345,14 @@ impl Rows {
             &self.conversations,
             &self.users,
         ]
+    }
+}
+
+fn full(user_id: u64, opener: u64) -> Full {
+    if user_id == opener {
+        Full::Opener
+    } else {
+        Full::Member(user_id)
     }
 }
 

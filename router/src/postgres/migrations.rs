@@ -30,9 +30,10 @@ macro_rules! migrations {
 }
 
 /// All, in order.
-pub(super) const MIGRATIONS: [Migration; 2] = migrations![
+pub(super) const MIGRATIONS: [Migration; 3] = migrations![
     1 "0001_conversations",
     2 "0002_devices",
+    3 "0003_openers",
 ];
 
 /// Taken while migrating; the number is "rookery" in ASCII.

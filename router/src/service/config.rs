@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::clock::{Clock, SystemClock};
 use super::error::StartError;
 use super::space::{DiskSpace, Space};
-use crate::admission::RateLimits;
+use crate::admission::{ConversationLimits, RateLimits};
 use crate::ids::NODE_MAX;
 use crate::log;
 use crate::record::MESSAGE_HEADER_BYTES;
@@ -48,6 +48,8 @@ pub struct Config {
     pub readers: usize,
     /// What users and conversations may cost in a second, of this process.
     pub rates: RateLimits,
+    /// How many conversations a user may have.
+    pub conversations: ConversationLimits,
     /// The most bytes of a payload.
     pub payload_bytes_max: usize,
     /// The most messages in one answer, 1 to 100.
@@ -97,6 +99,7 @@ impl Config {
             in_flight_bytes_max: 32 << 20,
             readers: 2,
             rates: RateLimits::DEFAULT,
+            conversations: ConversationLimits::DEFAULT,
             payload_bytes_max: 64 << 10,
             page_messages_max: 100,
             page_bytes_max: PAGE_BYTES_MAX,

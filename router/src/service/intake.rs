@@ -7,6 +7,7 @@
 //! log that others consume, until it is acked.
 
 mod aside;
+mod counting;
 mod looking;
 mod opening;
 mod rating;
@@ -28,7 +29,7 @@ use super::progress::Progress;
 use super::queued::QueuedBytes;
 use super::reader::Reads;
 use super::stamps::Stamps;
-use crate::admission::{Pending, Rates, Refusal};
+use crate::admission::{Conversations, Pending, Rates, Refusal};
 use crate::api::Caller;
 use crate::generations::Generations;
 use crate::log::{AppendError, Log, Ticket};
@@ -91,6 +92,8 @@ pub(crate) struct Intake {
     pub(crate) placement: Arc<SharedPlacement>,
     pub(crate) members: Generations<u64, Arc<[u64]>>,
     pub(crate) rates: Rates,
+    /// How many users have, where this store is counted in.
+    pub(crate) conversations: Generations<u64, Conversations>,
     /// Who asks a store on other hosts; none where it is in this process.
     pub(super) lookups: Option<Arc<Lookups>>,
     pub(super) aside: Aside,
@@ -104,6 +107,14 @@ pub(crate) struct Intake {
 /// The cache of members that an intake starts with.
 pub(crate) fn members_cache() -> Generations<u64, Arc<[u64]>> {
     Generations::new(MEMBERS_MAX)
+}
+
+/// Users whose conversations were counted, up to twice as many.
+const COUNTED_MAX: usize = 100_000;
+
+/// The cache of counts of conversations that an intake starts with.
+pub(crate) fn conversations_cache() -> Generations<u64, Conversations> {
+    Generations::new(COUNTED_MAX)
 }
 
 /// The cache of absent conversations that an intake starts with.

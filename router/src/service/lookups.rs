@@ -13,7 +13,7 @@ use crossbeam::queue::SegQueue;
 use super::clock::Clock;
 use super::fair::FairQueue;
 use super::intake::Charge;
-use crate::admission::Refusal;
+use crate::admission::{ConversationLimits, Refusal};
 use crate::api::Caller;
 use crate::bell::Bell;
 use crate::record::Opened;
@@ -58,10 +58,16 @@ pub(super) struct Lookups {
     bell: Arc<Bell>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    conversations: ConversationLimits,
 }
 
 impl Lookups {
-    pub(super) fn new(bell: Arc<Bell>, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Lookups {
+    pub(super) fn new(
+        bell: Arc<Bell>,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        conversations: ConversationLimits,
+    ) -> Lookups {
         Lookups {
             members: FairQueue::new(MEMBERS_MAX),
             openings: FairQueue::new(OPENINGS_MAX),
@@ -69,6 +75,7 @@ impl Lookups {
             bell,
             store,
             clock,
+            conversations,
         }
     }
 
@@ -126,7 +133,8 @@ impl Lookups {
         while let Some((to_open, since)) = self.openings.pop() {
             let opening = match in_time(since) {
                 true => {
-                    let opening = self.store.open(&to_open.opened, self.clock.now_ms());
+                    let (opened, now_ms) = (&to_open.opened, self.clock.now_ms());
+                    let opening = self.store.open(opened, now_ms, &self.conversations);
                     opening.map_err(Refusal::from)
                 }
                 false => Err(Refusal::UNAVAILABLE),

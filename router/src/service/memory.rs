@@ -7,8 +7,10 @@ use super::config::Config;
 const ENTRY_BYTES: u64 = 256;
 
 /// Conversations and members in memory: audiences (2 x 2,000,000 x 16 B), intake's members (2 x 1,000,000 x 8 B),
-/// heads (2 x 100,000 x 60 B), inboxes' last segments (100,000 x 200 B), openings (2 x 100,000 x 16 B).
-const CACHES_BYTES: u64 = 64_000_000 + 16_000_000 + 12_000_000 + 20_000_000 + 3_200_000;
+/// heads (2 x 100,000 x 60 B), inboxes' last segments (100,000 x 200 B), openings (2 x 100,000 x 16 B), rates of users
+/// and of conversations (2 x 2 x 65,536 x 50 B), conversations of users (2 x 100,000 x 60 B).
+const CACHES_BYTES: u64 =
+    64_000_000 + 16_000_000 + 12_000_000 + 20_000_000 + 3_200_000 + 13_200_000 + 12_000_000;
 
 /// Memtables of the embedded store: the messages' of 32 MiB, seven of 8 MiB, and as much again while it is flushed;
 /// the dedup register of the other form (400,000 claims of some 100 B) takes less.
@@ -26,7 +28,8 @@ impl Config {
     /// Bytes of memory that a router takes at most, threads' stacks and the allocator's slack not included.
     pub fn memory_bytes_max(&self) -> u64 {
         let queues = (self.intake_queue_max + self.read_queue_max + self.in_flight_max) as u64;
-        let pages = self.readers as u64 * 2 * self.page_bytes_max.max(self.payload_bytes_max) as u64;
+        let pages =
+            self.readers as u64 * 2 * self.page_bytes_max.max(self.payload_bytes_max) as u64;
         let receipts = (self.receipts_queue_max + self.receipts_max) as u64 * RECEIPT_BYTES;
         self.intake_bytes_max
             + 2 * self.in_flight_bytes_max

@@ -305,7 +305,8 @@ impl Parts {
         // A store on other hosts may be slow, or hang.
         let lookups = self.patience.map(|_| {
             let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.config.clock));
-            Arc::new(Lookups::new(to_admit.bell(), store, clock))
+            let limits = self.config.conversations;
+            Arc::new(Lookups::new(to_admit.bell(), store, clock, limits))
         });
         let intake = self.intake(stamps, Arc::clone(&reads), lookups.clone());
         let mut asking = Vec::new();
@@ -406,6 +407,7 @@ impl Parts {
             placement: Arc::clone(&self.placement),
             members: intake::members_cache(),
             rates: Rates::new(&self.config.rates),
+            conversations: intake::conversations_cache(),
             lookups,
             aside: Aside::default(),
             absent: intake::absent_cache(),

@@ -24,7 +24,7 @@ use super::{
     Batch, Below, Bound, LAYOUT_VERSION, Place, Position, Reached, Receipt, Received, Segment,
     SegmentRow, Slice, Slot, Store, StoreError, StoredMessage, rows,
 };
-use crate::admission::{Known, SendKey};
+use crate::admission::{Conversations, Known, SendKey};
 use crate::log::{Offset, Partition};
 use crate::record::{self, OpenKey, Opened};
 use crate::sequencer::Head;
@@ -145,7 +145,11 @@ impl FjallStore {
         );
         batch.insert(&self.opens, rows::open_key(opened.key), id.to_le_bytes());
         for &user_id in &opened.members {
-            batch.insert(&self.lists, rows::pair_key(user_id, id), []);
+            batch.insert(
+                &self.lists,
+                rows::pair_key(user_id, id),
+                rows::list_value(user_id == opened.opener_user_id),
+            );
         }
     }
 
@@ -358,6 +362,21 @@ impl Store for FjallStore {
             });
         }
         Ok((conversations, false))
+    }
+
+    fn count_conversations(
+        &self,
+        user_id: u64,
+        rows_max: usize,
+    ) -> Result<Conversations, StoreError> {
+        let mut has = Conversations::default();
+        let rows = rows::pair_key(user_id, 0)..=rows::pair_key(user_id, u64::MAX);
+        for row in self.lists.range(rows).take(rows_max) {
+            let (_, value) = row.into_inner().map_err(|e| failed("read a list", &e))?;
+            has.all += 1;
+            has.opened += usize::from(rows::has_opened(&value));
+        }
+        Ok(has)
     }
 
     fn apply(&self, batch: &Batch) -> Result<(), StoreError> {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use rookery_wire::proto;
 
-use crate::admission::{Known, SendKey};
+use crate::admission::{ConversationLimits, Conversations, Full, Known, SendKey};
 use crate::log::{Offset, Partition};
 use crate::record::{OpenKey, Opened};
 use crate::sequencer::Head;
@@ -25,7 +25,7 @@ pub use inbox::{INBOX_TTL_MS, Place, SLOT_MS, Segment, SegmentRow, Slot};
 pub use receipts::{RECEIPT_TTL_MS, Receipt, Received, receipt_holds};
 
 /// The layout of the embedded store's rows.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// The store failed, or holds what it can't hold.
 #[derive(Debug, thiserror::Error)]
@@ -195,6 +195,8 @@ pub enum Opening {
         /// All members, ascending.
         members: Arc<[u64]>,
     },
+    /// It does not, and is not opened: somebody has as many as there may be.
+    Full(Full),
 }
 
 /// Rows that become visible, and survive, together (in a distributed store: those of one conversation).
@@ -320,10 +322,26 @@ pub trait Store: Send + Sync + 'static {
     /// The conversation that was opened under a key. May be one whose time has run out.
     fn opened(&self, key: OpenKey) -> Result<Option<u64>, StoreError>;
 
-    /// A conversation is about to be opened. A store that is the authority over members writes it, or
-    /// tells what exists under its key; one that is derived from the log has nothing to do.
-    fn open(&self, _opened: &Opened, _now_ms: u64) -> Result<Opening, StoreError> {
+    /// A conversation is about to be opened. A store that is the authority over members writes it, where
+    /// its members have room for it, or tells what exists under its key; one that is derived from the log has
+    /// nothing to do.
+    fn open(
+        &self,
+        _opened: &Opened,
+        _now_ms: u64,
+        _limits: &ConversationLimits,
+    ) -> Result<Opening, StoreError> {
         Ok(Opening::New)
+    }
+
+    /// How many conversations a user has, of the first so many of its list. Not asked of an authority over members,
+    /// which counts in [`open`](Self::open).
+    fn count_conversations(
+        &self,
+        _user_id: u64,
+        _rows_max: usize,
+    ) -> Result<Conversations, StoreError> {
+        Ok(Conversations::default())
     }
 
     /// Conversations that the log has. A store that is the authority over members has them afterwards too,

@@ -35,6 +35,16 @@ pub(super) fn pair_key(first: u64, second: u64) -> [u8; 16] {
     key
 }
 
+/// The value of a row of a list: one byte where the user opened the conversation, else nothing.
+pub(super) fn list_value(has_opened: bool) -> &'static [u8] {
+    if has_opened { &[1] } else { &[] }
+}
+
+/// Whether the user of a list's row opened the conversation.
+pub(super) fn has_opened(value: &[u8]) -> bool {
+    !value.is_empty()
+}
+
 /// The tag of a created conversation's key: the kind that runs out.
 pub(super) const OPEN_CREATED: u8 = 1;
 const OPEN_DIRECT: u8 = 0;

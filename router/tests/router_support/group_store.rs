@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use rookery_router::admission::{Known, SendKey};
+use rookery_router::admission::{ConversationLimits, Conversations, Known, SendKey};
 use rookery_router::log::{Offset, Partition};
 use rookery_router::record::{OpenKey, Opened};
 use rookery_router::sequencer::Head;
@@ -282,7 +282,12 @@ impl Store for GroupStore {
         Ok(tables.conversations.get(&key).copied())
     }
 
-    fn open(&self, opened: &Opened, _: u64) -> Result<Opening, StoreError> {
+    fn open(
+        &self,
+        opened: &Opened,
+        _: u64,
+        limits: &ConversationLimits,
+    ) -> Result<Opening, StoreError> {
         let mut tables = self.services.authority()?;
         if let Some(&conversation_id) = tables.conversations.get(&opened.key) {
             let members = Arc::clone(&tables.members[&conversation_id]);
@@ -290,6 +295,16 @@ impl Store for GroupStore {
                 conversation_id,
                 members,
             });
+        }
+        for &user_id in &opened.members {
+            let theirs = |members: &&Arc<[u64]>| members.contains(&user_id);
+            let all = tables.members.values().filter(theirs).count();
+            let has = Conversations { opened: 0, all };
+            if user_id != opened.opener_user_id
+                && let Err(full) = limits.check_member(user_id, has)
+            {
+                return Ok(Opening::Full(full));
+            }
         }
         let id = opened.conversation_id;
         tables.conversations.insert(opened.key, id);

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Barrier};
 
-use rookery_router::admission::{DEDUP_TTL_MS, MEMBERS_MAX};
+use rookery_router::admission::{ConversationLimits, DEDUP_TTL_MS, Full, MEMBERS_MAX};
 use rookery_router::ids::{EPOCH_MS, Snowflake};
 use rookery_router::postgres::{Options, Postgres, check, migrate, pending};
 use rookery_router::record::{OpenKey, Opened};
@@ -89,7 +89,13 @@ fn what_the_log_has_is_written_again_and_what_is_there_stays() {
         };
         let (there, taken) = (direct(100, 2), direct(300, 3));
         for opened in [&there, &taken] {
-            assert_eq!(postgres.open(opened, NOW_MS).await.unwrap(), Opening::New);
+            assert_eq!(
+                postgres
+                    .open(opened, NOW_MS, &ConversationLimits::NONE)
+                    .await
+                    .unwrap(),
+                Opening::New
+            );
         }
         // One is there, one is not, the key of one is another's by now, and two have the same.
         let lost = [direct(200, 4), direct(201, 3), created(202), created(203)];
@@ -106,7 +112,10 @@ fn what_the_log_has_is_written_again_and_what_is_there_stays() {
             assert_eq!(holder(&taken).await, Some(300));
             assert_eq!(holder(&lost[3]).await, Some(202));
         }
-        let answer = postgres.open(&direct(400, 4), NOW_MS).await.unwrap();
+        let answer = postgres
+            .open(&direct(400, 4), NOW_MS, &ConversationLimits::NONE)
+            .await
+            .unwrap();
         assert_eq!(answer, exists(200, &[1, 4]));
         let (list, _) = postgres.conversations_of(1, 0, 10).await.unwrap();
         assert_eq!(list, [100, 200, 201, 202, 203, 300]);
@@ -122,11 +131,26 @@ fn a_conversation_is_opened_once_and_read_back() {
         let key = OpenKey::direct(9, 3);
         let opened = conversation(100, key, &[3, 9]);
         assert_eq!(postgres.opened(key).await.unwrap(), None);
-        assert_eq!(postgres.open(&opened, NOW_MS).await.unwrap(), Opening::New);
+        assert_eq!(
+            postgres
+                .open(&opened, NOW_MS, &ConversationLimits::NONE)
+                .await
+                .unwrap(),
+            Opening::New
+        );
         // After an error nobody knows whether it was done: again is the same.
-        assert_eq!(postgres.open(&opened, NOW_MS).await.unwrap(), Opening::New);
+        assert_eq!(
+            postgres
+                .open(&opened, NOW_MS, &ConversationLimits::NONE)
+                .await
+                .unwrap(),
+            Opening::New
+        );
         let later = conversation(101, key, &[3, 9]);
-        let answer = postgres.open(&later, NOW_MS).await.unwrap();
+        let answer = postgres
+            .open(&later, NOW_MS, &ConversationLimits::NONE)
+            .await
+            .unwrap();
         assert_eq!(answer, exists(100, &[3, 9]));
         assert_eq!(postgres.opened(key).await.unwrap(), Some(100));
         assert_eq!(
@@ -141,16 +165,34 @@ fn a_conversation_is_opened_once_and_read_back() {
             request_id: u64::MAX,
         };
         let opened = conversation(1 << 62, odd, &[3]);
-        assert_eq!(postgres.open(&opened, 0).await.unwrap(), Opening::New);
+        assert_eq!(
+            postgres
+                .open(&opened, 0, &ConversationLimits::NONE)
+                .await
+                .unwrap(),
+            Opening::New
+        );
         assert_eq!(postgres.opened(odd).await.unwrap(), Some(1 << 62));
         let own = conversation(102, OpenKey::direct(3, 3), &[3]);
-        assert_eq!(postgres.open(&own, NOW_MS).await.unwrap(), Opening::New);
+        assert_eq!(
+            postgres
+                .open(&own, NOW_MS, &ConversationLimits::NONE)
+                .await
+                .unwrap(),
+            Opening::New
+        );
         let created = OpenKey::Created {
             user_id: 3,
             request_id: 9,
         };
         let created = conversation(103, created, &[3, 4]);
-        assert_eq!(postgres.open(&created, 0).await.unwrap(), Opening::New);
+        assert_eq!(
+            postgres
+                .open(&created, 0, &ConversationLimits::NONE)
+                .await
+                .unwrap(),
+            Opening::New
+        );
     });
 }
 
@@ -172,7 +214,12 @@ fn of_many_who_open_at_once_one_does() {
                     let id = 1_000 * (round + 1) + opener;
                     let opened = conversation(id, OpenKey::direct(round, 99), &[round, 99]);
                     start.wait();
-                    (id, handle.block_on(postgres.open(&opened, NOW_MS)).unwrap())
+                    (
+                        id,
+                        handle
+                            .block_on(postgres.open(&opened, NOW_MS, &ConversationLimits::NONE))
+                            .unwrap(),
+                    )
                 })
             })
             .collect();
@@ -211,18 +258,42 @@ fn a_created_key_gives_way_after_seven_days_and_its_conversation_stays() {
     let new = conversation(ids.next_id(later_ms), created, &[3, 5]);
     let other = conversation(ids.next_id(later_ms), OpenKey::direct(3, 4), &[3, 4]);
     runtime.block_on(async {
-        assert_eq!(postgres.open(&old, NOW_MS).await.unwrap(), Opening::New);
-        assert_eq!(postgres.open(&direct, NOW_MS).await.unwrap(), Opening::New);
-        let answer = postgres.open(&new, later_ms - 1).await.unwrap();
+        assert_eq!(
+            postgres
+                .open(&old, NOW_MS, &ConversationLimits::NONE)
+                .await
+                .unwrap(),
+            Opening::New
+        );
+        assert_eq!(
+            postgres
+                .open(&direct, NOW_MS, &ConversationLimits::NONE)
+                .await
+                .unwrap(),
+            Opening::New
+        );
+        let answer = postgres
+            .open(&new, later_ms - 1, &ConversationLimits::NONE)
+            .await
+            .unwrap();
         assert_eq!(answer, exists(old.conversation_id, &[3, 4]));
-        assert_eq!(postgres.open(&new, later_ms).await.unwrap(), Opening::New);
+        assert_eq!(
+            postgres
+                .open(&new, later_ms, &ConversationLimits::NONE)
+                .await
+                .unwrap(),
+            Opening::New
+        );
         assert_eq!(
             postgres.opened(created).await.unwrap(),
             Some(new.conversation_id)
         );
         let members = postgres.members(old.conversation_id).await.unwrap();
         assert_eq!(members.as_deref(), Some(&[3, 4][..]));
-        let answer = postgres.open(&other, later_ms).await.unwrap();
+        let answer = postgres
+            .open(&other, later_ms, &ConversationLimits::NONE)
+            .await
+            .unwrap();
         assert_eq!(answer, exists(direct.conversation_id, &[3, 4]));
     });
 }
@@ -238,11 +309,29 @@ fn as_many_members_as_there_may_be() {
     };
     runtime.block_on(async {
         let opened = conversation(1, key(1), &members);
-        assert_eq!(postgres.open(&opened, 0).await.unwrap(), Opening::New);
+        assert_eq!(
+            postgres
+                .open(&opened, 0, &ConversationLimits::NONE)
+                .await
+                .unwrap(),
+            Opening::New
+        );
         let again = conversation(2, key(1), &members);
-        assert_eq!(postgres.open(&again, 0).await.unwrap(), exists(1, &members));
+        assert_eq!(
+            postgres
+                .open(&again, 0, &ConversationLimits::NONE)
+                .await
+                .unwrap(),
+            exists(1, &members)
+        );
         let small = conversation(3, key(3), &[1, 4]);
-        assert_eq!(postgres.open(&small, 0).await.unwrap(), Opening::New);
+        assert_eq!(
+            postgres
+                .open(&small, 0, &ConversationLimits::NONE)
+                .await
+                .unwrap(),
+            Opening::New
+        );
         let many = postgres.members_many(&[1, 3, 77]).await.unwrap();
         assert_eq!(many.len(), 2);
         assert_eq!(*many[&1], *members);
@@ -258,7 +347,10 @@ fn lists_go_by_pages_in_the_order_of_ids() {
     runtime.block_on(async {
         for id in [70, 10, 40] {
             let opened = conversation(id, OpenKey::direct(5, id), &[5, id]);
-            postgres.open(&opened, NOW_MS).await.unwrap();
+            postgres
+                .open(&opened, NOW_MS, &ConversationLimits::NONE)
+                .await
+                .unwrap();
         }
         let page = |after, max| postgres.conversations_of(5, after, max);
         assert_eq!(page(0, 2).await.unwrap(), (vec![10, 40], true));
@@ -336,5 +428,46 @@ fn a_schema_that_is_missing_or_anothers_is_told() {
         );
         let error = migrate(&options).await.unwrap_err().to_string();
         assert!(error.contains("newer program"), "{error}");
+    });
+}
+
+/// What exists is told, whoever is full; what others do takes nothing of what one may open.
+#[test]
+fn who_has_as_many_conversations_as_there_may_be_gets_no_more() {
+    let runtime = runtime();
+    let postgres = Postgres::new(&migrated(&runtime)).unwrap();
+    let limits = ConversationLimits {
+        opened_max: 2,
+        all_max: 3,
+    };
+    runtime.block_on(async {
+        let open = async |id, opener, peer| {
+            let key = OpenKey::direct(opener, peer);
+            let opened = conversation(id, key, &[opener, peer]);
+            postgres.open(&opened, NOW_MS, &limits).await.unwrap()
+        };
+        assert_eq!(open(1, 10, 11).await, Opening::New);
+        assert_eq!(open(2, 10, 12).await, Opening::New);
+        assert_eq!(open(3, 10, 13).await, Opening::Full(Full::Opener));
+        assert_eq!(open(4, 11, 10).await, exists(1, &[10, 11]));
+        // Three are in it; what it opens itself is no matter of theirs.
+        assert_eq!(open(5, 13, 10).await, Opening::New);
+        assert_eq!(open(6, 14, 10).await, Opening::Full(Full::Member(10)));
+        assert_eq!(open(7, 14, 11).await, Opening::New);
+        assert_eq!(open(8, 14, 15).await, Opening::New);
+        assert_eq!(open(9, 14, 10).await, Opening::Full(Full::Opener));
+        let key = OpenKey::Created {
+            user_id: 16,
+            request_id: 1,
+        };
+        let group = conversation(20, key, &[16, 10, 11, 17]);
+        let answer = postgres.open(&group, NOW_MS, &limits).await.unwrap();
+        assert_eq!(answer, Opening::Full(Full::Member(10)));
+        assert_eq!(postgres.members(20).await.unwrap(), None);
+        let none = ConversationLimits::NONE;
+        assert_eq!(
+            postgres.open(&group, NOW_MS, &none).await.unwrap(),
+            Opening::New
+        );
     });
 }

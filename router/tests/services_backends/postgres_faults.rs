@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rookery_router::admission::ConversationLimits;
 use rookery_router::postgres::{Options, Postgres, check};
 use rookery_router::problem::Problem;
 use rookery_router::record::OpenKey;
@@ -42,7 +43,9 @@ fn gone_and_back() {
     let postgres = Postgres::new(&options).unwrap();
     let opened = conversation(1, OpenKey::direct(1, 2), &[1, 2]);
     assert_eq!(
-        runtime.block_on(postgres.open(&opened, 0)).unwrap(),
+        runtime
+            .block_on(postgres.open(&opened, 0, &ConversationLimits::NONE))
+            .unwrap(),
         Opening::New
     );
     gate.cut();
@@ -84,7 +87,7 @@ fn hung_it_costs_one_call_its_time_and_the_others_nothing() {
     let opened = conversation(1, key, &[1, 2]);
     assert_eq!(runtime.block_on(postgres.opened(key)).unwrap(), None);
     gate.hold();
-    let first = reason(runtime.block_on(postgres.open(&opened, 0)));
+    let first = reason(runtime.block_on(postgres.open(&opened, 0, &ConversationLimits::NONE)));
     assert!(first.contains("no answer within 2000 ms"), "{first}");
     for _ in 0..1_000 {
         let next = reason(runtime.block_on(postgres.members(1)));
@@ -92,7 +95,8 @@ fn hung_it_costs_one_call_its_time_and_the_others_nothing() {
     }
     gate.open();
     // None of the connections of before is used, which may be dead.
-    let answer = once_it_answers(async || postgres.open(&opened, 0).await);
+    let answer =
+        once_it_answers(async || postgres.open(&opened, 0, &ConversationLimits::NONE).await);
     assert_eq!(runtime.block_on(answer), Opening::New);
     let members = runtime.block_on(postgres.members(1)).unwrap();
     assert_eq!(members.as_deref(), Some(&[1, 2][..]));
@@ -146,9 +150,11 @@ fn a_lock_that_somebody_holds_is_not_waited_for_longer_and_leaves_nothing_behind
             .await
             .unwrap();
         // The key is being taken by another, who does not come to an end.
-        assert_away(postgres.open(&opened, 0).await);
+        assert_away(postgres.open(&opened, 0, &ConversationLimits::NONE).await);
         other.batch_execute("ROLLBACK").await.unwrap();
-        let opening = once_it_answers(async || postgres.open(&opened, 0).await).await;
+        let opening =
+            once_it_answers(async || postgres.open(&opened, 0, &ConversationLimits::NONE).await)
+                .await;
         assert_eq!(opening, Opening::New);
         assert_eq!(postgres.members(9).await.unwrap(), None);
     });

@@ -1,5 +1,6 @@
 //! The promises about conversations and members, of stores that have them.
 
+use rookery_router::admission::ConversationLimits;
 use rookery_router::ids::{EPOCH_MS, Snowflake};
 use rookery_router::record::{OpenKey, Opened};
 use rookery_router::store::{Batch, Opening, Store};
@@ -22,7 +23,12 @@ fn opened(id: u64, key: OpenKey, members: &[u64]) -> Opened {
 
 /// As admission and the applier do it: the authority first, then the record's batch.
 fn open(store: &dyn Store, opened: &Opened) {
-    assert_eq!(store.open(opened, NOW_MS).unwrap(), Opening::New);
+    assert_eq!(
+        store
+            .open(opened, NOW_MS, &ConversationLimits::NONE)
+            .unwrap(),
+        Opening::New
+    );
     let batch = Batch {
         opened: vec![opened.clone()],
         ..Batch::default()

@@ -160,7 +160,9 @@ error_codes! {
     BadRequest = 100, "bad_request", false, "A field has a value that its description forbids.";
     NotMember = 101, "not_member", false, "The caller is in no such conversation (it may not exist).";
     DedupConflict = 104, "dedup_conflict", false, "The client_msg_id, or the request_id of a CreateConversation, was used for something else.";
-    RateLimited = 200, "rate_limited", true, "More requests than the caller's share. Reserved: no server sends it yet.";
+    TooManyConversations = 105, "too_many_conversations", false, "The caller has opened as many conversations as one user may.";
+    MemberFull = 106, "member_full", false, "A member that was named, told in the reason, is in as many conversations as one may be put into.";
+    RateLimited = 200, "rate_limited", true, "More than a user's share, or than a conversation's, of what messages cost.";
     Overloaded = 201, "overloaded", true, "A queue on the way is full.";
     StorageFull = 202, "storage_full", true, "Nothing can be made durable now.";
     Unavailable = 203, "unavailable", true, "A service behind the server is away, or the server's clock is off.";

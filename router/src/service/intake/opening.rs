@@ -62,6 +62,9 @@ impl Intake {
             return self.answer_opened(caller, request_id, id);
         }
         self.check_space()?;
+        if self.lookups.is_none() {
+            self.check_conversations(caller.user_id, &members)?;
+        }
         if !self.pending().may_open(caller.user_id, members.len()) {
             return Err(Refusal::OVERLOADED);
         }
@@ -83,7 +86,8 @@ impl Intake {
         };
         match self.lookups.clone() {
             None => {
-                let opening = self.store.open(&to_open.opened, now_ms);
+                let limits = &self.config.conversations;
+                let opening = self.store.open(&to_open.opened, now_ms, limits);
                 self.begin(to_open, opening.map_err(Refusal::from))
             }
             Some(lookups) if lookups.ask_opening(to_open) => {
@@ -115,6 +119,9 @@ impl Intake {
             ..
         } = to_open;
         let (id, key) = (opened.conversation_id, opened.key);
+        if let Opening::Full(full) = opening {
+            return Err(full.into());
+        }
         if let Opening::Exists {
             conversation_id,
             members,
@@ -132,10 +139,12 @@ impl Intake {
         }
         let body = opened.encode();
         let asked = (caller, request_id);
-        let members = opened.members.into();
+        let members = opened.members.as_slice().into();
         self.pending()
             .begin_open(self.ticket, key, id, members, asked, body.len());
-        self.append(id, body)
+        let decision = self.append(id, body)?;
+        self.count_opened(&opened);
+        Ok(decision)
     }
 
     /// Where its record is on its way, or durable and not stored: what comes of that.

@@ -12,7 +12,7 @@ use super::claim::{Sends, claim};
 use super::drivers::Drivers;
 use super::members::Members;
 use crate::Clock;
-use crate::admission::{Known, SendKey};
+use crate::admission::{ConversationLimits, Known, SendKey};
 use crate::identity::Identity;
 use crate::ids;
 use crate::log::{Offset, Partition};
@@ -221,8 +221,14 @@ impl Store for ClusterStore {
         self.drivers.wait(self.postgres.opened(key))
     }
 
-    fn open(&self, opened: &Opened, now_ms: u64) -> Result<Opening, StoreError> {
-        let opening = self.drivers.wait(self.postgres.open(opened, now_ms))?;
+    fn open(
+        &self,
+        opened: &Opened,
+        now_ms: u64,
+        limits: &ConversationLimits,
+    ) -> Result<Opening, StoreError> {
+        let opening = self.postgres.open(opened, now_ms, limits);
+        let opening = self.drivers.wait(opening)?;
         match &opening {
             Opening::New => {
                 let members = opened.members.as_slice().into();
@@ -232,6 +238,7 @@ impl Store for ClusterStore {
                 conversation_id,
                 members,
             } => self.members.learn(*conversation_id, Arc::clone(members)),
+            Opening::Full(_) => {}
         }
         Ok(opening)
     }
