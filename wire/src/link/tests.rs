@@ -314,7 +314,8 @@ fn records_without_data_are_told_in_their_place_and_may_stop_the_link() {
     for stop in [false, true] {
         let (mut client, mut server) = pair(true);
         talk(&mut client, &mut server, 1_000);
-        (server.seen.messages.clear(), server.seen.stop = stop);
+        server.seen.messages.clear();
+        server.seen.stop = stop;
         for n in 0..3 {
             let session = client.session.as_mut().expect("TLS");
             session.update_key(&mut client.out).expect("an update");
