@@ -3,12 +3,13 @@
 use super::{File, Finding};
 
 /// Package folder and what it may depend on; `edge` and `xtask` stand on top and are not listed.
-const FLOORS: [(&str, &[&str]); 6] = [
+const FLOORS: [(&str, &[&str]); 7] = [
     (
         "benches",
         &["rookery-shard", "rookery-tuning", "rookery-wire"],
     ),
     ("metrics", &[]),
+    ("quic", &[]),
     ("router", &["rookery-metrics", "rookery-wire"]),
     ("shard", &["rookery-metrics"]),
     ("tuning", &[]),
