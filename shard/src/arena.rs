@@ -10,9 +10,9 @@
 
 use std::collections::BTreeSet;
 
-/// Values in a chunk, in words of 64. 448 TLS sessions of 144 B are an allocator's class of 64 KiB to 1 KiB,
-/// where 256 would leave a tenth of one unused.
-const CHUNK: u32 = 448;
+/// Values in a chunk, in words of 64. 320 TLS sessions of 88 B are an allocator's class of 28 KiB to 512 B,
+/// where 256 would leave a twelfth of one unused.
+const CHUNK: u32 = 320;
 const WORDS: usize = CHUNK as usize / 64;
 
 #[derive(Debug)]

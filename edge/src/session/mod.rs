@@ -278,6 +278,9 @@ impl Handler for Sessions {
     fn on_depart(&mut self, shard: &mut Shard<Self>, conn: ConnId, mut state: Conn) -> Parcel {
         self.leave_opening(state.phase);
         let (tls, mut work) = self.unstore(conn, &mut state);
+        if let Some(tls) = &tls {
+            tls.forget_keys();
+        }
         Self::depart_early(shard, work.as_deref_mut());
         Parcel {
             conn: state,
@@ -325,6 +328,9 @@ impl Handler for Sessions {
         self.rank_on(shard);
         self.list_on(shard);
         self.relieve(shard);
+        if let Some(at_ns) = tls::forget_unused_keys(shard.now().mono_ns) {
+            shard.turn_again_at(at_ns);
+        }
         self.gauge();
     }
 

@@ -5,8 +5,8 @@
 //!                                              Session::seal <- plaintext
 //! ```
 //!
-//! A TLS 1.3 session is *parked* the moment its handshake ends: traffic secrets, keys and sequence
-//! numbers in 144 bytes ([`Session`]), instead of rustls's 3,500. A TLS 1.2 session stays in rustls.
+//! A TLS 1.3 session is *parked* the moment its handshake ends: traffic secrets and sequence numbers
+//! in 88 bytes ([`Session`]), instead of rustls's 3,500. A TLS 1.2 session stays in rustls.
 //! It is not a TLS library: no handshake logic, no certificate logic, no cryptography is written
 //! here. Invariant: an error ends the session, and the alert that the peer is owed is in `out`
 //! before the error is returned. See `docs/adr/0002-tls-in-wire.md`.
@@ -18,6 +18,7 @@ mod error;
 pub(crate) mod fuzz;
 mod gather;
 mod handshake;
+mod keys;
 mod messages;
 mod parked;
 mod record;
@@ -41,6 +42,7 @@ use gather::Gather;
 pub use handshake::{
     CLIENT_BYTES_MAX, Established, Handshake, PLAIN_HTTP_ANSWER, Progress, SERVER_BYTES_MAX,
 };
+pub use keys::forget_unused_keys;
 pub use parked::IDLE_RECORDS_MAX;
 pub use record::FRAGMENT_MAX;
 pub use session::{Kind, Opened, Session};

@@ -7,9 +7,7 @@
 //! answers [`Error::Ended`].
 
 use super::messages::{KEY_UPDATE, KeyUpdate, Messages};
-use super::record::{
-    self, ALERT, APPLICATION_DATA, AeadKey, FRAGMENT_MAX, Framed, HANDSHAKE, HEADER,
-};
+use super::record::{self, ALERT, APPLICATION_DATA, FRAGMENT_MAX, Framed, HANDSHAKE, HEADER};
 use super::secrets::Direction;
 use super::{Alert, Error, Gather, Role, Suite};
 
@@ -33,15 +31,15 @@ const FLAGS: u8 = CLIENT | SEALED | PEER_CLOSED | FAILED;
 /// The format of [`Parked::write`].
 const VERSION: u8 = 1;
 
-/// A parked session with keys of `KEY` bytes and secrets of at most `SECRET` bytes.
+/// A parked session with secrets of `SECRET` bytes. Keys are not part of it: [`super::keys`].
 #[repr(C)]
-pub(super) struct Parked<const KEY: usize, const SECRET: usize> {
+pub(super) struct Parked<const SECRET: usize> {
     /// Records opened with this rx key.
     rx_seq: u64,
     /// Records sealed with this tx key.
     tx_seq: u64,
-    rx: Direction<KEY, SECRET>,
-    tx: Direction<KEY, SECRET>,
+    rx: Direction<SECRET>,
+    tx: Direction<SECRET>,
     suite: Suite,
     flags: u8,
     /// Records without data that data has not made up for.
@@ -70,13 +68,13 @@ pub(super) struct Parts<'a> {
     pub(super) server_secret: &'a [u8],
     pub(super) rx_seq: u64,
     pub(super) tx_seq: u64,
-    /// Key and iv of rx and tx where they are known already; else they are expanded from the secrets.
+    /// Key and iv of rx and tx where they are known already.
     pub(super) keys: Option<[(&'a [u8], &'a [u8]); 2]>,
 }
 
-impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
+impl<const SECRET: usize> Parked<SECRET> {
     /// Bytes of [`Parked::write`].
-    pub(super) const BYTES: usize = 4 + Messages::BYTES + 16 + 2 * Direction::<KEY, SECRET>::BYTES;
+    pub(super) const BYTES: usize = 4 + Messages::BYTES + 16 + 2 * Direction::<SECRET>::BYTES;
 
     pub(super) fn new(parts: &Parts<'_>) -> Result<Self, Error> {
         let (rx, tx, flags) = match parts.role {
@@ -106,7 +104,13 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
     #[cfg(test)]
     pub(super) fn keys_come_of_secrets(&self) -> bool {
         let mut both = [&self.rx, &self.tx].into_iter();
-        both.all(|way| way.comes_of_its_secret(self.suite))
+        both.all(|way| way.key_comes_of_it(self.suite))
+    }
+
+    /// Nothing of it stays on this thread.
+    pub(super) fn forget_keys(&self) {
+        self.rx.forget_keys();
+        self.tx.forget_keys();
     }
 
     /// Opens the record at the start of `input` in place. On an error the alert is in `out`.
@@ -130,7 +134,7 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
             Framed::Whole(total) => total,
         };
         let record = &mut input[..total];
-        let key = AeadKey::new(self.suite, self.rx.key(), self.rx.iv())?;
+        let key = self.rx.aead(self.suite)?;
         let (typ, len) = key.open(self.rx_seq, record)?;
         self.rx_seq = next(self.rx_seq)?;
 
@@ -239,12 +243,12 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
     }
 
     fn seal_records(&mut self, mut gather: Gather<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
-        let mut key = AeadKey::new(self.suite, self.tx.key(), self.tx.iv())?;
+        let mut key = self.tx.aead(self.suite)?;
         while gather.left() > 0 {
             //= RFC 8446 section 5.5: Implementations SHOULD do a key update as described in Section 4.6.3 prior to reaching these limits.
             if self.tx_seq >= self.suite.records_per_key() {
                 self.update_tx(out)?;
-                key = AeadKey::new(self.suite, self.tx.key(), self.tx.iv())?;
+                key = self.tx.aead(self.suite)?;
             }
             let len = gather.left().min(FRAGMENT_MAX);
             let seq = self.tx_seq;
@@ -283,13 +287,10 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
     fn send(&mut self, typ: u8, content: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         let seq = self.tx_seq;
         self.tx_seq = next(seq)?;
-        AeadKey::new(self.suite, self.tx.key(), self.tx.iv())?.seal(
-            seq,
-            typ,
-            content.len(),
-            out,
-            |out| out.extend_from_slice(content),
-        )
+        let key = self.tx.aead(self.suite)?;
+        key.seal(seq, typ, content.len(), out, |out| {
+            out.extend_from_slice(content)
+        })
     }
 
     /// Seals a record of any type and content, with padding: for tests and the fuzz entry, which
@@ -300,7 +301,7 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
         let last = if padding > 0 { 0 } else { typ };
         let seq = self.tx_seq;
         self.tx_seq = seq.wrapping_add(1);
-        let sealed = AeadKey::new(self.suite, self.tx.key(), self.tx.iv()).and_then(|key| {
+        let sealed = self.tx.aead(self.suite).and_then(|key| {
             key.seal(seq, last, len, out, |out| {
                 out.extend_from_slice(content);
                 if padding > 0 {
@@ -337,14 +338,14 @@ impl<const KEY: usize, const SECRET: usize> Parked<KEY, SECRET> {
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let (&[version, suite, flags, idle_records], rest) = bytes.split_first_chunk()?;
         let suite = Suite::from_low_byte(suite)?;
-        let fits = suite.key_len() == KEY && suite.secret_len() <= SECRET;
+        let fits = suite.secret_len() == SECRET;
         if version != VERSION || !fits || flags & !FLAGS != 0 || idle_records > IDLE_RECORDS_MAX {
             return None;
         }
         let (messages, rest) = rest.split_first_chunk()?;
         let (rx_seq, rest) = rest.split_first_chunk()?;
         let (tx_seq, rest) = rest.split_first_chunk()?;
-        let (rx, tx) = rest.split_at_checked(Direction::<KEY, SECRET>::BYTES)?;
+        let (rx, tx) = rest.split_at_checked(Direction::<SECRET>::BYTES)?;
         Some(Self {
             rx_seq: u64::from_le_bytes(*rx_seq),
             tx_seq: u64::from_le_bytes(*tx_seq),

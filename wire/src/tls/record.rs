@@ -2,8 +2,8 @@
 //! two AEAD operations.
 //!
 //! It holds no state: keys and sequence numbers come in as arguments. `AeadKey` is built for one
-//! call and dropped after it, because an expanded AES key would be several times what a connection
-//! may cost at rest.
+//! call and dropped after it, because its key schedule would be several times what a connection may
+//! cost at rest.
 
 use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce, UnboundKey};
 
@@ -61,7 +61,7 @@ pub(super) fn frame(input: &[u8]) -> Result<Framed, Error> {
     }
 }
 
-/// An expanded key and its iv, for the time of one call.
+/// A key with its schedule, and its iv, for the time of one call.
 pub(super) struct AeadKey {
     key: LessSafeKey,
     iv: [u8; IV],

@@ -1,5 +1,4 @@
-//! Traffic secrets: heard from rustls, expanded into keys, moved on by KeyUpdate (RFC 8446
-//! section 7).
+//! Traffic secrets: heard from rustls, kept, moved on by KeyUpdate (RFC 8446 section 7).
 //!
 //! rustls gives the keys of the present generation (`dangerous_into_kernel_connection`) but not the
 //! secrets that the next generation comes from; those it tells only to a [`rustls::KeyLog`]. It
@@ -8,11 +7,11 @@
 
 use std::cell::RefCell;
 
-use aws_lc_rs::hkdf::{self, KeyType, Prk};
+use aws_lc_rs::hkdf::{KeyType, Prk};
 use zeroize::Zeroize;
 
-use super::record::IV;
-use super::{Error, Suite};
+use super::record::{AeadKey, IV};
+use super::{Error, Suite, keys};
 
 /// The longest traffic secret: SHA-384.
 const SECRET_MAX: usize = 48;
@@ -118,107 +117,70 @@ impl rustls::KeyLog for Listener {
     }
 }
 
-/// One direction of a session: the secret of this generation and what was expanded from it.
-#[repr(C)]
-pub(super) struct Direction<const KEY: usize, const SECRET: usize> {
-    secret: [u8; SECRET],
-    key: [u8; KEY],
-    iv: [u8; IV],
-}
+/// One direction of a session: the secret of this generation. Its key and iv are remembered or expanded
+/// ([`keys`]).
+pub(super) struct Direction<const SECRET: usize>([u8; SECRET]);
 
-impl<const KEY: usize, const SECRET: usize> Direction<KEY, SECRET> {
+impl<const SECRET: usize> Direction<SECRET> {
     /// Bytes of [`Direction::write`].
-    pub(super) const BYTES: usize = SECRET + KEY + IV;
+    pub(super) const BYTES: usize = SECRET;
 
-    /// From `secret`, which must be as long as the suite's hash. Key and iv are expanded from it; where
-    /// rustls has told them (`given`), the key is taken as it is, and the iv says whether the secret is
-    /// the one that they come of.
+    /// From `secret`, which must be as long as the suite's hash. Where rustls has told key and iv
+    /// (`given`), they are remembered, and the iv says whether the secret is the one that they come of.
     pub(super) fn new(
         suite: Suite,
         secret: &[u8],
         given: Option<(&[u8], &[u8])>,
     ) -> Result<Self, Error> {
-        if secret.len() != suite.secret_len() || SECRET < secret.len() || KEY != suite.key_len() {
-            return Err(Error::Internal("a traffic secret of the wrong length"));
-        }
-        let mut this = Self {
-            secret: [0; SECRET],
-            key: [0; KEY],
-            iv: [0; IV],
-        };
-        this.secret[..secret.len()].copy_from_slice(secret);
-        match given {
-            Some((key, iv)) => {
-                this.key = key
-                    .try_into()
-                    .map_err(|_| Error::Internal("a key of the wrong length"))?;
-                expand_label(&this.prk(suite), b"iv", &mut this.iv)?;
-                if this.iv != iv {
-                    return Err(Error::Internal("the secrets heard are not those in use"));
-                }
+        let wrong = |_| Error::Internal("a traffic secret of the wrong length");
+        let this = Self(secret.try_into().map_err(wrong)?);
+        if let Some((key, iv)) = given {
+            let mut expanded = [0; IV];
+            expand_label(&suite.prk(secret), b"iv", &mut expanded)?;
+            if expanded != iv {
+                return Err(Error::Internal("the secrets heard are not those in use"));
             }
-            None => this.expand(suite)?,
+            keys::know(secret, key, iv)?;
         }
         Ok(this)
     }
 
-    pub(super) fn key(&self) -> &[u8; KEY] {
-        &self.key
+    /// The key, ready for records.
+    pub(super) fn aead(&self, suite: Suite) -> Result<AeadKey, Error> {
+        keys::aead(suite, &self.0)
     }
 
-    pub(super) fn iv(&self) -> &[u8; IV] {
-        &self.iv
+    /// Nothing of it stays on this thread: the session goes to another one.
+    pub(super) fn forget_keys(&self) {
+        keys::forget(&self.0);
     }
 
     #[cfg(test)]
-    pub(super) fn comes_of_its_secret(&self, suite: Suite) -> bool {
-        Self::new(suite, &self.secret[..suite.secret_len()], None)
-            .is_ok_and(|anew| anew.key == self.key && anew.iv == self.iv)
+    pub(super) fn key_comes_of_it(&self, suite: Suite) -> bool {
+        keys::is_known_right(suite, &self.0)
     }
 
     /// Moves on to the next generation (RFC 8446 section 7.2).
     pub(super) fn update(&mut self, suite: Suite) -> Result<(), Error> {
-        let prk = self.prk(suite);
-        expand_label(&prk, b"traffic upd", &mut self.secret[..suite.secret_len()])?;
-        self.expand(suite)
-    }
-
-    fn prk(&self, suite: Suite) -> Prk {
-        Prk::new_less_safe(suite.hkdf(), &self.secret[..suite.secret_len()])
-    }
-
-    /// RFC 8446 section 7.3.
-    fn expand(&mut self, suite: Suite) -> Result<(), Error> {
-        let prk = self.prk(suite);
-        expand_label(&prk, b"key", &mut self.key)?;
-        expand_label(&prk, b"iv", &mut self.iv)
+        self.forget_keys();
+        expand_label(&suite.prk(&self.0), b"traffic upd", &mut self.0)
     }
 
     /// Appends the bytes that [`Direction::read`] takes.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.secret);
-        out.extend_from_slice(&self.key);
-        out.extend_from_slice(&self.iv);
+        out.extend_from_slice(&self.0);
     }
 
     /// `None` when `bytes` are not [`Direction::BYTES`] long.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
-        let (secret, rest) = bytes.split_first_chunk()?;
-        let (key, rest) = rest.split_first_chunk()?;
-        let iv = rest.try_into().ok()?;
-        Some(Self {
-            secret: *secret,
-            key: *key,
-            iv,
-        })
+        Some(Self(bytes.try_into().ok()?))
     }
 }
 
-impl<const KEY: usize, const SECRET: usize> Drop for Direction<KEY, SECRET> {
+impl<const SECRET: usize> Drop for Direction<SECRET> {
     fn drop(&mut self) {
-        self.secret.zeroize();
-        self.key.zeroize();
-        self.iv.zeroize();
+        self.forget_keys();
+        self.0.zeroize();
     }
 }
 
@@ -231,7 +193,7 @@ impl KeyType for Length {
 }
 
 /// HKDF-Expand-Label with an empty context (RFC 8446 section 7.1).
-fn expand_label(prk: &hkdf::Prk, label: &[u8], out: &mut [u8]) -> Result<(), Error> {
+pub(super) fn expand_label(prk: &Prk, label: &[u8], out: &mut [u8]) -> Result<(), Error> {
     const PREFIX: &[u8] = b"tls13 ";
     let [_, .., high, low] = out.len().to_be_bytes();
     let label_len = [(PREFIX.len() + label.len()) as u8];

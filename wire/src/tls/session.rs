@@ -1,7 +1,7 @@
 //! An established TLS session, whatever form it rests in.
 //!
-//! Three forms, one face: parked inline (AES-128, what nearly every client gets), parked in a box
-//! (the two suites with longer keys, so that they do not make every connection larger), and a TLS
+//! Three forms, one face: parked inline (SHA-256, what nearly every client gets), parked in a box
+//! (the suite with longer secrets, so that it does not make every connection larger), and a TLS
 //! 1.2 connection that stays in rustls. Only the first two can leave the process as bytes.
 
 use zeroize::Zeroizing;
@@ -11,8 +11,8 @@ use super::record::HEADER;
 use super::resident::Resident;
 use super::{Error, Suite};
 
-type Small = Parked<16, 32>;
-type Large = Parked<32, 48>;
+type Small = Parked<32>;
+type Large = Parked<48>;
 
 /// An established session.
 pub struct Session(Form);
@@ -23,8 +23,8 @@ enum Form {
     Resident(Box<Resident>),
 }
 
-// The budget of a connection at rest counts on this (350 bytes of user space, all included).
-const _: () = assert!(size_of::<Session>() == 144);
+// The budget of a connection at rest counts on this.
+const _: () = assert!(size_of::<Session>() == 88);
 
 /// The form of a session, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +68,8 @@ impl Session {
     /// Parks a TLS 1.3 session.
     pub(super) fn park(parts: &Parts<'_>) -> Result<Self, Error> {
         Ok(Self(match parts.suite {
-            Suite::Aes128GcmSha256 => Form::Small(Parked::new(parts)?),
-            _ => Form::Large(Box::new(Parked::new(parts)?)),
+            Suite::Aes256GcmSha384 => Form::Large(Box::new(Parked::new(parts)?)),
+            _ => Form::Small(Parked::new(parts)?),
         }))
     }
 
@@ -154,6 +154,16 @@ impl Session {
             Form::Small(parked) => parked.update_key(out),
             Form::Large(parked) => parked.update_key(out),
             Form::Resident(_) => Ok(()),
+        }
+    }
+
+    /// Wipes what this thread remembers of its keys: to be called before it goes to another one. Nothing is
+    /// lost, the next use expands them again.
+    pub fn forget_keys(&self) {
+        match &self.0 {
+            Form::Small(parked) => parked.forget_keys(),
+            Form::Large(parked) => parked.forget_keys(),
+            Form::Resident(_) => {}
         }
     }
 

@@ -43,11 +43,13 @@ impl Suite {
         }
     }
 
-    pub(super) fn hkdf(self) -> hkdf::Algorithm {
-        match self {
+    /// A secret of this suite, to expand from.
+    pub(super) fn prk(self, secret: &[u8]) -> hkdf::Prk {
+        let hkdf = match self {
             Self::Aes128GcmSha256 | Self::Chacha20Poly1305Sha256 => hkdf::HKDF_SHA256,
             Self::Aes256GcmSha384 => hkdf::HKDF_SHA384,
-        }
+        };
+        hkdf::Prk::new_less_safe(hkdf, secret)
     }
 
     /// Bytes of the AEAD key.

@@ -200,7 +200,11 @@ impl Handler for Clients {
         self.count_closed(shard, &state, cause);
     }
 
-    fn on_turn_end(&mut self, _: &mut Shard<Self>) {}
+    fn on_turn_end(&mut self, shard: &mut Shard<Self>) {
+        if let Some(at_ns) = tls::forget_unused_keys(shard.now().mono_ns) {
+            shard.turn_again_at(at_ns);
+        }
+    }
 
     fn on_stop(&mut self, shard: &mut Shard<Self>) {
         let (mut sweep, mut looks) = (Sweep::new(), u32::MAX);
