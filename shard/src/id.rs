@@ -25,7 +25,8 @@ impl ConnId {
         ConnId(value)
     }
 
-    pub(crate) fn index(self) -> u32 {
+    /// The number of its slot, which other connections have before and after it.
+    pub fn index(self) -> u32 {
         self.0 as u32
     }
 

@@ -195,6 +195,12 @@ impl<H: Handler> Shard<H> {
             .map(|slot| &mut slot.conn)
     }
 
+    /// The connection in a slot, by the slot's number ([`ConnId::index`]), and its state; `None` where the slot
+    /// is free. For those who keep numbers of slots, of connections that they know to be there.
+    pub fn conn_in(&self, slot: u32) -> Option<(ConnId, &H::Conn)> {
+        self.slots.peek_at(slot)
+    }
+
     /// Queues bytes for sending. An error queues none of them. Empty `bytes` are dropped. What is sent
     /// while the connection moves to another shard is sent from there.
     pub fn send(&mut self, conn: ConnId, bytes: Vec<u8>) -> Result<(), SendError> {

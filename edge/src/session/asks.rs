@@ -127,7 +127,7 @@ impl Sessions {
             }
             Ask::Rank { by, most, answer } => self.begin_ranking(shard, by, most, answer),
             Ask::User { user_id, answer } => {
-                let conns = self.users.connections(user_id).to_vec();
+                let conns = self.users.connections(user_id, shard).to_vec();
                 self.list(shard, conns, answer);
             }
             Ask::Kick {
@@ -143,7 +143,7 @@ impl Sessions {
 
     fn kick(&mut self, shard: &mut Shard<Self>, user_id: u64, device_id: Option<u32>) -> usize {
         let mut kicked = 0;
-        for conn in self.users.connections(user_id).to_vec() {
+        for conn in self.users.connections(user_id, shard).to_vec() {
             let device = shard.conn(conn).map(|state| state.device_id);
             if device_id.is_none() || device == device_id {
                 self.close(shard, conn, CloseCode::KICKED);

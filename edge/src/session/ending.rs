@@ -30,7 +30,7 @@ impl Sessions {
         self.leave_opening(was);
         if was.is_live() {
             let user_id = state.user_id;
-            self.forget_device(user_id, conn);
+            self.forget_device(shard, user_id, conn);
         }
         shard.close(conn, how);
     }

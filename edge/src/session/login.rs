@@ -131,7 +131,7 @@ impl Sessions {
         state.phase = Phase::Live;
         let state = *state;
         self.make_room_for_device(shard, state.user_id, state.device_id);
-        self.users.add(state.user_id, conn);
+        self.users.add(state.user_id, conn, shard);
         self.telemetry.counters.logins.add(1);
         self.tell(Note::Login {
             user_id: state.user_id,
@@ -167,7 +167,7 @@ impl Sessions {
     /// The same device's older connection goes, and the user's oldest where there are too many. One that was
     /// told to reconnect has been expected to.
     fn make_room_for_device(&mut self, shard: &mut Shard<Self>, user_id: u64, device_id: u32) {
-        let others = self.users.connections(user_id).to_vec();
+        let others = self.users.connections(user_id, shard).to_vec();
         let (same, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|&other| {
             shard
                 .conn(other)

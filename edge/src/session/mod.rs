@@ -196,8 +196,8 @@ impl Sessions {
     }
 
     /// A connection of a user has gone; fan-out forgets it, and after the last one the directory too.
-    fn forget_device(&mut self, user_id: u64, conn: ConnId) {
-        if self.users.remove(user_id, conn) {
+    fn forget_device(&mut self, shard: &Shard<Self>, user_id: u64, conn: ConnId) {
+        if self.users.remove(user_id, conn, shard) {
             self.tell(Note::Gone(user_id));
         }
     }
@@ -299,7 +299,7 @@ impl Handler for Sessions {
 
     fn on_closed(&mut self, shard: &mut Shard<Self>, conn: ConnId, mut state: Conn, cause: Cause) {
         if state.phase.is_live() {
-            self.forget_device(state.user_id, conn);
+            self.forget_device(shard, state.user_id, conn);
         }
         self.leave_opening(state.phase);
         self.gate.leave(state.seat);

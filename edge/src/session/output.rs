@@ -61,8 +61,8 @@ impl Sessions {
     ) -> usize {
         let mut sent = 0;
         // From the last to the first: one that turns out to be gone leaves the list under way.
-        for device in (0..self.users.connections(user_id).len()).rev() {
-            let Some(&conn) = self.users.connections(user_id).get(device) else {
+        for device in (0..self.users.connections(user_id, shard).len()).rev() {
+            let Some(&conn) = self.users.connections(user_id, shard).get(device) else {
                 continue;
             };
             let left_out = but.is_some_and(|but| {

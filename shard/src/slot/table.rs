@@ -82,9 +82,20 @@ impl<C: Default> Table<C> {
 
     /// As [`Table::find`], to look only.
     pub(crate) fn peek(&self, conn: ConnId) -> Option<&Slot<C>> {
-        let place = self.places.get((conn.index() / CHUNK) as usize)?;
-        let slot = &place.chunk.as_ref()?.slots[(conn.index() % CHUNK) as usize];
+        let slot = self.slot(conn.index())?;
         (slot.generation == conn.generation() && slot.state != State::Free).then_some(slot)
+    }
+
+    /// Who is in the slot at an index, where it is not free.
+    pub(crate) fn peek_at(&self, index: u32) -> Option<(ConnId, &C)> {
+        let slot = self.slot(index)?;
+        let conn = ConnId::new(slot.generation, index);
+        (slot.state != State::Free).then_some((conn, &slot.conn))
+    }
+
+    fn slot(&self, index: u32) -> Option<&Slot<C>> {
+        let place = self.places.get((index / CHUNK) as usize)?;
+        Some(&place.chunk.as_ref()?.slots[(index % CHUNK) as usize])
     }
 
     /// Ends the slot's generation. Its state must be `Free` by now.
