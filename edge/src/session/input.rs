@@ -20,8 +20,8 @@ pub(super) enum Next {
     Wait,
     /// Its last words are written, with a close code or without.
     End(Option<CloseCode>),
-    /// Its user belongs to that shard.
-    Move(u16),
+    /// Its user belongs to that shard, where its session (the second number) begins.
+    Move(u16, u64),
 }
 
 /// What a connection owns beside its slot, taken out while it is worked on.
@@ -114,7 +114,7 @@ impl Sessions {
         if refused {
             tracing::debug!(conn = conn.as_u64(), "answers over the send queue's limit");
         }
-        let stays = !refused && !matches!(next, Next::End(_) | Next::Move(_));
+        let stays = !refused && !matches!(next, Next::End(_) | Next::Move(..));
         if stays && matches!(next, Next::Wait) {
             held.work.waits = true;
             shard.pause(conn);
@@ -123,13 +123,16 @@ impl Sessions {
             held.work.paused = true;
             shard.pause(conn);
         }
+        if let Next::Move(_, session_id) = next {
+            held.work.session_id = Some(session_id);
+        }
         self.put_back(shard, conn, held);
         match next {
             _ if refused => self.end(shard, conn, Close::Now),
             Next::Stay | Next::Wait => {}
             Next::LoggedIn => self.read(shard, conn, &mut []),
             Next::End(code) => self.end_with(shard, conn, Close::Flush, code),
-            Next::Move(to) => shard.move_to(conn, to),
+            Next::Move(to, _) => shard.move_to(conn, to),
         }
     }
 
@@ -178,7 +181,7 @@ impl Upper<'_> {
         self.next = next;
         match self.next {
             Next::Stay => Flow::Continue,
-            Next::LoggedIn | Next::Wait | Next::End(_) | Next::Move(_) => Flow::Stop,
+            Next::LoggedIn | Next::Wait | Next::End(_) | Next::Move(..) => Flow::Stop,
         }
     }
 

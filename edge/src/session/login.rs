@@ -36,7 +36,6 @@ impl Sessions {
         self.leave_opening(state.phase);
         state.user_id = who.user_id;
         state.device_id = who.device_id;
-        state.session_id = session_id;
         state.expires_s = u32::try_from(who.expires_at_ms / 1_000).unwrap_or(u32::MAX);
         state.phase = Phase::Moving;
         let owner = super::owner(who.user_id, shard.shards());
@@ -44,9 +43,9 @@ impl Sessions {
             // It has said what it had to: the move has a time limit of its own.
             let move_ns = u64::from(self.settings.login_timeout_ms) * 1_000_000;
             shard.set_deadline(conn, Some(shard.running_ns() + move_ns));
-            return Next::Move(owner);
+            return Next::Move(owner, session_id);
         }
-        self.welcome(shard, conn, writer);
+        self.welcome(shard, conn, writer, session_id);
         Next::LoggedIn
     }
 
@@ -112,18 +111,23 @@ impl Sessions {
         }
         let mut held = self.hold(&travelled);
         let mut out = shard.spare_buffer();
-        self.welcome(
-            shard,
-            conn,
-            &mut Writer::new(held.tls.as_mut(), None, &mut out),
-        );
+        let session_id = held.work.session_id.take().unwrap_or_default();
+        let mut writer = Writer::new(held.tls.as_mut(), None, &mut out);
+        self.welcome(shard, conn, &mut writer, session_id);
+        drop(writer);
         self.settle(shard, conn, held, out, Next::Stay);
         // What came behind the login.
         self.read(shard, conn, &mut []);
     }
 
     /// The session is live from here on.
-    fn welcome(&mut self, shard: &mut Shard<Self>, conn: ConnId, writer: &mut Writer<'_>) {
+    fn welcome(
+        &mut self,
+        shard: &mut Shard<Self>,
+        conn: ConnId,
+        writer: &mut Writer<'_>,
+        session_id: u64,
+    ) {
         let now_ms = shard.now().unix_ms;
         let Some(state) = shard.conn(conn) else {
             return;
@@ -144,14 +148,14 @@ impl Sessions {
             &Resume {
                 user_id: state.user_id,
                 device_id: state.device_id,
-                session_id: state.session_id,
+                session_id,
                 expires_at_ms,
             },
         );
         let welcome = proto::Welcome {
             user_id: state.user_id,
             device_id: state.device_id,
-            session_id: state.session_id,
+            session_id,
             resume_token: resume_token.to_vec(),
             server_time_ms: now_ms,
             expires_at_ms,

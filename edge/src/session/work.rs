@@ -25,6 +25,8 @@ pub(crate) struct Work {
     pub(super) finishes: bool,
     /// Until the login is over.
     pub(super) opening: Option<Box<Opening>>,
+    /// Of one that is on its way to its owner's shard, which is to tell its client.
+    pub(super) session_id: Option<u64>,
     /// Bytes that it is counted with.
     counted: usize,
 }
@@ -39,6 +41,7 @@ impl Work {
             waits: false,
             finishes: false,
             opening: None,
+            session_id: None,
             counted: 0,
         })
     }
@@ -56,6 +59,7 @@ impl Work {
             && !self.waits
             && !self.finishes
             && self.opening.is_none()
+            && self.session_id.is_none()
     }
 
     fn held_bytes(&self) -> usize {

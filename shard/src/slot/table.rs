@@ -9,9 +9,9 @@ use crate::ConnId;
 use crate::id::GENERATION_MASK;
 use crate::wheel::{Link, Links};
 
-/// Slots of a chunk. The edge's are 72 B: 284 of them are an allocator's class of 20 KiB to 32 B, where 256
-/// would leave a tenth of it unused. Half a chunk per ring is wasted on average.
-const CHUNK: u32 = 284;
+/// Slots of a chunk. The edge's are a cache line each: 256 of them are an allocator's class of 16 KiB, which
+/// begins at a page. Half a chunk per ring is wasted on average.
+const CHUNK: u32 = 256;
 
 struct Chunk<C> {
     slots: Box<[Slot<C>]>,
