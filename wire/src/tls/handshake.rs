@@ -268,7 +268,7 @@ impl State {
         if keys.is_none() {
             return Err(Error::Internal("keys of a kind that we do not offer"));
         }
-        // Two accounts of the same keys: a wrong secret would show only at the first KeyUpdate.
+        // Two accounts of the same keys. A wrong secret shows when the keys are first forgotten.
         Session::park(&Parts {
             suite: extracted.suite,
             role,

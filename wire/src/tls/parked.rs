@@ -88,8 +88,8 @@ impl<const SECRET: usize> Parked<SECRET> {
         Ok(Self {
             rx_seq: parts.rx_seq,
             tx_seq: parts.tx_seq,
-            rx: Direction::new(parts.suite, rx, rx_keys)?,
-            tx: Direction::new(parts.suite, tx, tx_keys)?,
+            rx: Direction::new(rx, rx_keys)?,
+            tx: Direction::new(tx, tx_keys)?,
             suite: parts.suite,
             flags,
             idle_records: 0,

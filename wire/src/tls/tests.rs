@@ -363,8 +363,8 @@ proptest! {
     }
 }
 
-/// The keys are rustls's and the secrets are what its key log was told: a wrong secret would show only at
-/// the first KeyUpdate.
+/// The keys are rustls's and the secrets are what its key log was told: no handshake looks whether they belong
+/// together.
 #[test]
 fn after_a_handshake_the_keys_are_those_of_the_secrets() {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
