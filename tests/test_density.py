@@ -10,8 +10,8 @@ from harness.server import rookery
 
 CONNECTIONS = 100_000
 
-# Bytes per connection, the budget of the issue.
-USER_TLS, USER_PLAIN, KERNEL_PAIR = 350, 200, 8_300
+# Bytes per connection: what is reached, and a margin for the allocator.
+USER_TLS, USER_PLAIN, KERNEL_PAIR = 280, 170, 8_300
 
 REPORTED = {"established", "failed", "connect_seconds", "rate_asked", "rate_done", "rtt_p50_us", "rtt_p99_us",
             "rtt_max_us", "server_user_bytes_per_connection", "kernel_bytes_per_pair"}

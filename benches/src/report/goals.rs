@@ -62,8 +62,8 @@ pub(super) fn all(facts: &Facts, flock: &Flock) -> Vec<Goal> {
         ),
         (
             "server, per idle TLS connection, user space",
-            "at most 300 B",
-            of_tls(user(flock, 300.0)),
+            "at most 220 B",
+            of_tls(user(flock, 220.0)),
         ),
         (
             "server, per idle TLS connection, kernel and user space",
@@ -282,7 +282,7 @@ mod tests {
             rate_done: 10_000.0,
             sent: 6_000_000,
             delivered: 6_000_000,
-            server_user_bytes_per_connection: Some(280.0),
+            server_user_bytes_per_connection: Some(210.0),
             kernel_bytes_per_pair: Some(8_300.0),
             traffic: Traffic {
                 seconds: 600.0,
