@@ -111,6 +111,16 @@ impl<T> Arena<T> {
         }
     }
 
+    /// Takes a value out and frees its place, as [`remove`](Self::remove) does, but drops `blank` in it: a move leaves
+    /// the bytes of what went, and what wipes itself when it is dropped wipes those.
+    pub fn remove_over(&mut self, index: u32, blank: T) -> Option<T> {
+        let place = self.value_mut(index)?;
+        let value = place.replace(blank);
+        *place = None;
+        self.free(index);
+        value
+    }
+
     fn free(&mut self, index: u32) {
         let (at, place) = (index / CHUNK, index % CHUNK);
         let Some(home) = self.chunks.get_mut(at as usize) else {
@@ -157,6 +167,8 @@ impl<T> Arena<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     fn chunks_in_memory<T>(arena: &Arena<T>) -> usize {
@@ -176,17 +188,29 @@ mod tests {
         assert_eq!(arena.remove(indices[3]), Some(3));
     }
 
+    /// Says where it was dropped.
+    struct Secret<'a>(&'a Cell<*const u8>);
+    impl Drop for Secret<'_> {
+        fn drop(&mut self) {
+            self.0.set(std::ptr::from_mut(self).cast_const().cast());
+        }
+    }
+
+    #[test]
+    fn where_a_value_was_that_moved_away_a_blank_one_is_dropped() {
+        let (moved, blank) = (Cell::new(std::ptr::null()), Cell::new(std::ptr::null()));
+        let mut arena = Arena::default();
+        let index = arena.insert(Secret(&moved));
+        let place = std::ptr::from_ref(arena.find(index).unwrap()).cast();
+        let value = arena.remove_over(index, Secret(&blank));
+        assert_eq!((moved.get(), blank.get()), (std::ptr::null(), place));
+        assert!(value.is_some() && arena.find(index).is_none());
+        assert_eq!(chunks_in_memory(&arena), 0);
+        assert!(arena.remove_over(index, Secret(&blank)).is_none());
+    }
+
     #[test]
     fn what_is_discarded_is_dropped_where_it_lies() {
-        use std::cell::Cell;
-
-        /// Says where it was dropped.
-        struct Secret<'a>(&'a Cell<*const u8>);
-        impl Drop for Secret<'_> {
-            fn drop(&mut self) {
-                self.0.set(std::ptr::from_mut(self).cast_const().cast());
-            }
-        }
         let dropped = Cell::new(std::ptr::null());
         let mut arena = Arena::default();
         let index = arena.insert(Secret(&dropped));

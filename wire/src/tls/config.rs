@@ -11,12 +11,13 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self as provider, cipher_suite, kx_group};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::NoServerSessionStorage;
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore};
 
 use super::certificate;
 use super::secrets::Listener;
+use super::ticket_keys::TicketKeys;
 use super::trust::TrustAnybody;
 
 const ALPN: &[u8] = b"http/1.1";
@@ -50,6 +51,17 @@ pub enum ConfigError {
     /// The key belongs to another certificate.
     #[error("the key does not match the first certificate of the chain")]
     KeyMismatch,
+    /// The file of ticket keys holds none.
+    #[error("no ticket key in the file")]
+    NoTicketKey,
+    /// A line of it is no key.
+    #[error("line {line} {problem}")]
+    BadTicketKey {
+        /// Which, from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// A failure of the cryptographic library.
     #[error("the TLS library refused the configuration: {0}")]
     Library(String),
@@ -175,8 +187,18 @@ impl ServerConfig {
     /// useless: when everybody comes again, resumption is what it is for.
     #[must_use]
     pub fn with_ticket_keys_of(self, other: &Self) -> Self {
+        self.with_ticketer(Arc::clone(&other.rustls.ticketer))
+    }
+
+    /// The same with ticket keys that other servers have too.
+    #[must_use]
+    pub fn with_ticket_keys(self, keys: &TicketKeys) -> Self {
+        self.with_ticketer(keys.ticketer())
+    }
+
+    fn with_ticketer(self, ticketer: Arc<dyn ProducesTickets>) -> Self {
         let mut config = (*self.rustls).clone();
-        config.ticketer = Arc::clone(&other.rustls.ticketer);
+        config.ticketer = ticketer;
         Self {
             rustls: Arc::new(config),
             ..self

@@ -27,6 +27,7 @@ mod rustls_conn;
 mod secrets;
 mod session;
 mod suite;
+mod ticket_keys;
 mod trust;
 
 #[cfg(test)]
@@ -47,6 +48,7 @@ pub use parked::IDLE_RECORDS_MAX;
 pub use record::FRAGMENT_MAX;
 pub use session::{Kind, Opened, Session};
 pub use suite::Suite;
+pub use ticket_keys::TicketKeys;
 pub use trust::TrustAnybody;
 
 /// Which end of a connection we are.

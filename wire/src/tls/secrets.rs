@@ -136,6 +136,10 @@ impl<const SECRET: usize> Direction<SECRET> {
         Ok(this)
     }
 
+    pub(super) fn blank() -> Self {
+        Self([0; SECRET])
+    }
+
     /// The key, ready for records.
     pub(super) fn aead(&self, suite: Suite) -> Result<AeadKey, Error> {
         keys::aead(suite, &self.0)

@@ -73,6 +73,12 @@ impl Session {
         }))
     }
 
+    /// A session that opens and seals nothing: what is put where one was that moved away, since a move leaves the
+    /// bytes behind. It is wiped there when it is dropped, all of it.
+    pub fn blank() -> Self {
+        Self(Form::Small(Parked::blank(Suite::Aes128GcmSha256)))
+    }
+
     pub(super) fn resident(resident: Resident) -> Self {
         Self(Form::Resident(Box::new(resident)))
     }

@@ -107,6 +107,19 @@ fn sizes_are_those_of_the_memory_budget() {
 }
 
 #[test]
+fn a_blank_session_opens_and_seals_nothing() {
+    let (mut client, _) = pair(Suite::Aes128GcmSha256);
+    let (mut blank, mut stream, mut out) = (Session::blank(), Vec::new(), Vec::new());
+    client.seal(b"data", &mut stream).unwrap();
+    assert_eq!(blank.open(&mut stream, &mut out), Err(Error::Ended));
+    assert_eq!(blank.seal(b"data", &mut out), Err(Error::Ended));
+    blank.close_notify(&mut out);
+    assert!(out.is_empty());
+    let bytes = Session::blank().into_bytes().unwrap();
+    assert!(bytes[9..].iter().all(|&byte| byte == 0), "no secret in it");
+}
+
+#[test]
 fn messages_of_any_size_arrive_whole() {
     for suite in Suite::ALL {
         let (mut server, mut client) = pair(suite);
