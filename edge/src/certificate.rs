@@ -12,10 +12,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
 use rookery_wire::tls;
+use zeroize::Zeroizing;
 
 use crate::config;
+use crate::regular_file;
 
 pub use self_signed::{Made, path as self_signed_path};
+
+/// No chain and no key is larger.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// A chain and its key, known to belong together.
 #[derive(Clone, Debug)]
@@ -129,9 +134,41 @@ pub fn load(
     data: &Path,
     now: SystemTime,
 ) -> Result<Certificate, CertificateError> {
-    match (&tls.certificate, &tls.key) {
+    let ticket_keys = tls.ticket_keys_file.as_deref().map(ticket_keys);
+    let ticket_keys = ticket_keys.transpose()?;
+    let certificate = match (&tls.certificate, &tls.key) {
         (Some(certificate), Some(key)) => read(certificate, key, Source::Given, tls.min_version),
         _ => self_signed::load(data, tls.min_version, now),
+    }?;
+    let Some(ticket_keys) = ticket_keys else {
+        return Ok(certificate);
+    };
+    let tls = certificate.tls.as_ref().clone();
+    Ok(Certificate {
+        tls: Arc::new(tls.with_ticket_keys(&ticket_keys)),
+        ..certificate
+    })
+}
+
+/// Reads a file of ticket keys.
+pub fn ticket_keys(path: &Path) -> Result<tls::TicketKeys, CertificateError> {
+    let text = Zeroizing::new(bytes(path)?);
+    tls::TicketKeys::parse(&text).map_err(|error| CertificateError::Content {
+        path: path.to_owned(),
+        problem: format!("holds no usable ticket keys: {error}"),
+    })
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, CertificateError> {
+    let io = |error| CertificateError::Io {
+        action: "read",
+        path: path.to_owned(),
+        error,
+    };
+    let bytes = regular_file::read(path, FILE_BYTES_MAX).map_err(io)?;
+    match bytes.len() as u64 > FILE_BYTES_MAX {
+        true => Err(io(std::io::Error::other("it is larger than 1 MiB"))),
+        false => Ok(bytes),
     }
 }
 
@@ -141,14 +178,7 @@ fn read(
     source: Source,
     min_version: config::TlsVersion,
 ) -> Result<Certificate, CertificateError> {
-    let bytes = |path: &Path| {
-        std::fs::read(path).map_err(|error| CertificateError::Io {
-            action: "read",
-            path: path.to_owned(),
-            error,
-        })
-    };
-    let (chain_pem, key_pem) = (bytes(certificate)?, bytes(key)?);
+    let (chain_pem, key_pem) = (bytes(certificate)?, Zeroizing::new(bytes(key)?));
     let min_version = match min_version {
         config::TlsVersion::Tls12 => tls::MinVersion::Tls12,
         config::TlsVersion::Tls13 => tls::MinVersion::Tls13,

@@ -15,6 +15,7 @@ pub mod cli;
 pub mod config;
 pub mod logging;
 mod pulse;
+mod regular_file;
 pub mod serve;
 pub mod services;
 pub mod session;

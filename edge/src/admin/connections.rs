@@ -13,7 +13,7 @@ use super::view::View;
 use crate::session::{Ask, By, CLOSED_MAX, Closed, Connection, RANKED_MAX};
 
 /// A shard that has not answered for so long hangs, or has a full mailbox.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The same where it asks the kernel about every connection.
 const KERNEL_PATIENCE: Duration = Duration::from_secs(25);
@@ -100,6 +100,7 @@ pub(super) async fn kick(
     user_id: u64,
     query: &Query,
 ) -> Result<Response<Body>, Refused> {
+    query.only(&["device"])?;
     let device_id = match query.get("device") {
         None => None,
         Some(_) => Some(query.number("device", 1, u32::MAX.into())? as u32),

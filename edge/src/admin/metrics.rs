@@ -249,6 +249,16 @@ impl Collector for Page {
                 "When the certificate ends",
                 view.certificate_expires_s(),
             ),
+            (
+                "login_keys_fetched_timestamp_seconds",
+                "When the login keys in use were asked for; 0 where they are not fetched",
+                view.keys_fetched_s(),
+            ),
+            (
+                "revocations",
+                "Revocations that are kept",
+                view.revocations.count() as u64,
+            ),
         ] {
             gauge(encoder, name, help, number)?;
         }

@@ -13,6 +13,7 @@ mod deadline;
 mod health;
 mod metrics;
 mod query;
+mod revoke;
 mod routes;
 mod server;
 mod status;

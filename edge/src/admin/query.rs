@@ -14,6 +14,18 @@ impl Query {
         )
     }
 
+    /// Refuses parameters that have another name than these: where a mistyped one would widen what is done.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), Refused> {
+        let mut names = self.0.iter().map(|(name, _)| name);
+        match names.find(|name| !known.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(other) => Err(bad(format!(
+                "`{other}` is no parameter; those are {}",
+                known.join(", ")
+            ))),
+        }
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(key, _)| key == name)?;
         Some(&found.1)

@@ -15,7 +15,7 @@ use super::health::{self, Health};
 use super::query::Query;
 use super::token::Token;
 use super::view::{Command, Outcome, View};
-use super::{connections, metrics, status, trace};
+use super::{connections, metrics, revoke, status, trace};
 use crate::pulse::Pulse;
 use crate::serve::DrainError;
 
@@ -138,6 +138,10 @@ impl Routes {
             ["users", user, "kick"] if post => {
                 connections::kick(&self.view, number(user)?, &query).await
             }
+            ["users", user, "revoke"] if post => {
+                revoke::revoke(&self.view, number(user)?, &query).await
+            }
+            ["revocations"] if get => revoke::all(&self.view).await,
             ["users", user, "trace"] if get => {
                 trace::begin(&self.view, &self.traces, number(user)?, &query, until)
             }
@@ -212,11 +216,13 @@ GET  /connections?sort=queue       those with the longest queue, or `idle` for l
 GET  /closed?limit=100             the connections that ended last
 GET  /users/7                      the connections of user 7
 POST /users/7/kick?device=1        end them, or one device's
+POST /users/7/revoke?device=1      refuse tokens that were issued before now, or `before`, or one: `token_id`
+GET  /revocations                  what was revoked
 GET  /users/7/trace?seconds=60     headers of the frames of user 7, a JSON object a line
 GET  /drain                        how far a drain is
 POST /drain?window_ms=30000        tell clients to reconnect elsewhere
 DELETE /drain                      call it off
-POST /reload                       read the certificate again, as SIGHUP does
+POST /reload                       read the configuration again, as SIGHUP does
 POST /log?filter=info              another filter for the log
 ";
 

@@ -101,6 +101,8 @@ impl Admin {
                         _ = stopped => {}
                     }
                 });
+                // A disk may hang, and with it what was to be written.
+                runtime.shutdown_background();
             })?;
         Ok(Self {
             addrs,

@@ -6,11 +6,11 @@ use std::time::SystemTime;
 
 use rookery_router::RouterHandle;
 use rookery_shard::{Fabric, Postboxes};
-use tokio::sync::oneshot;
 
 use crate::admission::Gate;
+use crate::auth::Revocations;
 use crate::logging::Filter;
-use crate::serve::Drain;
+use crate::serve::{Asker, Drain, Fetched, Read};
 use crate::session::{Ask, Mail, Parcel, Telemetry, owner};
 use crate::unix_time::unix_s;
 
@@ -19,8 +19,12 @@ pub(crate) type Outcome = Result<String, String>;
 
 /// What the main thread is asked to do.
 pub(crate) enum Command {
-    /// Read the certificate again.
-    Reload(Option<oneshot::Sender<Outcome>>),
+    /// Read the configuration again.
+    Reload(Asker),
+    /// Its files were read.
+    Read(Read),
+    /// Login keys were fetched.
+    Keys(Fetched),
     /// Tell clients to reconnect, then stop.
     Leave,
     /// Stop at once.
@@ -35,6 +39,8 @@ pub(crate) struct View {
     pub(crate) telemetry: Arc<[Arc<Telemetry>]>,
     /// Admission.
     pub(crate) gate: Arc<Gate>,
+    /// Tokens that were taken back.
+    pub(crate) revocations: Arc<Revocations>,
     /// The shards' mailboxes.
     pub(crate) postboxes: Postboxes<Mail>,
     /// The log's filter.
@@ -53,6 +59,7 @@ pub(crate) struct View {
 pub(crate) struct Changing {
     router: Mutex<RouterHandle>,
     certificate_expires_s: AtomicU64,
+    keys_fetched_s: AtomicU64,
 }
 
 impl Changing {
@@ -61,6 +68,7 @@ impl Changing {
         Self {
             router: Mutex::new(router),
             certificate_expires_s: AtomicU64::new(unix_s(certificate_expires)),
+            keys_fetched_s: AtomicU64::new(0),
         }
     }
 }
@@ -77,7 +85,13 @@ impl View {
     }
 
     /// The main thread says what is in use now.
-    pub(crate) fn update(&self, router: &RouterHandle, certificate_expires: SystemTime) {
+    pub(crate) fn update(
+        &self,
+        router: &RouterHandle,
+        certificate_expires: SystemTime,
+        keys_fetched_s: u64,
+    ) {
+        self.changing.keys_fetched_s.store(keys_fetched_s, Relaxed);
         *self
             .changing
             .router
@@ -86,6 +100,11 @@ impl View {
         self.changing
             .certificate_expires_s
             .store(unix_s(certificate_expires), Relaxed);
+    }
+
+    /// When the login keys in use were asked for, Unix seconds.
+    pub(crate) fn keys_fetched_s(&self) -> u64 {
+        self.changing.keys_fetched_s.load(Relaxed)
     }
 
     /// When the certificate ends, Unix seconds.

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::members::{Members, Wrong, shape, text};
-use super::{AuthError, Login, Rules, USER_ID_MAX};
+use super::{AuthError, Credential, Login, Rules, TokenId, USER_ID_MAX};
 
 /// The last second that a time may name, 2106-02-07: sessions keep when they end in 32 bits, and an
 /// `exp` in milliseconds, which nobody means, lies far beyond.
@@ -15,14 +15,14 @@ const DEVICE: &str = "a whole number from 1 to 2^32-1";
 const TIME: &str = "in seconds since 1970, before 2106";
 const ISS: &str = "a text";
 const AUD: &str = "a text or a list of texts";
+const JTI: &str = "a text";
 
 /// The login that these claims come to at the given time, Unix ms.
 pub(super) fn judge(claims: &Members, rules: &Rules, now_ms: u64) -> Result<Login, AuthError> {
     let exp_ms =
         date_ms(claims.needed("exp", TIME).map_err(about("exp"))?).map_err(about("exp"))?;
     let nbf_ms = optional_date_ms(claims, "nbf")?;
-    // It decides nothing; one that is no time is a mistake of the issuer's all the same.
-    optional_date_ms(claims, "iat")?;
+    let iat_ms = optional_date_ms(claims, "iat")?;
     let expires_at_ms = exp_ms.saturating_add(rules.leeway_ms);
     //= RFC 7519 section 4.1.4: identifies the expiration time on or after which the JWT MUST NOT be accepted for processing.
     if now_ms >= expires_at_ms {
@@ -32,14 +32,50 @@ pub(super) fn judge(claims: &Members, rules: &Rules, now_ms: u64) -> Result<Logi
     if nbf_ms.is_some_and(|from_ms| now_ms.saturating_add(rules.leeway_ms) < from_ms) {
         return Err(AuthError::NotYetValid);
     }
-    let login = Login {
-        user_id: user_id(claims).map_err(about("sub"))?,
-        device_id: device_id(claims).map_err(about("device"))?,
-        expires_at_ms,
-    };
+    let (user_id, device_id) = (
+        user_id(claims).map_err(about("sub"))?,
+        device_id(claims).map_err(about("device"))?,
+    );
     issuer(claims, rules).map_err(about("iss"))?;
     audience(claims, rules).map_err(about("aud"))?;
-    Ok(login)
+    let jti = claims.text("jti", JTI).map_err(about("jti"))?;
+    let latest_ms = now_ms.saturating_add(rules.leeway_ms);
+    let issued_at_ms = issued_at_ms(iat_ms, exp_ms, latest_ms, rules)?;
+    Ok(Login {
+        user_id,
+        device_id,
+        expires_at_ms,
+        credential: Credential {
+            issued_at_ms,
+            token_id: jti.map(TokenId::of),
+        },
+    })
+}
+
+/// When the token was issued: as it says, or as early as its end allows. A revocation is kept for as long as what
+/// was issued before it may be valid: so a token that says that it was issued in the future is not taken, nor one
+/// that is valid for longer than tokens may be.
+fn issued_at_ms(
+    iat_ms: Option<u64>,
+    exp_ms: u64,
+    latest_ms: u64,
+    rules: &Rules,
+) -> Result<u64, AuthError> {
+    if iat_ms.is_some_and(|iat_ms| iat_ms > latest_ms) {
+        return Err(AuthError::NotYetValid);
+    }
+    let lifetime_ms = exp_ms.saturating_sub(iat_ms.unwrap_or(latest_ms));
+    if lifetime_ms > rules.lifetime_max_ms {
+        let found = "lies too far ahead";
+        let wanted = "within the longest time for which this service takes a token";
+        return Err(about("exp")(Wrong { found, wanted }));
+    }
+    Ok(iat_ms.unwrap_or(exp_ms.saturating_sub(rules.lifetime_max_ms)))
+}
+
+/// When the token says that it was issued, Unix ms, where it says so.
+pub(super) fn iat_ms(claims: &Members) -> Option<u64> {
+    optional_date_ms(claims, "iat").ok().flatten()
 }
 
 fn about(claim: &'static str) -> impl Fn(Wrong) -> AuthError {

@@ -24,15 +24,21 @@ pub enum AuthError {
     /// The header's `kid` names no key, or there are several keys and it names none.
     #[error("the token's key is not known")]
     UnknownKey,
+    /// The same, and it may be among those that are to be fetched.
+    #[error("the token's key is not here yet: the login keys are being fetched")]
+    KeyAwaited,
     /// Forged or damaged.
     #[error("the token's signature does not verify")]
     Signature,
     /// `exp` has passed.
     #[error("the token has expired")]
     Expired,
-    /// `nbf` lies ahead.
+    /// `nbf` or `iat` lies ahead.
     #[error("the token is not valid yet")]
     NotYetValid,
+    /// An operator took it back.
+    #[error("the token was revoked")]
+    Revoked,
     /// A claim is missing or is not what it must be.
     #[error("the token's claim `{claim}` {found}; it must be {wanted}")]
     Claim {

@@ -1,5 +1,4 @@
-//! Keys from a JSON Web Key Set in a file (RFC 7517): what an identity provider publishes, put there by whoever
-//! fetches it.
+//! Keys from a JSON Web Key Set (RFC 7517): what an identity provider publishes, in a file or fetched.
 
 use std::path::Path;
 
@@ -21,29 +20,31 @@ struct Set {
     keys: Vec<serde_json::Value>,
 }
 
-/// The keys of a set that can be used here.
+/// The keys of a file's set that can be used here.
 pub fn load(path: &Path) -> Result<Vec<VerifyingKey>, KeyError> {
-    let content = |problem| KeyError::Content {
+    parse(&secret::read(path)?).map_err(|problem| KeyError::Content {
         path: path.to_owned(),
         problem,
-    };
-    let bytes = secret::read(path)?;
-    let set: Set = serde_json::from_slice(&bytes).map_err(|_| {
-        content("is no JSON Web Key Set (RFC 7517): an object with an array `keys`")
-    })?;
+    })
+}
+
+/// The keys of a set that can be used here, or what is wrong with it.
+pub(crate) fn parse(set: &[u8]) -> Result<Vec<VerifyingKey>, &'static str> {
+    let set: Set = serde_json::from_slice(set)
+        .map_err(|_| "is no JSON Web Key Set (RFC 7517): an object with an array `keys`")?;
     if set.keys.len() > KEYS_MAX {
-        return Err(content("has over 64 keys"));
+        return Err("has over 64 keys");
     }
     let keys: Vec<VerifyingKey> = set.keys.into_iter().filter_map(usable).collect();
     if keys.is_empty() {
-        return Err(content(
+        return Err(
             "has no key that can be used: a P-256 key for ES256 or an Ed25519 key for EdDSA, with a `kid`",
-        ));
+        );
     }
     let mut ids = std::collections::BTreeSet::new();
     match keys.iter().all(|key| ids.insert(key.id.as_deref())) {
         true => Ok(keys),
-        false => Err(content("has two keys with one `kid`")),
+        false => Err("has two keys with one `kid`"),
     }
 }
 

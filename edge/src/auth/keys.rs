@@ -1,10 +1,12 @@
 //! Keys from files, and the development key that stands in where none is configured.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use jsonwebtoken::DecodingKey;
 
+use super::remote::{FetchedSet, Freshness, Wanted};
 use super::verify::{Rules, Verifier, VerifyingKey};
 use super::{KeyError, jwks, secret};
 use crate::config::{self, Algorithm};
@@ -48,29 +50,60 @@ impl DevKey {
     }
 }
 
-/// The verifier that a configuration asks for, of which keys that stand in the configuration come before those of a
-/// set with the same id; with no key in it, one for the development key, which
-/// is handed back so that its use can be told loudly.
-pub fn verifier(auth: &config::Auth, data: &Path) -> Result<(Verifier, Option<DevKey>), KeyError> {
-    let rules = Rules {
-        issuer: auth.issuer.clone(),
-        audience: auth.audience.clone(),
-        leeway_ms: auth.leeway_ms,
-    };
-    if auth.has_no_keys() {
-        let dev_key = DevKey::open_or_make(data)?;
-        let key = VerifyingKey::hs256(None, &dev_key.secret);
-        return Ok((Verifier::new(vec![key], rules), Some(dev_key)));
+/// What a configuration says of logins, its files read: all but the keys of a set that is fetched. With no key in it,
+/// there is the development key, whose use is to be told loudly.
+#[derive(Clone)]
+pub struct LoginKeys {
+    keys: Vec<VerifyingKey>,
+    rules: Rules,
+    /// Where a set is fetched: the least time between two looks at it.
+    refresh_min: Option<Duration>,
+    /// The development key, where it stands in.
+    pub dev_key: Option<DevKey>,
+}
+
+impl LoginKeys {
+    /// Reads the files.
+    pub fn load(auth: &config::Auth, data: &Path) -> Result<Self, KeyError> {
+        let rules = Rules {
+            issuer: auth.issuer.clone(),
+            audience: auth.audience.clone(),
+            leeway_ms: auth.leeway_ms,
+            lifetime_max_ms: 1_000 * u64::from(auth.token_lifetime_max_s),
+        };
+        let keys = auth.keys.iter().map(VerifyingKey::load);
+        let mut keys = keys.collect::<Result<Vec<_>, _>>()?;
+        if let Some(path) = &auth.jwks_file {
+            keys.extend(jwks::load(path)?);
+        }
+        let mut dev_key = None;
+        if auth.has_no_keys() {
+            let made = DevKey::open_or_make(data)?;
+            keys.push(VerifyingKey::hs256(None, &made.secret));
+            dev_key = Some(made);
+        }
+        let refresh_min = Duration::from_secs(auth.jwks_refresh_min_s.into());
+        Ok(Self {
+            keys,
+            rules,
+            refresh_min: auth.jwks_url.as_ref().map(|_| refresh_min),
+            dev_key,
+        })
     }
-    let mut keys = auth
-        .keys
-        .iter()
-        .map(VerifyingKey::load)
-        .collect::<Result<Vec<_>, _>>()?;
-    if let Some(path) = &auth.jwks_file {
-        keys.extend(jwks::load(path)?);
+
+    /// The verifier, with the keys of the set that was fetched behind those of the files.
+    pub fn verifier(&self, set: &FetchedSet, wanted: &Wanted) -> Verifier {
+        let Some(refresh_min) = self.refresh_min else {
+            return Verifier::new(self.keys.clone(), self.rules.clone());
+        };
+        let freshness = Freshness {
+            asked_at_ms: set.asked_at_ms,
+            refresh_min,
+            wanted: wanted.clone(),
+        };
+        let keys = self.keys.iter().chain(&set.keys).cloned().collect();
+        Verifier::new(keys, self.rules.clone()).with_freshness(freshness)
     }
-    Ok((Verifier::new(keys, rules), None))
 }
 
 impl VerifyingKey {

@@ -6,19 +6,31 @@
 
 mod claims;
 mod error;
+mod fetch;
 mod jwks;
+mod jwks_url;
 mod keys;
 mod members;
 mod mint;
 mod pem;
+mod remote;
 pub mod resume;
+mod revocation;
+mod revocations;
 mod secret;
 mod verify;
 
 pub use error::{AuthError, KeyError};
+pub(crate) use fetch::fetch;
 pub use jwks::load as load_jwks;
-pub use keys::{DevKey, verifier};
+pub(crate) use jwks::parse as parse_jwks;
+pub use jwks_url::JwksUrl;
+pub use keys::{DevKey, LoginKeys};
 pub use mint::{MintError, Minter};
+pub use remote::{FetchedSet, Wanted};
+pub(crate) use remote::{keep, kept};
+pub use revocation::{Credential, Hits, Proof, Revocation, Revoked, TokenId};
+pub use revocations::{JTI_BYTES_MAX, Revocations, RevokeError};
 pub(crate) use secret::{exposure, write_private};
 pub use verify::{Login, Rules, TOKEN_BYTES_MAX, USER_ID_MAX, Verifier, VerifyingKey};
 

@@ -1,17 +1,19 @@
 //! Resume tokens: the proof, without any state on the server, that a session was this device's.
 //!
-//! Layout, little-endian: version 1 (1 byte), user id (8), device id (4), session id (8), expiry in
-//! Unix ms (8), HMAC-SHA-256 over all before it (32). A token says who resumes what; it does not
-//! log in, the JWT beside it does.
+//! Layout, little-endian: version 2 (1 byte), user id (8), device id (4), session id (8), expiry in
+//! Unix ms (8), when the login token was issued (8) and what stands for its id (16, zeros for none),
+//! HMAC-SHA-256 over all before it (32). A token says who resumes what; it does not log in, the JWT beside
+//! it does. One of a login that was revoked since resumes nothing.
 
 use std::path::Path;
 
 use aws_lc_rs::hmac;
 
-use super::{KeyError, secret};
+use super::{Credential, KeyError, TokenId, secret};
 
-const VERSION: u8 = 1;
-const BODY_BYTES: usize = 1 + 8 + 4 + 8 + 8;
+const VERSION: u8 = 2;
+const BODY_BYTES: usize = 1 + 8 + 4 + 8 + 8 + 8 + 16;
+const NO_ID: [u8; 16] = [0; 16];
 /// The length of every resume token.
 pub const TOKEN_BYTES: usize = BODY_BYTES + 32;
 
@@ -30,6 +32,8 @@ pub struct Resume {
     pub session_id: u64,
     /// Until when it may be resumed, Unix ms.
     pub expires_at_ms: u64,
+    /// What the session was proven with.
+    pub credential: Credential,
 }
 
 /// Why a resume token is not honoured. The client then starts a new session.
@@ -69,7 +73,10 @@ pub fn issue(key: &ResumeKey, resume: &Resume) -> [u8; TOKEN_BYTES] {
     token[1..9].copy_from_slice(&resume.user_id.to_le_bytes());
     token[9..13].copy_from_slice(&resume.device_id.to_le_bytes());
     token[13..21].copy_from_slice(&resume.session_id.to_le_bytes());
-    token[21..BODY_BYTES].copy_from_slice(&resume.expires_at_ms.to_le_bytes());
+    token[21..29].copy_from_slice(&resume.expires_at_ms.to_le_bytes());
+    token[29..37].copy_from_slice(&resume.credential.issued_at_ms.to_le_bytes());
+    let id = resume.credential.token_id.map_or(NO_ID, |id| id.0);
+    token[37..BODY_BYTES].copy_from_slice(&id);
     let tag = hmac::sign(&key.0, &token[..BODY_BYTES]);
     token[BODY_BYTES..].copy_from_slice(tag.as_ref());
     token
@@ -91,11 +98,17 @@ pub fn check(
     hmac::verify(&key.0, body, tag).map_err(|_| ResumeError::Signature)?;
     let mut device = [0; 4];
     device.copy_from_slice(&body[9..13]);
+    let mut id = NO_ID;
+    id.copy_from_slice(&body[37..]);
     let resume = Resume {
         user_id: long(&body[1..9]),
         device_id: u32::from_le_bytes(device),
         session_id: long(&body[13..21]),
-        expires_at_ms: long(&body[21..]),
+        expires_at_ms: long(&body[21..29]),
+        credential: Credential {
+            issued_at_ms: long(&body[29..37]),
+            token_id: (id != NO_ID).then_some(TokenId(id)),
+        },
     };
     if (resume.user_id, resume.device_id) != (user_id, device_id) {
         return Err(ResumeError::NotYours);
@@ -121,6 +134,10 @@ mod tests {
         device_id: 2,
         session_id: 99,
         expires_at_ms: 1_000,
+        credential: Credential {
+            issued_at_ms: 500,
+            token_id: Some(TokenId([3; 16])),
+        },
     };
 
     #[test]
@@ -146,7 +163,7 @@ mod tests {
             assert!(check(&key, &changed, 7, 2, 0).is_err(), "bit {bit}");
             tried += 1;
         }
-        assert_eq!(tried, 61 * 8);
+        assert_eq!(tried, 85 * 8);
         for length in 0..TOKEN_BYTES {
             assert_eq!(
                 check(&key, &token[..length], 7, 2, 0),

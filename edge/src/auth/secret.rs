@@ -2,7 +2,7 @@
 //! secret another one than was meant.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -10,9 +10,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use super::{KeyError, pem};
+use crate::regular_file;
 
 /// No key is larger; a file that is, is something else.
-const FILE_BYTES_MAX: u64 = 64 << 10;
+pub(super) const FILE_BYTES_MAX: u64 = 64 << 10;
 /// The length of the secrets that are made here.
 const SECRET_BYTES: usize = 32;
 
@@ -23,12 +24,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
         path: path.to_owned(),
         error,
     };
-    let mut bytes = Vec::new();
-    File::open(path)
-        .map_err(io)?
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(io)?;
+    let bytes = regular_file::read(path, FILE_BYTES_MAX).map_err(io)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(KeyError::Content {
             path: path.to_owned(),
@@ -132,14 +128,13 @@ fn make(path: &Path) -> Result<Vec<u8>, KeyError> {
     Ok(secret)
 }
 
-/// Writes a new file of mode 0600, whole or not at all, in a directory of mode 0700.
+/// Writes a new file of mode 0600, whole or not at all, in a directory of mode 0700; durable when this returns.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    if let Some(directory) = path.parent() {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
-    }
+    let directory = path.parent().unwrap_or(Path::new("."));
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)?;
     let new = path.with_extension("new");
     let mut file = OpenOptions::new()
         .write(true)
@@ -149,5 +144,6 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         .open(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    std::fs::rename(&new, path)
+    std::fs::rename(&new, path)?;
+    File::open(directory)?.sync_all()
 }

@@ -57,6 +57,11 @@ fn a_good_token_logs_in() {
         user_id: 7,
         device_id: 2,
         expires_at_ms: NOW_MS + 60_000,
+        // As early as its end allows.
+        credential: Credential {
+            issued_at_ms: NOW_MS + 60_000 - Rules::default().lifetime_max_ms,
+            token_id: None,
+        },
     };
     assert_eq!(verify(&good_claims()), Ok(login));
     assert_eq!(
@@ -278,7 +283,12 @@ fn expiry_and_not_before() {
         verify(&with("nbf", json!(u32::MAX))),
         Err(AuthError::NotYetValid)
     );
-    assert!(verify(&with("exp", json!(u32::MAX))).is_ok());
+    assert_eq!(
+        verify(&with("iat", json!(NOW_S + 1))),
+        Err(AuthError::NotYetValid)
+    );
+    let month_s = Rules::default().lifetime_max_ms / 1_000;
+    assert!(verify(&with("exp", json!(NOW_S + month_s))).is_ok());
 
     let leeway = Rules {
         leeway_ms: 5_000,
@@ -323,13 +333,66 @@ fn the_key_id_selects() {
 }
 
 #[test]
+fn a_key_is_refused_for_good_only_where_no_newer_set_may_have_it() {
+    let data = tempfile::tempdir().unwrap();
+    let auth = crate::config::Auth {
+        jwks_url: Some("https://id.example/keys".into()),
+        leeway_ms: 0,
+        ..crate::config::Auth::default()
+    };
+    let keys = LoginKeys::load(&auth, data.path()).unwrap();
+    assert!(keys.dev_key.is_none());
+    let told = |asked_s: Option<u64>, kid: Option<&str>, iat_s: Option<u64>| {
+        let set = FetchedSet {
+            keys: vec![VerifyingKey::hs256(Some("a".into()), SECRET)],
+            asked_at_ms: asked_s.map(|s| s * 1_000),
+        };
+        let mut header = json!({ "alg": "HS256" });
+        if let Some(kid) = kid {
+            header["kid"] = json!(kid);
+        }
+        let claims = iat_s.map_or_else(good_claims, |iat_s| with("iat", json!(iat_s)));
+        let token = signed(&header, &claims, SECRET);
+        let verifier = keys.verifier(&set, &Wanted::default());
+        verifier.verify(token.as_bytes(), NOW_MS).err()
+    };
+    let (awaited, unknown) = (Some(AuthError::KeyAwaited), Some(AuthError::UnknownKey));
+    for (asked_s, kid, iat_s, expected) in [
+        (None, Some("a"), None, None),
+        (None, Some("b"), None, awaited),
+        // As new as it may be, and one that needs not be.
+        (Some(NOW_S - 9), Some("b"), None, unknown),
+        (Some(NOW_S - 10), Some("b"), None, awaited),
+        // Issued after it was asked for, and before.
+        (Some(NOW_S - 9), Some("b"), Some(NOW_S - 9), awaited),
+        (Some(NOW_S - 9), Some("b"), Some(NOW_S - 10), unknown),
+        // The only one takes what names none.
+        (None, None, None, None),
+    ] {
+        assert_eq!(
+            told(asked_s, kid, iat_s),
+            expected,
+            "{asked_s:?} {kid:?} {iat_s:?}"
+        );
+    }
+    let nothing = keys.verifier(&FetchedSet::default(), &Wanted::default());
+    let token = signed(&json!({ "alg": "HS256" }), &good_claims(), SECRET);
+    assert_eq!(
+        nothing.verify(token.as_bytes(), NOW_MS),
+        Err(AuthError::KeyAwaited)
+    );
+}
+
+#[test]
 fn the_development_key_is_made_once_and_private() {
     let data = tempfile::tempdir().unwrap();
     let auth = crate::config::Auth::default();
     // Nobody makes one but who verifies with it.
     assert!(DevKey::open(data.path()).is_err());
     assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0);
-    let (verifier, key) = verifier(&auth, data.path()).unwrap();
+    let keys = LoginKeys::load(&auth, data.path()).unwrap();
+    let verifier = keys.verifier(&FetchedSet::default(), &Wanted::default());
+    let key = keys.dev_key;
     let key = key.unwrap();
     assert!(key.made_now);
     assert_eq!(

@@ -64,6 +64,7 @@ fn every_claim_in_every_wrong_shape() {
         ("exp", TIME, "17"),
         ("nbf", TIME, "17"),
         ("iat", TIME, "17"),
+        ("jti", "a text", r#""x""#),
         ("aud", "a text or a list of texts", r#""x" []"#),
     ];
     let mut tried = 0;
@@ -86,7 +87,7 @@ fn every_claim_in_every_wrong_shape() {
         let twice = with(claim, Some("1")).replace('}', &format!(",\"{escaped}\":1}}"));
         assert_eq!(of_claims(&twice), expected);
     }
-    assert_eq!(tried, 5 * 5 + 4);
+    assert_eq!(tried, 6 * 5 + 4);
     for (claim, wanted) in [("sub", SUB), ("device", DEVICE), ("exp", TIME)] {
         let expected = format!("the token's claim `{claim}` is missing; it must be {wanted}");
         assert_eq!(of_claims(&with(claim, None)), expected);
@@ -153,8 +154,52 @@ fn values_of_the_right_shape_that_cannot_be_meant() {
             "the token is not a JWT in compact form: its claims are not JSON that can be read"
         );
     }
-    assert_eq!(of_claims(&with("exp", Some("4294967295"))), "");
-    assert_eq!(of_claims(&with("iat", Some("0.5"))), "");
+}
+
+/// What is revoked is remembered for as long as it may be valid: so that has an end.
+#[test]
+fn a_token_lives_no_longer_than_it_may_and_says_when_it_was_issued() {
+    let rules = || Rules {
+        leeway_ms: 5_000,
+        lifetime_max_ms: 100_000,
+        ..Rules::default()
+    };
+    let issued = |iat: Option<u64>, exp: u64| {
+        let mut claims = good();
+        claims[2].1 = exp.to_string();
+        claims.extend(iat.map(|iat| ("iat", iat.to_string())));
+        claims.push(("jti", r#""one""#.into()));
+        object(&claims)
+    };
+    let too_far = "the token's claim `exp` lies too far ahead; it must be within the longest time for which this \
+                   service takes a token";
+    for (iat, exp, expected) in [
+        (Some(NOW_S), NOW_S + 100, ""),
+        (Some(NOW_S), NOW_S + 101, too_far),
+        (Some(NOW_S - 50), NOW_S + 50, ""),
+        (Some(NOW_S - 50), NOW_S + 51, too_far),
+        (Some(NOW_S + 5), NOW_S + 60, ""),
+        (Some(NOW_S + 6), NOW_S + 60, "the token is not valid yet"),
+        (Some(0), NOW_S + 60, too_far),
+        (None, NOW_S + 105, ""),
+        (None, NOW_S + 106, too_far),
+    ] {
+        assert_eq!(
+            told(rules(), HEADER, &issued(iat, exp)),
+            expected,
+            "{iat:?} {exp}"
+        );
+    }
+    let verifier = Verifier::new(vec![VerifyingKey::hs256(None, SECRET)], rules());
+    for (iat, issued_at_s) in [(Some(NOW_S - 7), NOW_S - 7), (None, NOW_S - 40)] {
+        let token = signed_text(HEADER, &issued(iat, NOW_S + 60), SECRET);
+        let login = verifier.verify(token.as_bytes(), NOW_MS).unwrap();
+        let expected = Credential {
+            issued_at_ms: issued_at_s * 1_000,
+            token_id: Some(TokenId::of("one")),
+        };
+        assert_eq!(login.credential, expected);
+    }
 }
 
 #[test]
@@ -162,7 +207,7 @@ fn issuer_and_audience() {
     let rules = |issuer: Option<&str>, audience: Option<&str>| Rules {
         issuer: issuer.map(str::to_owned),
         audience: audience.map(str::to_owned),
-        leeway_ms: 0,
+        ..Rules::default()
     };
     let both = || rules(Some("us"), Some("chat"));
     let claims = |iss: Option<&str>, aud: Option<&str>| {

@@ -9,7 +9,8 @@ use serde_json::error::Category;
 pub use rookery_wire::proto::TOKEN_BYTES_MAX;
 
 use super::members::{Members, Wrong, shape, text};
-use super::{AuthError, claims};
+use super::remote::Freshness;
+use super::{AuthError, Credential, claims};
 use crate::config::Algorithm;
 
 /// User ids are 1 to this.
@@ -24,6 +25,8 @@ pub struct Login {
     pub device_id: u32,
     /// When the login ends, Unix ms: `exp` and the leeway.
     pub expires_at_ms: u64,
+    /// What a revocation may hit.
+    pub credential: Credential,
 }
 
 /// A key and the one algorithm that it is used with.
@@ -37,26 +40,58 @@ pub struct VerifyingKey {
 }
 
 /// What a token must say besides.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Rules {
     /// The `iss`.
     pub issuer: Option<String>,
     /// One of `aud`; none: no `aud` at all.
     pub audience: Option<String>,
-    /// Added to `exp`, taken from `nbf`, ms.
+    /// Added to `exp`, taken from `nbf` and `iat`, ms.
     pub leeway_ms: u64,
+    /// From `iat` to `exp` at most, ms.
+    pub lifetime_max_ms: u64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            issuer: None,
+            audience: None,
+            leeway_ms: 0,
+            lifetime_max_ms: 1_000 * u64::from(crate::config::TOKEN_LIFETIME_MAX_S),
+        }
+    }
 }
 
 /// Verifies tokens. Cheap to share between threads; holds no state that changes.
 pub struct Verifier {
     keys: Vec<VerifyingKey>,
     rules: Rules,
+    /// Where some of the keys are fetched.
+    freshness: Option<Freshness>,
 }
 
 impl Verifier {
     /// A verifier for these keys.
     pub fn new(keys: Vec<VerifyingKey>, rules: Rules) -> Self {
-        Self { keys, rules }
+        Self {
+            keys,
+            rules,
+            freshness: None,
+        }
+    }
+
+    /// Some of the keys were fetched, and there may be newer ones.
+    pub(super) fn with_freshness(self, freshness: Freshness) -> Self {
+        let freshness = Some(freshness);
+        Self { freshness, ..self }
+    }
+
+    /// Has the keys fetched anew: a token was [awaiting](AuthError::KeyAwaited) one.
+    pub fn ask_for_keys(&self) {
+        if let Some(freshness) = &self.freshness {
+            freshness.wanted.ask();
+        }
     }
 
     /// Verifies a token in compact form (RFC 7519) at the given time, Unix ms.
@@ -64,7 +99,9 @@ impl Verifier {
         let parts = Parts::of(token)?;
         let header = object(parts.header, &HEADER)?;
         let (algorithm, kid) = judge_header(&header)?;
-        let key = self.select(kid)?;
+        let key = self
+            .select(kid)
+            .ok_or_else(|| self.unknown(kid, &parts, now_unix_ms))?;
         if key.algorithm != algorithm {
             return Err(AuthError::Algorithm);
         }
@@ -73,15 +110,29 @@ impl Verifier {
     }
 
     /// A single key without an id takes every token; otherwise the `kid` selects.
-    fn select(&self, kid: Option<&str>) -> Result<&VerifyingKey, AuthError> {
+    fn select(&self, kid: Option<&str>) -> Option<&VerifyingKey> {
         match (self.keys.as_slice(), kid) {
-            ([only], None) => Ok(only),
-            ([only], Some(_)) if only.id.is_none() => Ok(only),
-            (keys, Some(kid)) => keys
-                .iter()
-                .find(|key| key.id.as_deref() == Some(kid))
-                .ok_or(AuthError::UnknownKey),
-            (_, None) => Err(AuthError::UnknownKey),
+            ([only], None) => Some(only),
+            ([only], Some(_)) if only.id.is_none() => Some(only),
+            (keys, Some(kid)) => keys.iter().find(|key| key.id.as_deref() == Some(kid)),
+            (_, None) => None,
+        }
+    }
+
+    /// What a key is that is not here: a newer set may have it, or there is none. What the token says of when it was
+    /// issued is not proven; who lies about it is refused in other words.
+    fn unknown(&self, kid: Option<&str>, parts: &Parts<'_>, now_ms: u64) -> AuthError {
+        // A token that names no key waits only where there is none at all.
+        let is_meant = kid.is_some() || self.keys.is_empty();
+        let may_come = self.freshness.as_ref().is_some_and(|freshness| {
+            let claims = object(parts.claims, &CLAIMS).ok();
+            let iat_ms = claims.and_then(|claims| claims::iat_ms(&claims));
+            freshness.may_be_renewed(now_ms)
+                || iat_ms.is_some_and(|iat_ms| freshness.is_before(iat_ms + self.rules.leeway_ms))
+        });
+        match is_meant && may_come {
+            true => AuthError::KeyAwaited,
+            false => AuthError::UnknownKey,
         }
     }
 }

@@ -9,6 +9,7 @@ mod failure;
 mod migrate;
 pub(crate) mod output;
 mod preflight;
+pub mod revoke;
 pub mod serve;
 pub mod token;
 pub mod trace;
@@ -33,6 +34,7 @@ Examples:
   rookery flock wss://127.0.0.1:8443       a thousand clients, and what they measure
   rookery top                              what a running server does, live
   rookery drain start                      empty it before a restart, and lose nobody's message
+  rookery revoke --user 7 --device 2       a lost device is out, at once
   rookery token --user 7 --device 1        a login token for a client of your own
   rookery check-config rookery.toml        what a configuration comes to, or what is wrong with it
   rookery migrate --config cluster.toml    topics and tables, for a server on Kafka and ScyllaDB
@@ -66,6 +68,8 @@ pub enum Verb {
     Top(crate::top::Args),
     /// Empty a running server: tell its clients to reconnect, each at a moment of its own
     Drain(drain::Args),
+    /// Take login tokens of a user back on a running server, and close its connections
+    Revoke(revoke::Args),
     /// Watch the frames of one user on a running server, without their payloads
     Trace(trace::Args),
     /// Print the effective configuration, or everything that is wrong with it; or try its services
@@ -131,6 +135,7 @@ fn dispatch(verb: Verb, env: &Environment) -> Result<(), Failure> {
         Verb::Token(args) => token::run(&args, env),
         Verb::Top(args) => crate::top::run(&args, env),
         Verb::Drain(args) => drain::run(&args, env),
+        Verb::Revoke(args) => revoke::run(&args, env),
         Verb::Trace(args) => trace::run(&args, env),
         Verb::CheckConfig(args) => check_config::run(&args, env),
         Verb::Migrate(args) => migrate::run(&args, env),

@@ -18,10 +18,16 @@ pub(super) fn wrong(config: &Config) -> Vec<String> {
     if let Some(path) = &config.auth.jwks_file {
         wrong.extend(auth::load_jwks(path).err().map(|error| error.to_string()));
     }
+    if let Some(path) = &config.tls.ticket_keys_file {
+        let keys = certificate::ticket_keys(path);
+        wrong.extend(keys.err().map(|error| error.to_string()));
+    }
     // Without files a check would make a certificate, and a check writes nothing.
     if config.tls.certificate.is_some() {
         let certificate = certificate::load(&config.tls, &config.data, SystemTime::now());
         wrong.extend(certificate.err().map(|error| error.to_string()));
+        // The ticket keys are a part of it.
+        wrong.dedup();
     }
     if config.log.kind == LogKind::Kafka {
         wrong.extend(Services::of(config).err().map(|error| error.to_string()));
@@ -56,6 +62,7 @@ fn secret_files(config: &Config) -> Vec<PathBuf> {
         Some(key) => key.clone(),
         None => own("tls/key.pem"),
     });
+    files.extend(config.tls.ticket_keys_file.clone());
     if config.log.kind == LogKind::Kafka {
         files.extend(
             [

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::Failure;
 use crate::admin::TokenError;
@@ -20,7 +21,8 @@ Examples:
 
 Values: the command line over ROOKERY_SECTION_KEY over the file over the defaults; docs/rookery.toml
 has every key. The first start makes in --data what is not configured: a self-signed certificate and a
-development key for tokens. SIGHUP reads the certificate again. SIGTERM tells clients to
+development key for tokens. SIGHUP reads the configuration again, with
+the certificate and the login keys. SIGTERM tells clients to
 reconnect over [drain] window_ms and then stops the server; SIGINT, or a second SIGTERM, stops it at once.";
 
 /// The options of `serve`.
@@ -77,7 +79,9 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Failure> {
         );
     }
     let mode = if args.echo { Mode::Echo } else { Mode::Chat };
-    crate::serve::serve(&config, &|| args.configuration(env), mode, filter).map_err(|error| {
+    let (given, env) = (args.clone(), env.clone());
+    let reread = Arc::new(move || given.configuration(&env));
+    crate::serve::serve(&config, reread, mode, filter).map_err(|error| {
         // Files that the configuration names are the operator's to mend, as `check-config` says too.
         if error.is::<KeyError>()
             || error.is::<CertificateError>()

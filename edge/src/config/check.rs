@@ -10,6 +10,7 @@ use rookery_wire::proto;
 use super::load::Key;
 use super::{Config, address, check_services};
 use crate::admission;
+use crate::auth::JwksUrl;
 
 /// A shard's number travels in 16 bits; more shards than this no host has cores for.
 const SHARDS_MAX: u16 = 1_024;
@@ -258,10 +259,23 @@ fn auth(config: &Config, found: &mut Vec<(Key, String)>) {
             format!("is {}; more than 300000 ms is no leeway", auth.leeway_ms),
         ));
     }
+    within(
+        "auth",
+        &ranges!(auth:
+            token_lifetime_max_s, 60, u64::from(u32::MAX), "s";
+            jwks_refresh_s, auth.jwks_refresh_min_s.into(), 86_400, "s";
+            jwks_refresh_min_s, 1, 3_600, "s";
+        ),
+        found,
+    );
+    if let Some(Err(wrong)) = auth.jwks_url.as_deref().map(JwksUrl::parse) {
+        found.push((("auth", "jwks_url"), wrong));
+    }
+    let has_set = auth.jwks_file.is_some() || auth.jwks_url.is_some();
     let mut ids = std::collections::BTreeSet::new();
     for key in &auth.keys {
         match &key.id {
-            None if auth.keys.len() > 1 || auth.jwks_file.is_some() => found.push((
+            None if auth.keys.len() > 1 || has_set => found.push((
                 ("auth", "keys"),
                 format!(
                     "has several keys, and the one of {} has no id to tell it by",

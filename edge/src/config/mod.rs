@@ -30,6 +30,7 @@ pub use environment::Environment;
 pub use error::{ConfigError, Mistake};
 pub use load::Overrides;
 pub use secret::{Secret, SecretError, ServiceUrl};
+pub(crate) use sections::TOKEN_LIFETIME_MAX_S;
 pub use sections::{
     Admin, Algorithm, Auth, AuthKey, Config, Drain, Engine, Limits, Listen, Log, LogFormat,
     LogKind, LogWriter, RateMode, Router, Tls, TlsVersion,

@@ -72,6 +72,9 @@ pub struct Tls {
     /// The private key of the first certificate.
     #[serde(with = "empty_is_none")]
     pub key: Option<PathBuf>,
+    /// Keys of session tickets, which several servers may have.
+    #[serde(with = "empty_is_none")]
+    pub ticket_keys_file: Option<PathBuf>,
     /// The oldest version of TLS that is spoken.
     pub min_version: TlsVersion,
 }
@@ -97,6 +100,13 @@ pub struct Auth {
     /// A JSON Web Key Set with more of them.
     #[serde(with = "empty_is_none")]
     pub jwks_file: Option<PathBuf>,
+    /// Where such a set is fetched.
+    #[serde(with = "empty_is_none")]
+    pub jwks_url: Option<String>,
+    /// How often it is fetched, s.
+    pub jwks_refresh_s: u32,
+    /// The least time between two fetches, where a token names a key that is not in it, s.
+    pub jwks_refresh_min_s: u32,
     /// The `iss` that a token must have.
     #[serde(with = "empty_is_none")]
     pub issuer: Option<String>,
@@ -105,12 +115,22 @@ pub struct Auth {
     pub audience: Option<String>,
     /// By how much the issuer's clock may differ from ours, ms.
     pub leeway_ms: u64,
+    /// From a token's `iat` to its `exp` at most, s.
+    pub token_lifetime_max_s: u32,
 }
 
+/// A month: what is revoked is remembered for as long.
+pub(crate) const TOKEN_LIFETIME_MAX_S: u32 = 31 * 86_400;
+
 impl Auth {
+    /// How long after it was issued a token may be valid, ms.
+    pub fn token_life_ms(&self) -> u64 {
+        u64::from(self.token_lifetime_max_s) * 1_000 + self.leeway_ms
+    }
+
     /// Whether the development key stands in.
     pub fn has_no_keys(&self) -> bool {
-        self.keys.is_empty() && self.jwks_file.is_none()
+        self.keys.is_empty() && self.jwks_file.is_none() && self.jwks_url.is_none()
     }
 }
 
@@ -352,9 +372,13 @@ impl Default for Auth {
         Self {
             keys: Vec::new(),
             jwks_file: None,
+            jwks_url: None,
+            jwks_refresh_s: 300,
+            jwks_refresh_min_s: 10,
             issuer: None,
             audience: None,
             leeway_ms: 5_000,
+            token_lifetime_max_s: TOKEN_LIFETIME_MAX_S,
         }
     }
 }

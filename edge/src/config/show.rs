@@ -11,7 +11,8 @@ impl Config {
         toml::to_string_pretty(self).expect("sections hold only strings, numbers, lists and tables")
     }
 
-    /// The keys whose values differ, as `section.key`. Passwords are masked, so that they do not.
+    /// The keys whose values differ, as `section.key`, with what a text, number or flag is and was. Passwords are
+    /// masked, so that they do not.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let table = |config: &Self| toml::Table::try_from(config).unwrap_or_default();
         let (one, other) = (table(self), table(other));
@@ -23,7 +24,10 @@ impl Config {
                     let differ = value
                         .iter()
                         .filter(|(key, value)| there.get(*key) != Some(*value));
-                    keys.extend(differ.map(|(key, _)| format!("{section}.{key}")));
+                    keys.extend(differ.map(|(key, was)| match there.get(key) {
+                        Some(is) if !is.is_array() => format!("{section}.{key} = {is} (was {was})"),
+                        _ => format!("{section}.{key}"),
+                    }));
                 }
                 _ if there != Some(value) => keys.push(section.clone()),
                 _ => {}

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use rookery_shard::Postboxes;
 
 use super::keeper::tell;
-use crate::certificate::{self, Certificate, CertificateError};
+use crate::certificate::{self, Certificate};
 use crate::config::{Config, Tls};
 use crate::session::Mail;
 
@@ -59,13 +59,12 @@ impl CertificateKeeper {
         self.warn(now);
     }
 
-    /// What is there now, for a reload.
-    pub(super) fn load(&self, tls: &Tls, now: SystemTime) -> Result<Certificate, CertificateError> {
-        certificate::load(tls, &self.data, now)
-    }
-
     /// New connections get what a reload has found.
-    pub(super) fn take(&mut self, tls: &Tls, found: Certificate, now: SystemTime) {
+    pub(super) fn take(&mut self, tls: &Tls, mut found: Certificate, now: SystemTime) {
+        let has_own = |tls: &Tls| tls.ticket_keys_file.is_none();
+        if has_own(tls) && has_own(&self.tls) {
+            self.keep_ticket_keys(&mut found);
+        }
         self.tls.clone_from(tls);
         self.hand_out(found, now);
         self.warned = Daily::default();
@@ -74,12 +73,23 @@ impl CertificateKeeper {
 
     fn renew(&mut self, now: SystemTime) {
         match certificate::load(&self.tls, &self.data, now) {
-            Ok(found) => self.hand_out(found, now),
+            Ok(mut found) => {
+                if self.tls.ticket_keys_file.is_none() {
+                    self.keep_ticket_keys(&mut found);
+                }
+                self.hand_out(found, now);
+            }
             // It is tried again tomorrow.
             Err(error) => {
                 tracing::error!(%error, "the certificate was not renewed; the old one stays in use");
             }
         }
+    }
+
+    /// The process's own ticket keys outlive a change of certificates.
+    fn keep_ticket_keys(&self, found: &mut Certificate) {
+        let tls = found.tls.as_ref().clone();
+        found.tls = Arc::new(tls.with_ticket_keys_of(&self.used.tls));
     }
 
     fn hand_out(&mut self, found: Certificate, now: SystemTime) {
@@ -91,12 +101,7 @@ impl CertificateKeeper {
                  old one to compare with need the new file"
             );
         }
-        let tls = found.tls.as_ref().clone();
-        let tls = tls.with_ticket_keys_of(&self.used.tls);
-        self.used = Certificate {
-            tls: Arc::new(tls),
-            ..found
-        };
+        self.used = found;
         tell(&self.postboxes, || {
             Mail::Certificate(Arc::clone(&self.used.tls))
         });

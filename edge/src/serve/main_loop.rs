@@ -23,7 +23,7 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
 const STOP_LOOK_UP: Duration = Duration::from_millis(20);
 
 /// See the module.
-pub(super) struct MainLoop<'a> {
+pub(super) struct MainLoop {
     pub(super) commands: Commands,
     pub(super) engine: Running<Parcel>,
     /// Whoever has it may tell the directory something.
@@ -31,7 +31,7 @@ pub(super) struct MainLoop<'a> {
     pub(super) keeper: RouterKeeper,
     pub(super) doorman: Doorman,
     pub(super) certificates: CertificateKeeper,
-    pub(super) reloader: Reloader<'a>,
+    pub(super) reloader: Reloader,
     pub(super) drain: Arc<Drain>,
     pub(super) supervisor: Supervisor,
     pub(super) admin: Admin,
@@ -44,7 +44,7 @@ enum Flow {
     Stops,
 }
 
-impl MainLoop<'_> {
+impl MainLoop {
     /// Until the server has stopped. An error: a shard or the router ended before it was asked to.
     pub(super) fn run(mut self) -> anyhow::Result<()> {
         let sight = self.sight();
@@ -78,17 +78,18 @@ impl MainLoop<'_> {
 
     fn obey(&mut self, command: Command) -> Flow {
         match command {
-            Command::Reload(answer) => {
+            Command::Reload(asker) => {
                 self.supervisor.reloading();
-                let outcome = self
-                    .reloader
-                    .reload(&mut self.certificates, SystemTime::now());
-                let sight = self.sight();
-                self.supervisor.reloaded(outcome.is_ok(), &sight);
-                if let Some(answer) = answer {
-                    // Who asked may have gone.
-                    let _ = answer.send(outcome);
-                }
+                let concluded = self.reloader.begin(asker);
+                return self.reloaded(concluded);
+            }
+            Command::Read(read) => {
+                let now = SystemTime::now();
+                let concluded = self.reloader.finish(read, &mut self.certificates, now);
+                return self.reloaded(concluded);
+            }
+            Command::Keys(fetched) => {
+                self.reloader.take_fetched(fetched);
                 return Flow::GoesOn;
             }
             // The second one is a stop at once.
@@ -100,13 +101,27 @@ impl MainLoop<'_> {
         Flow::GoesOn
     }
 
+    /// A reload came to its end, or has not yet.
+    fn reloaded(&mut self, concluded: Option<bool>) -> Flow {
+        if let Some(went_well) = concluded {
+            let sight = self.sight();
+            self.supervisor.reloaded(went_well, &sight);
+        }
+        Flow::GoesOn
+    }
+
     fn look(&mut self) -> anyhow::Result<()> {
+        if self.reloader.gives_up(Instant::now()) {
+            self.reloaded(Some(false));
+        }
         self.drain.look();
         self.keeper.look()?;
         self.doorman.look();
         self.certificates.look(SystemTime::now());
         let expires = self.certificates.certificate().expires();
-        self.view.update(self.keeper.router(), expires);
+        let keys_fetched_s = self.reloader.keys_fetched_s();
+        self.view
+            .update(self.keeper.router(), expires, keys_fetched_s);
         let sight = self.sight();
         self.supervisor.look(Instant::now(), &sight);
         Ok(())

@@ -9,6 +9,7 @@ mod directory;
 mod doorman;
 mod drain;
 mod keeper;
+mod key_fetcher;
 mod main_loop;
 mod memory;
 mod outlet;
@@ -24,28 +25,27 @@ use rookery_shard::mailbox;
 
 use crate::admin::{self, Admin, Changing, View};
 use crate::admission::Gate;
+use crate::auth::{LoginKeys, Revocation, Revocations, Wanted};
 use crate::certificate;
 use crate::config::{Config, LogKind};
 use crate::logging::Filter;
 use crate::services::Services;
-use crate::session::{Mode, Sessions, Telemetry};
+use crate::session::{Mode, Sessions, Telemetry, owner};
+use crate::unix_time::unix_ms;
 use certificates::CertificateKeeper;
 use commands::Commands;
 use doorman::Doorman;
 pub use drain::{Drain, DrainError, DrainState, DrainStatus};
 use keeper::RouterKeeper;
+pub(crate) use key_fetcher::Fetched;
 use main_loop::MainLoop;
 use reload::Reloader;
 pub use reload::Reread;
+pub(crate) use reload::{Asker, Read};
 use supervisor::Supervisor;
 
 /// Runs the server until SIGINT or SIGTERM, which may take the window of a drain.
-pub fn serve(
-    config: &Config,
-    reread: Reread<'_>,
-    mode: Mode,
-    filter: Filter,
-) -> anyhow::Result<()> {
+pub fn serve(config: &Config, reread: Reread, mode: Mode, filter: Filter) -> anyhow::Result<()> {
     if let Err(error) = rookery_shard::limits::raise_open_files() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
@@ -56,12 +56,17 @@ pub fn serve(
         .with_context(|| format!("cannot make the data directory {}", config.data.display()))?;
     let now = SystemTime::now();
     let certificate = certificate::load(&config.tls, &config.data, now)?;
-    let (verifier, dev_key) = crate::auth::verifier(&config.auth, &config.data)?;
+    let keys = LoginKeys::load(&config.auth, &config.data)?;
+    let revocations = Arc::new(Revocations::open(
+        &config.data,
+        config.auth.token_life_ms(),
+    )?);
     let services = match config.log.kind {
         LogKind::Embedded => None,
         LogKind::Kafka => Some(Services::of(config)?),
     };
     let commands = Commands::listen().context("cannot listen for signals")?;
+    let login = reload::logins_at_start(config, keys, Wanted::default(), commands.sender())?;
 
     let shards = config.engine.shard_count();
     let (postboxes, inboxes) =
@@ -84,12 +89,17 @@ pub fn serve(
         let telemetry = Arc::clone(&telemetry);
         let gate = Arc::clone(&gate);
         let (settings, router) = (Arc::clone(&settings), keeper.router().clone());
-        let (tls, keys) = (Arc::clone(&certificate.tls), Arc::new(verifier));
+        let keys = Arc::new(login.keys.verifier(&login.fetched, &login.wanted));
+        let tls = Arc::clone(&certificate.tls);
+        let revoked = revocations.all();
         rookery_shard::start(compose::engine(config, mode), inboxes, move |shard| {
             let (settings, gate) = (Arc::clone(&settings), Arc::clone(&gate));
             let (tls, keys) = (Arc::clone(&tls), Arc::clone(&keys));
             let telemetry = Arc::clone(&telemetry[usize::from(shard)]);
-            Sessions::new(telemetry, settings, tls, keys, router.clone(), gate)
+            let mut sessions = Sessions::new(telemetry, settings, tls, keys, router.clone(), gate);
+            let of_shard = |one: &&Revocation| owner(one.user_id, shards) == shard;
+            sessions.revoke(revoked.iter().filter(of_shard), unix_ms(now));
+            sessions
         })?
     };
     let drain = Arc::new(Drain::new(
@@ -103,6 +113,7 @@ pub fn serve(
         fabric: Arc::clone(engine.fabric()),
         telemetry,
         gate,
+        revocations: Arc::clone(&revocations),
         postboxes: postboxes.clone(),
         filter: filter.clone(),
         commands: commands.sender(),
@@ -112,7 +123,17 @@ pub fn serve(
     let admin = Admin::start(config, reserved, Arc::clone(&view))?;
     announce::started(config, mode, engine.local_addrs(), &settings.listeners);
     announce::memory(&compose::worst_case(config)?, memory::host_bytes()?);
-    let reloader = Reloader::new(reread, config, filter, postboxes.clone());
+    let dev_key = login.keys.dev_key.clone();
+    let reloader = Reloader {
+        reread,
+        used: config.clone(),
+        filter,
+        postboxes: postboxes.clone(),
+        revocations,
+        commands: commands.sender(),
+        login,
+        reading: None,
+    };
     let certificates = CertificateKeeper::new(config, postboxes, certificate, now);
     announce::credentials(config, certificates.certificate(), dev_key.as_ref());
     announce::admin(&admin);

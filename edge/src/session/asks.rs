@@ -14,6 +14,7 @@ use super::closed::Closed;
 use super::conn::{Conn, Phase};
 use super::ranking::By;
 use super::trace::Line;
+use crate::auth::Revocation;
 
 /// See the module. An answer that nobody waits for any more is dropped.
 pub enum Ask {
@@ -47,6 +48,13 @@ pub enum Ask {
         /// Which; all of them where it is none.
         device_id: Option<u32>,
         /// How many there were.
+        answer: oneshot::Sender<usize>,
+    },
+    /// Refuse logins of a user whom this shard owns, and have who is in prove itself again.
+    Revoke {
+        /// Whose, and which.
+        revocation: Box<Revocation>,
+        /// How many connections were closed.
         answer: oneshot::Sender<usize>,
     },
     /// Tell of each frame of a user whom this shard owns, until nobody receives it any more.
@@ -135,18 +143,29 @@ impl Sessions {
                 device_id,
                 answer,
             } => {
-                let _ = answer.send(self.kick(shard, user_id, device_id));
+                let _ = answer.send(self.kick(shard, user_id, device_id, CloseCode::KICKED));
+            }
+            Ask::Revoke { revocation, answer } => {
+                self.revoked.add(&revocation, shard.now().unix_ms);
+                let (user_id, device_id) = (revocation.user_id, revocation.device_id);
+                let _ = answer.send(self.kick(shard, user_id, device_id, CloseCode::LOGIN_AGAIN));
             }
             Ask::Trace { user_id, lines } => self.traces.begin(user_id, lines),
         }
     }
 
-    fn kick(&mut self, shard: &mut Shard<Self>, user_id: u64, device_id: Option<u32>) -> usize {
+    fn kick(
+        &mut self,
+        shard: &mut Shard<Self>,
+        user_id: u64,
+        device_id: Option<u32>,
+        code: CloseCode,
+    ) -> usize {
         let mut kicked = 0;
         for conn in self.users.connections(user_id, shard).to_vec() {
             let device = shard.conn(conn).map(|state| state.device_id);
             if device_id.is_none() || device == device_id {
-                self.close(shard, conn, CloseCode::KICKED);
+                self.close(shard, conn, code);
                 kicked += 1;
             }
         }

@@ -9,6 +9,7 @@ use super::conn::{Conn, Phase};
 use super::requests::UnderWay;
 use super::settings::Mode;
 use super::{Place, Sessions, Work};
+use crate::auth::Proof;
 
 /// What is to happen to a connection once its answers are queued.
 pub(super) enum Next {
@@ -20,8 +21,8 @@ pub(super) enum Next {
     Wait,
     /// Its last words are written, with a close code or without.
     End(Option<CloseCode>),
-    /// Its user belongs to that shard, where its session (the second number) begins.
-    Move(u16, u64),
+    /// Its user belongs to that shard, which looks at what it was proven with.
+    Move(u16, Proof),
 }
 
 /// What a connection owns beside its slot, taken out while it is worked on.
@@ -123,8 +124,8 @@ impl Sessions {
             held.work.paused = true;
             shard.pause(conn);
         }
-        if let Next::Move(_, session_id) = next {
-            held.work.session_id = Some(session_id);
+        if let Next::Move(_, proof) = &next {
+            held.work.proof = Some(Box::new(*proof));
         }
         self.put_back(shard, conn, held);
         match next {

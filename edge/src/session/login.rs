@@ -10,7 +10,7 @@ use super::input::{Next, say_and_end};
 use super::{Note, Parcel, Sessions};
 use crate::admission::add_one;
 use crate::auth::resume::{self, Resume};
-use crate::auth::{AuthError, Login};
+use crate::auth::{AuthError, Credential, Login, Proof};
 
 impl Sessions {
     /// The first frame: on success the connection is on its owner's shard, or on its way there.
@@ -24,11 +24,21 @@ impl Sessions {
         let now_ms = shard.now().unix_ms;
         let who = match self.verifier.verify(&login.token, now_ms) {
             Ok(who) => who,
+            Err(AuthError::KeyAwaited) => {
+                self.verifier.ask_for_keys();
+                let reason = "the login keys are being fetched";
+                return self.put_off(shard, conn, writer, ErrorCode::Unavailable, reason);
+            }
             Err(error) => return self.refuse(writer, &error),
         };
-        let session_id = self.session_id(&login.resume_token, &who, now_ms);
+        let proof = Proof {
+            credential: who.credential,
+            resumed: self.resumed(&login.resume_token, &who, now_ms),
+        };
         if self.gate.is_short_of_memory() {
-            return self.shed(shard, conn, writer);
+            add_one(&self.gate.counters().refused_login);
+            let reason = "no memory for more connections";
+            return self.put_off(shard, conn, writer, ErrorCode::Overloaded, reason);
         }
         let Some(state) = shard.conn(conn) else {
             return Next::End(None);
@@ -43,19 +53,23 @@ impl Sessions {
             // It has said what it had to: the move has a time limit of its own.
             let move_ns = u64::from(self.settings.login_timeout_ms) * 1_000_000;
             shard.set_deadline(conn, Some(shard.running_ns() + move_ns));
-            return Next::Move(owner, session_id);
+            return Next::Move(owner, proof);
         }
-        self.welcome(shard, conn, writer, session_id);
-        Next::LoggedIn
+        self.let_in(shard, conn, writer, &proof)
     }
 
-    /// There is no memory for one more: the client comes again later.
-    fn shed(&mut self, shard: &Shard<Self>, conn: ConnId, writer: &mut Writer<'_>) -> Next {
-        add_one(&self.gate.counters().refused_login);
-        let reason = "no memory for more connections";
+    /// Not now: the client comes again later.
+    fn put_off(
+        &mut self,
+        shard: &Shard<Self>,
+        conn: ConnId,
+        writer: &mut Writer<'_>,
+        code: ErrorCode,
+        reason: &str,
+    ) -> Next {
         let retry_ms = self.retry_after_s(shard, conn).saturating_mul(1_000);
-        let busy = ErrorCode::Overloaded.message(0, retry_ms, reason);
-        self.say(writer, &Conn::default(), &busy);
+        let later = code.message(0, retry_ms, reason);
+        self.say(writer, &Conn::default(), &later);
         say_and_end(writer, CloseCode::TRY_AGAIN_LATER, reason)
     }
 
@@ -63,6 +77,7 @@ impl Sessions {
     fn refuse(&mut self, writer: &mut Writer<'_>, error: &AuthError) -> Next {
         let (code, close) = match error {
             AuthError::Expired => (ErrorCode::LoginExpired, CloseCode::TOKEN_EXPIRED),
+            AuthError::Revoked => (ErrorCode::LoginRevoked, CloseCode::TOKEN_REVOKED),
             _ => (ErrorCode::LoginInvalid, CloseCode::LOGIN_INVALID),
         };
         let reason = error.to_string();
@@ -70,21 +85,44 @@ impl Sessions {
         say_and_end(writer, close, &reason)
     }
 
-    /// The session that the resume token proves, or a new one.
-    fn session_id(&self, token: &[u8], who: &Login, now_ms: u64) -> u64 {
-        let settings = &self.settings;
-        if !token.is_empty() {
-            match resume::check(&settings.resume, token, who.user_id, who.device_id, now_ms) {
-                Ok(resumed) => return resumed.session_id,
-                Err(error) => tracing::debug!(user = who.user_id, %error, "a new session"),
-            }
+    /// The session that the resume token proves, where it does.
+    fn resumed(&self, token: &[u8], who: &Login, now_ms: u64) -> Option<Resume> {
+        if token.is_empty() {
+            return None;
         }
-        let mut id = [0; 8];
-        // Only a broken host has no randomness; a session id is an identifier, not a secret.
-        if rand::fill(&mut id).is_err() {
-            id = now_ms.to_le_bytes();
+        let key = &self.settings.resume;
+        resume::check(key, token, who.user_id, who.device_id, now_ms)
+            .inspect_err(|error| tracing::debug!(user = who.user_id, %error, "a new session"))
+            .ok()
+    }
+
+    /// The end of a login, on the shard that owns the user and knows what was revoked: one that was is refused,
+    /// and a session of one is not resumed.
+    fn let_in(
+        &mut self,
+        shard: &mut Shard<Self>,
+        conn: ConnId,
+        writer: &mut Writer<'_>,
+        proof: &Proof,
+    ) -> Next {
+        let now_ms = shard.now().unix_ms;
+        let Some(state) = shard.conn(conn) else {
+            return Next::End(None);
+        };
+        let (user_id, device_id) = (state.user_id, state.device_id);
+        let is_revoked = |credential| {
+            let revoked = &self.revoked;
+            revoked.hits(user_id, device_id, credential, now_ms)
+        };
+        if is_revoked(&proof.credential) {
+            return self.refuse(writer, &AuthError::Revoked);
         }
-        u64::from_le_bytes(id)
+        let resumed = proof.resumed.as_ref();
+        let session_id = resumed
+            .filter(|resumed| !is_revoked(&resumed.credential))
+            .map_or_else(|| new_session(now_ms), |resumed| resumed.session_id);
+        self.welcome(shard, conn, writer, session_id, proof.credential);
+        Next::LoggedIn
     }
 
     /// A connection came to its owner's shard.
@@ -110,14 +148,17 @@ impl Sessions {
             return self.arrive_early(shard, conn, &travelled);
         }
         let mut held = self.hold(&travelled);
+        let Some(proof) = held.work.proof.take() else {
+            // Nobody moves without.
+            self.put_back(shard, conn, held);
+            return self.end(shard, conn, Close::Now);
+        };
         let mut out = shard.spare_buffer();
-        let session_id = held.work.session_id.take().unwrap_or_default();
         let mut writer = Writer::new(held.tls.as_mut(), None, &mut out);
-        self.welcome(shard, conn, &mut writer, session_id);
+        let next = self.let_in(shard, conn, &mut writer, &proof);
         drop(writer);
-        self.settle(shard, conn, held, out, Next::Stay);
-        // What came behind the login.
-        self.read(shard, conn, &mut []);
+        // With it comes what stands behind the login.
+        self.settle(shard, conn, held, out, next);
     }
 
     /// The session is live from here on.
@@ -127,6 +168,7 @@ impl Sessions {
         conn: ConnId,
         writer: &mut Writer<'_>,
         session_id: u64,
+        credential: Credential,
     ) {
         let now_ms = shard.now().unix_ms;
         let Some(state) = shard.conn(conn) else {
@@ -150,6 +192,7 @@ impl Sessions {
                 device_id: state.device_id,
                 session_id,
                 expires_at_ms,
+                credential,
             },
         );
         let welcome = proto::Welcome {
@@ -197,4 +240,13 @@ impl Sessions {
             self.close(shard, oldest, CloseCode::TOO_MANY_DEVICES);
         }
     }
+}
+
+/// A session's id: an identifier, not a secret. Only a broken host has no randomness.
+fn new_session(now_ms: u64) -> u64 {
+    let mut id = [0; 8];
+    if rand::fill(&mut id).is_err() {
+        id = now_ms.to_le_bytes();
+    }
+    u64::from_le_bytes(id)
 }

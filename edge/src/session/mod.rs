@@ -46,7 +46,7 @@ use rookery_shard::{Arena, Cause, ConnId, Handler, Origin, Shard, TcpInfo};
 use rookery_wire::tls;
 
 use crate::admission::{Arrivals, Gate, Lobby, Pace, Window};
-use crate::auth::Verifier;
+use crate::auth::{Revocation, Revoked, Verifier};
 pub use asks::{Ask, Connection};
 pub use closed::{CLOSED_MAX, Closed};
 use conn::{Conn, Place};
@@ -99,7 +99,8 @@ impl Mail {
 /// What travels with a connection to its owner's shard.
 pub struct Parcel {
     conn: Conn,
-    tls: Option<tls::Session>,
+    /// Boxed: what lies in a queue is copied on, and the copies are wiped by nobody.
+    tls: Option<Box<tls::Session>>,
     work: Option<Box<Work>>,
 }
 
@@ -108,6 +109,8 @@ pub struct Sessions {
     settings: Arc<Settings>,
     certificate: Arc<tls::ServerConfig>,
     verifier: Arc<Verifier>,
+    /// Of the users whom this shard owns.
+    revoked: Revoked,
     router: RouterHandle,
     tls: Arena<tls::Session>,
     work: Works,
@@ -156,6 +159,7 @@ impl Sessions {
             settings,
             certificate,
             verifier,
+            revoked: Revoked::default(),
             router,
             tls: Arena::default(),
             work: Works::default(),
@@ -182,15 +186,23 @@ impl Sessions {
         }
     }
 
+    /// What was revoked before this shard began, of the users whom it owns.
+    pub fn revoke<'a>(&mut self, revocations: impl Iterator<Item = &'a Revocation>, now_ms: u64) {
+        revocations.for_each(|revocation| self.revoked.add(revocation, now_ms));
+    }
+
     /// Stores what a connection has beside its `Conn`, and says where.
     fn store(
         &mut self,
         conn: ConnId,
         state: &mut Conn,
-        tls: Option<tls::Session>,
+        tls: Option<Box<tls::Session>>,
         work: Option<Box<Work>>,
     ) {
-        state.tls = tls.map_or(Place::default(), |tls| Place::at(self.tls.insert(tls)));
+        state.tls = tls.map_or(Place::default(), |mut tls| {
+            let session = std::mem::replace(&mut *tls, tls::Session::blank());
+            Place::at(self.tls.insert(session))
+        });
         let insert = |work| Place::at(self.work.insert(conn, work));
         state.work = work.map_or(Place::default(), insert);
     }
@@ -219,10 +231,11 @@ impl Sessions {
         &mut self,
         conn: ConnId,
         state: &mut Conn,
-    ) -> (Option<tls::Session>, Option<Box<Work>>) {
+    ) -> (Option<Box<tls::Session>>, Option<Box<Work>>) {
         let tls = std::mem::take(&mut state.tls)
             .index()
-            .and_then(|at| self.tls.remove(at));
+            .and_then(|at| self.tls.remove_over(at, tls::Session::blank()))
+            .map(Box::new);
         let work = std::mem::take(&mut state.work)
             .index()
             .and_then(|at| self.work.remove(conn, at));

@@ -9,6 +9,7 @@ use rookery_wire::link::Link;
 
 use super::door::Opening;
 use super::requests::UnderWay;
+use crate::auth::Proof;
 
 /// What a connection has under way; boxed, and gone at rest.
 pub(crate) struct Work {
@@ -25,8 +26,8 @@ pub(crate) struct Work {
     pub(super) finishes: bool,
     /// Until the login is over.
     pub(super) opening: Option<Box<Opening>>,
-    /// Of one that is on its way to its owner's shard, which is to tell its client.
-    pub(super) session_id: Option<u64>,
+    /// On the way to the owner's shard.
+    pub(super) proof: Option<Box<Proof>>,
     /// Bytes that it is counted with.
     counted: usize,
 }
@@ -41,7 +42,7 @@ impl Work {
             waits: false,
             finishes: false,
             opening: None,
-            session_id: None,
+            proof: None,
             counted: 0,
         })
     }
@@ -59,7 +60,7 @@ impl Work {
             && !self.waits
             && !self.finishes
             && self.opening.is_none()
-            && self.session_id.is_none()
+            && self.proof.is_none()
     }
 
     fn held_bytes(&self) -> usize {

@@ -185,7 +185,7 @@ async fn a_close_that_asks_to_act_ends_it_with_the_reason() {
 async fn a_certificate_that_is_not_trusted_is_refused_and_insecure_is_loud() {
     let server = Server::start().await;
     let elsewhere = tempfile::tempdir().unwrap();
-    auth::verifier(&config::Auth::default(), elsewhere.path()).unwrap();
+    auth::LoginKeys::load(&config::Auth::default(), elsewhere.path()).unwrap();
     let elsewhere = elsewhere.path().to_str().unwrap();
     let client = server.chat("hi\n", &["--data", elsewhere]);
     let (tcp, _) = server.listener.accept().await.unwrap();

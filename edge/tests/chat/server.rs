@@ -48,7 +48,9 @@ impl Server {
         let pem = data.path().join("tls");
         let chain = CertificateDer::from_pem_file(pem.join("certificate.pem")).unwrap();
         let key = PrivateKeyDer::from_pem_file(pem.join("key.pem")).unwrap();
-        let (verifier, _) = auth::verifier(&config::Auth::default(), data.path()).unwrap();
+        let verifier = auth::LoginKeys::load(&config::Auth::default(), data.path())
+            .unwrap()
+            .verifier(&auth::FetchedSet::default(), &auth::Wanted::default());
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -68,7 +70,9 @@ impl Server {
 
     /// Another server, with the same certificate and keys.
     pub(crate) async fn beside(&self) -> Self {
-        let (verifier, _) = auth::verifier(&config::Auth::default(), self.data()).unwrap();
+        let verifier = auth::LoginKeys::load(&config::Auth::default(), self.data())
+            .unwrap()
+            .verifier(&auth::FetchedSet::default(), &auth::Wanted::default());
         Self {
             data: tempfile::tempdir().unwrap(),
             listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),

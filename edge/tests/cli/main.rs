@@ -31,7 +31,7 @@ fn stderr(output: &Output) -> String {
 /// A data directory with the development key that a server's first start makes.
 fn data_directory() -> tempfile::TempDir {
     let data = tempfile::tempdir().unwrap();
-    auth::verifier(&Config::default().auth, data.path()).unwrap();
+    auth::LoginKeys::load(&Config::default().auth, data.path()).unwrap();
     data
 }
 
@@ -52,8 +52,9 @@ fn a_minted_token_logs_in() {
     ]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(stderr(&output), "");
-    let (verifier, key) = auth::verifier(&Config::default().auth, data.path()).unwrap();
-    assert!(!key.unwrap().made_now);
+    let keys = auth::LoginKeys::load(&Config::default().auth, data.path()).unwrap();
+    assert!(!keys.dev_key.as_ref().unwrap().made_now);
+    let verifier = keys.verifier(&auth::FetchedSet::default(), &auth::Wanted::default());
     let token = stdout(&output);
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

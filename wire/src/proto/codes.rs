@@ -67,6 +67,7 @@ close_codes! {
     HEARTBEAT_MISSED = 4001, "heartbeat_missed", Reconnect, "Nothing came, and nothing was read, within the heartbeat interval and its grace.";
     SLOW_READER = 4002, "slow_reader", Reconnect, "The client does not read what it is sent.";
     KICKED = 4003, "kicked", Reconnect, "An operator ended the connection.";
+    LOGIN_AGAIN = 4004, "login_again", Reconnect, "An operator revoked tokens of this user: whoever was in proves itself again.";
     LOGIN_LATE = 4400, "login_late", Act, "No Login within 8 s.";
     LOGIN_INVALID = 4401, "login_invalid", Act, "The token is malformed, forged, of another algorithm or not yet valid.";
     LOGIN_EXPECTED = 4402, "login_expected", Act, "The first frame is not a Login.";
@@ -77,6 +78,7 @@ close_codes! {
     LOGIN_TWICE = 4407, "login_twice", Act, "A Login on a connection that is logged in.";
     TOO_MANY_DEVICES = 4409, "too_many_devices", Act, "Another device of the user logged in and this one was the oldest of more than 5.";
     DEVICE_REPLACED = 4410, "device_replaced", Act, "The same device logged in on another connection.";
+    TOKEN_REVOKED = 4411, "token_revoked", Act, "The token was revoked.";
 }
 
 impl CloseCode {
@@ -171,6 +173,7 @@ error_codes! {
     LoginExpected = 302, "login_expected", false, "The first frame is not a Login.";
     LoginLate = 303, "login_late", false, "No Login within 8 s.";
     LoginTwice = 304, "login_twice", false, "A Login on a connection that is logged in.";
+    LoginRevoked = 305, "login_revoked", false, "The token was revoked.";
 }
 
 impl ErrorCode {
