@@ -1,59 +1,22 @@
 """A reload while clients are there: login keys come and go, from files and from a JSON Web Key Set; the log's filter;
 and what is broken, or only a start can change, changes nothing."""
 
-import base64
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from harness import tokens
 from harness.admin import Admin, wait_until
+from harness.key_set import Issuer
 from harness.raw import BINARY, Raw, frame
 from harness.raw_session import RawSession, refusal
 from rookery_protocol import decode, encode
 
 KEY = b"a key of thirty-two bytes, or more"
 TOKEN_INVALID, LOGIN_INVALID = 300, 4401
-
-
-def b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-class Issuer:
-    """Signs tokens with a key of its own."""
-
-    def __init__(self, kid: str, kind: str) -> None:
-        self.kid, self.kind = kid, kind
-        self.key = ec.generate_private_key(ec.SECP256R1()) if kind == "ES256" else ed25519.Ed25519PrivateKey.generate()
-
-    def token(self, user: int) -> bytes:
-        parts = {"alg": self.kind, "kid": self.kid}, tokens.claims(user)
-        message = ".".join(b64(json.dumps(part).encode()) for part in parts).encode()
-        if self.kind == "ES256":
-            r, s = decode_dss_signature(self.key.sign(message, ec.ECDSA(hashes.SHA256())))
-            signature = r.to_bytes(32) + s.to_bytes(32)
-        else:
-            signature = self.key.sign(message)
-        return message + b"." + b64(signature).encode()
-
-    def pem(self, folder: Path) -> Path:
-        file = folder / f"{self.kid}.pem"
-        file.write_bytes(self.key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
-        return file
-
-    def jwk(self) -> dict:
-        if self.kind == "ES256":
-            numbers = self.key.public_key().public_numbers()
-            return {"kty": "EC", "crv": "P-256", "x": b64(numbers.x.to_bytes(32)), "y": b64(numbers.y.to_bytes(32)),
-                    "use": "sig", "kid": self.kid}
-        raw = self.key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-        return {"kty": "OKP", "crv": "Ed25519", "x": b64(raw), "alg": "EdDSA", "kid": self.kid}
 
 
 def log_in(server, token: bytes) -> tuple[int | None, int] | None:
@@ -85,7 +48,9 @@ class Configured:
 
 
 def key_of(issuer: Issuer, folder: Path) -> str:
-    return f'[[auth.keys]]\nid = "{issuer.kid}"\nalgorithm = "{issuer.kind}"\nfile = "{issuer.pem(folder)}"\n'
+    file = folder / f"{issuer.kid}.pem"
+    file.write_bytes(issuer.pem())
+    return f'[[auth.keys]]\nid = "{issuer.kid}"\nalgorithm = "{issuer.kind}"\nfile = "{file}"\n'
 
 
 def test_keys_come_and_go_and_nobody_is_disconnected(servers, folder, watch):
@@ -168,8 +133,8 @@ def test_what_only_a_start_can_change_is_told(servers, folder):
     text = tokens.key_section(folder / "any", KEY)
     one = Configured(servers, text)
     status, said = one.reload(text + "[limits]\nconnections_max = 7\n[log]\nfilter = \"warn\"\n")
-    assert status == 200 and "changed: log.filter; " in said, said
-    assert "taken at the next start only: limits.connections_max" in said, said
+    assert status == 200 and 'changed: log.filter = "warn" (was "info' in said, said
+    assert "taken at the next start only: limits.connections_max = 7 (was 100000)" in said, said
     # It is told again for as long as it is so; the filter is what it is now.
     status, said = one.reload()
     assert status == 200 and "limits.connections_max" in said and "log.filter" not in said, said
@@ -184,3 +149,57 @@ def test_the_refused_are_told_apart(servers):
     with Raw(one.server).upgraded() as door:
         door.send(frame(BINARY, encode("Login", {"token": tokens.hs256(3, KEY).encode(), "resume_token": b""})))
         assert refusal(door) == (TOKEN_INVALID, LOGIN_INVALID)
+
+
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(servers, folder):
+    """A pipe without a writer would be waited at for ever."""
+    issuer = Issuer("piped", "ES256")
+    text = key_of(issuer, folder)
+    one = Configured(servers, text)
+    pipe = folder / "pipe"
+    os.mkfifo(pipe)
+    certificate = one.server.data / "tls"
+    for broken in [
+        f'[[auth.keys]]\nalgorithm = "ES256"\nfile = "{pipe}"\n', f'[auth]\njwks_file = "{pipe}"\n',
+        text + f'[tls]\ncertificate = "{pipe}"\nkey = "{certificate}/key.pem"\n',
+        text + f'[tls]\ncertificate = "{certificate}/certificate.pem"\nkey = "{pipe}"\n',
+        f'[auth]\njwks_file = "{folder}"\n', '[auth]\njwks_file = "/dev/zero"\n',
+    ]:
+        status, why = one.reload(broken)
+        assert status == 409 and "no regular file" in why, (broken, why)
+        assert log_in(one.server, issuer.token(9)) is None
+
+
+def test_files_that_cannot_be_read_hold_nobody_up(servers, folder, watch):
+    """As on a mount that hangs: here the configuration is a pipe to which nobody writes."""
+    issuer = Issuer("hung", "ES256")
+    text = key_of(issuer, folder)
+    one = Configured(servers, text)
+    watch(one.server)
+    one.file.unlink()
+    os.mkfifo(one.file)
+    one.server.hang_up()
+    wait_until(lambda: "could not be read within 10 s" in one.server.story(), "it is given up")
+    # The main thread did everything else meanwhile, and does.
+    assert one.admin.get("/readyz")[0] == 200
+    assert log_in(one.server, issuer.token(9)) is None
+    status, why = one.reload()
+    assert status == 409 and "still being read" in why, why
+    # Whoever hung comes back: what it read then is not used, and the next reload is as any other.
+    with one.file.open("w", encoding="utf-8") as pipe:
+        pipe.write("")
+    wait_until(lambda: "they are not used" in one.server.story(), "it has come back")
+    one.file.unlink()
+    status, said = one.reload(text)
+    assert status == 200, said
+
+
+def test_a_stop_waits_for_no_file(servers, folder):
+    issuer = Issuer("stopped", "ES256")
+    one = Configured(servers, key_of(issuer, folder))
+    one.file.unlink()
+    os.mkfifo(one.file)
+    one.server.hang_up()
+    time.sleep(0.5)
+    assert one.server.stop() == 0
+    assert "could not be read" not in one.server.story()
