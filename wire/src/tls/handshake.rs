@@ -54,10 +54,6 @@ struct State {
 /// How far [`Handshake::feed`] came.
 #[derive(Debug)]
 #[must_use]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "made once per call and taken apart at once"
-)]
 pub enum Progress {
     /// All input was taken; `out` may hold an answer; the peer is to speak.
     NeedMore,

@@ -102,11 +102,11 @@ impl Memory {
         work: impl FnOnce(&Keys) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let name = name(secret);
-        let is_it = |keys: &Box<Keys>| keys.name == name;
-        if let Some(keys) = self.newer.find(hash(&name), is_it) {
+        let (newer, older) = (&self.newer, &mut self.older);
+        if let Some(keys) = newer.find(hash(&name), |keys| keys.name == name) {
             return work(keys);
         }
-        let keys = match self.older.find_entry(hash(&name), is_it) {
+        let keys = match older.find_entry(hash(&name), |keys| keys.name == name) {
             Ok(entry) => entry.remove().0,
             Err(_) => {
                 let mut keys = Keys::named(name);

@@ -179,10 +179,6 @@ impl Session {
     ///
     /// # Errors
     /// Gives the session back when it is a TLS 1.2 one.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the error is the session, handed back"
-    )]
     pub fn into_bytes(self) -> Result<Zeroizing<Vec<u8>>, Self> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(Large::BYTES));
         match &self.0 {
