@@ -87,7 +87,8 @@ fn main() {
     if role == "serve" {
         config.listeners.push(addr);
     }
-    let (postboxes, inboxes) = mailbox::channel(1, Capacity::messages(1_024)).expect("an eventfd can be had");
+    let (postboxes, inboxes) =
+        mailbox::channel(1, Capacity::messages(1_024)).expect("an eventfd can be had");
     let running = match start(config, inboxes, |_| Echo) {
         Ok(running) => running,
         Err(error) => {

@@ -87,7 +87,11 @@ mod tests {
         holders.change(conn(3), 7 * HOLDER_BYTES_MIN, 10);
         assert_eq!(holders.largest(), Some(conn(4)));
         holders.change(conn(1), HOLDER_BYTES_MIN - 1, usize::MAX / 4);
-        assert_eq!(holders.largest(), Some(conn(1)), "the last class has no end");
+        assert_eq!(
+            holders.largest(),
+            Some(conn(1)),
+            "the last class has no end"
+        );
     }
 
     #[test]

@@ -183,10 +183,7 @@ impl<M> Capacity<M> {
 }
 
 /// Mailboxes for `shards` shards. Fails where the process may have no more files (each bell is one).
-pub fn channel<M>(
-    shards: u16,
-    capacity: Capacity<M>,
-) -> io::Result<(Postboxes<M>, Vec<Inbox<M>>)> {
+pub fn channel<M>(shards: u16, capacity: Capacity<M>) -> io::Result<(Postboxes<M>, Vec<Inbox<M>>)> {
     let boxes = (0..shards)
         .map(|_| {
             Ok(Mailbox {

@@ -177,13 +177,20 @@ mod tests {
         };
         out.push(roomy(), &mut spare);
         let (bytes, _) = out.take().unwrap();
-        assert!(out.held_bytes() > SPARE_BUFFER_BYTES_MAX, "what is in flight is counted");
+        assert!(
+            out.held_bytes() > SPARE_BUFFER_BYTES_MAX,
+            "what is in flight is counted"
+        );
         assert!(!out.handle_sent(bytes, 0, &mut spare));
         for _ in 0..10_000 {
             out.push(roomy(), &mut spare);
         }
         assert_eq!(out.bytes(), 10_001 * 40);
-        assert!(out.held_bytes() < 2 * out.bytes() + 1_024, "{}", out.held_bytes());
+        assert!(
+            out.held_bytes() < 2 * out.bytes() + 1_024,
+            "{}",
+            out.held_bytes()
+        );
         out.discard(&mut spare);
         assert_eq!((out.bytes(), out.capacity), (0, 0));
     }

@@ -35,8 +35,8 @@ impl Shards {
         connections: u32,
         stop: Arc<AtomicBool>,
     ) -> anyhow::Result<Self> {
-        let (post, inboxes) =
-            mailbox::channel(shards, Capacity::messages(MAILBOX)).context("cannot make the shards' mailboxes")?;
+        let (post, inboxes) = mailbox::channel(shards, Capacity::messages(MAILBOX))
+            .context("cannot make the shards' mailboxes")?;
         rookery_shard::limits::raise_open_files()
             .context("cannot raise the limit of open files")?;
         let config = rookery_shard::Config {

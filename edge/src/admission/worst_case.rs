@@ -69,7 +69,10 @@ impl WorstCase {
 
     /// What of it is the process's own.
     pub fn user_bytes(&self) -> u64 {
-        let users = self.0.iter().filter(|(part, _)| !part.starts_with("kernel"));
+        let users = self
+            .0
+            .iter()
+            .filter(|(part, _)| !part.starts_with("kernel"));
         users.map(|(_, bytes)| bytes).sum()
     }
 }
@@ -104,7 +107,10 @@ mod tests {
         let all = WorstCase::new(&bounded);
         assert!(all.bytes() > all.user_bytes() + (2 << 30) + 4_000_000_000);
         let text = all.to_string();
-        assert!(text.contains(": connections 382, handshakes 384, buffers 4096,"), "{text}");
+        assert!(
+            text.contains(": connections 382, handshakes 384, buffers 4096,"),
+            "{text}"
+        );
         let more = WorstCase::new(&Bounded {
             has_tls12: true,
             ..bounded

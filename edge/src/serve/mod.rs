@@ -69,8 +69,8 @@ pub fn serve(config: &Config, reread: Reread, mode: Mode, filter: Filter) -> any
     let login = reload::logins_at_start(config, keys, Wanted::default(), commands.sender())?;
 
     let shards = config.engine.shard_count();
-    let (postboxes, inboxes) =
-        mailbox::channel(shards, compose::mailbox(config)?).context("cannot make the shards' mailboxes")?;
+    let (postboxes, inboxes) = mailbox::channel(shards, compose::mailbox(config)?)
+        .context("cannot make the shards' mailboxes")?;
     let keeper = match &services {
         None => RouterKeeper::embedded(compose::router(config), postboxes.clone())?,
         Some(services) => RouterKeeper::distributed(

@@ -90,7 +90,9 @@ impl Sessions {
     fn shed_queue(&mut self, shard: &mut Shard<Self>) -> bool {
         let found = std::iter::repeat_with(|| shard.longest_queue()).take(LOOKS);
         let found: Vec<ConnId> = found.flatten().collect();
-        let blocked = found.iter().filter_map(|&conn| Some((shard.blocked_ns(conn)?, conn)));
+        let blocked = found
+            .iter()
+            .filter_map(|&conn| Some((shard.blocked_ns(conn)?, conn)));
         let Some((_, conn)) = blocked.max() else {
             return false;
         };
@@ -134,7 +136,10 @@ mod tests {
         assert_eq!((of(0), of(5_000)), (1_000, 1_000));
         assert_eq!((of(7_500), of(8_750), of(9_999)), (500, 250, 0));
         assert_eq!((of(10_000), of(u64::MAX)), (0, 0));
-        assert_eq!(shrunk(usize::MAX, u64::MAX / 2 + 2, u64::MAX), usize::MAX - 3);
+        assert_eq!(
+            shrunk(usize::MAX, u64::MAX / 2 + 2, u64::MAX),
+            usize::MAX - 3
+        );
         assert_eq!(shrunk(1_000, 1, 0), 0, "nothing may be held at all");
     }
 
