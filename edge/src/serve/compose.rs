@@ -7,7 +7,7 @@ use rookery_router::PAGE_BYTES_MAX;
 use rookery_router::admission::{ConversationLimits, RateLimits, RateMode};
 use rookery_router::log::WriterKind;
 use rookery_shard::mailbox::Capacity;
-use rookery_wire::{link, proto, ws};
+use rookery_wire::{link, proto, tls, ws};
 
 use crate::admission::{self, Bounded, WorstCase};
 use crate::auth::resume::ResumeKey;
@@ -162,7 +162,8 @@ fn buffer_bytes(config: &Config) -> anyhow::Result<u64> {
 pub(super) fn worst_case(config: &Config) -> anyhow::Result<WorstCase> {
     let limits = &config.limits;
     let engine = engine(config, Mode::Chat);
-    let held_by_shard = mailbox_bytes(config)? + session::FAN_OUT_BYTES_MAX as u64;
+    let by_sessions = (session::FAN_OUT_BYTES_MAX + tls::KEYS_BYTES_MAX) as u64;
+    let held_by_shard = mailbox_bytes(config)? + by_sessions;
     Ok(WorstCase::new(&Bounded {
         connections: limits.connections_max.into(),
         handshakes: limits.handshakes_max.into(),

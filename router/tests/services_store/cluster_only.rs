@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rookery_router::admission::ConversationLimits;
 use rookery_router::record::{OpenKey, Opened};
 use rookery_router::store::cluster::{ClusterStore, Options};
 use rookery_router::store::{Claim, Claimed, Opening, Position, Store, StoreError};
@@ -96,12 +97,18 @@ fn two_nodes_that_open_a_conversation_have_one() {
     };
     let (first, second) = (opened(fresh_id()), opened(fresh_id()));
     assert_eq!(two.members(first.conversation_id).unwrap(), None);
-    assert_eq!(one.open(&first, 0).unwrap(), Opening::New);
+    assert_eq!(
+        one.open(&first, 0, &ConversationLimits::NONE).unwrap(),
+        Opening::New
+    );
     let exists = Opening::Exists {
         conversation_id: first.conversation_id,
         members: [low, high].into(),
     };
-    assert_eq!(two.open(&second, 0).unwrap(), exists);
+    assert_eq!(
+        two.open(&second, 0, &ConversationLimits::NONE).unwrap(),
+        exists
+    );
     // What was not there a moment ago is found.
     let members = two.members(first.conversation_id).unwrap();
     assert_eq!(members.as_deref(), Some(&[low, high][..]));

@@ -18,8 +18,11 @@ use super::secrets::expand_label;
 use super::{Error, Suite};
 
 /// Directions in a generation: sixteen thousand clients of a thread that speak again and again find both of
-/// theirs. Two full generations are 5 MB.
+/// theirs.
 const GENERATION: usize = 32_768;
+
+/// Bytes of a thread's keys, at most: two generations, an allocation of 64 B and a place in the table for each.
+pub const KEYS_BYTES_MAX: usize = 2 * GENERATION * (64 + 18);
 
 /// The time of a generation: who says something every second finds its keys.
 const GENERATION_NS: u64 = 1_000_000_000;

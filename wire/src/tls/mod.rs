@@ -43,7 +43,7 @@ use gather::Gather;
 pub use handshake::{
     CLIENT_BYTES_MAX, Established, Handshake, PLAIN_HTTP_ANSWER, Progress, SERVER_BYTES_MAX,
 };
-pub use keys::forget_unused_keys;
+pub use keys::{KEYS_BYTES_MAX, forget_unused_keys};
 pub use parked::IDLE_RECORDS_MAX;
 pub use record::FRAGMENT_MAX;
 pub use session::{Kind, Opened, Session};
