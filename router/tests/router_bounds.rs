@@ -79,7 +79,7 @@ fn a_share(client: &Client, clock: &HandClock, id: u64) {
 
 #[test]
 fn a_user_has_a_share_and_is_told_when_there_is_more() {
-    let stage = staged(&|config| config.rates = rates(RateMode::Refuse));
+    let stage = staged(&|config| config.rates.store(rates(RateMode::Refuse)));
     let (ann, bob) = (stage.client(7), stage.client(8));
     let id = opened(&ann, &stage.clock, 8);
     a_share(&ann, &stage.clock, id);
@@ -98,7 +98,7 @@ fn the_same_over_a_store_that_many_share() {
     let clock = HandClock::new();
     let edge = Edge::start_with(1, &brokers, &services, &|config| {
         config.clock = Arc::clone(&clock) as _;
-        config.rates = rates(RateMode::Refuse);
+        config.rates.store(rates(RateMode::Refuse));
         config.conversations.all_max = 2;
     });
     edge.log.assign(&all());
@@ -116,7 +116,7 @@ fn the_same_over_a_store_that_many_share() {
 
 #[test]
 fn a_mode_counts_and_refuses_nobody() {
-    let stage = staged(&|config| config.rates = rates(RateMode::Count));
+    let stage = staged(&|config| config.rates.store(rates(RateMode::Count)));
     let ann = stage.client(7);
     let id = opened(&ann, &stage.clock, 8);
     for number in 1..=3 * SHARE {
@@ -131,11 +131,11 @@ fn a_mode_counts_and_refuses_nobody() {
 #[test]
 fn who_writes_to_a_conversation_shares_its_rate_by_members_and_bytes() {
     let stage = staged(&|config| {
-        config.rates = RateLimits {
+        config.rates.store(RateLimits {
             user_bytes_per_second: 0,
             conversation_bytes_per_second: 4 * cost_of_send(5, 1_000),
             ..rates(RateMode::Refuse)
-        };
+        });
     });
     let clients: Vec<Client> = (1..=5).map(|user_id| stage.client(user_id)).collect();
     let id = clients[0].create(1, &[2, 3, 4, 5]).conversation_id;

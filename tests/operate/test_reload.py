@@ -17,6 +17,7 @@ from rookery_protocol import decode, encode
 
 KEY = b"a key of thirty-two bytes, or more"
 TOKEN_INVALID, LOGIN_INVALID = 300, 4401
+TOO_MANY_DEVICES, RATE_LIMITED = 4409, 200
 
 
 def log_in(server, token: bytes) -> tuple[int | None, int] | None:
@@ -132,12 +133,12 @@ def test_a_broken_configuration_changes_nothing(servers, folder, watch):
 def test_what_only_a_start_can_change_is_told(servers, folder):
     text = tokens.key_section(folder / "any", KEY)
     one = Configured(servers, text)
-    status, said = one.reload(text + "[limits]\nconnections_max = 7\n[log]\nfilter = \"warn\"\n")
+    status, said = one.reload(text + "[limits]\npayload_bytes_max = 700\n[log]\nfilter = \"warn\"\n")
     assert status == 200 and 'changed: log.filter = "warn" (was "info' in said, said
-    assert "taken at the next start only: limits.connections_max = 7 (was 100000)" in said, said
+    assert "taken at the next start only: limits.payload_bytes_max = 700 (was 65536)" in said, said
     # It is told again for as long as it is so; the filter is what it is now.
     status, said = one.reload()
-    assert status == 200 and "limits.connections_max" in said and "log.filter" not in said, said
+    assert status == 200 and "limits.payload_bytes_max" in said and "log.filter" not in said, said
 
 
 def test_the_refused_are_told_apart(servers):
@@ -203,3 +204,69 @@ def test_a_stop_waits_for_no_file(servers, folder):
     time.sleep(0.5)
     assert one.server.stop() == 0
     assert "could not be read" not in one.server.story()
+
+
+def limits(**values) -> str:
+    return "[limits]\n" + "".join(f"{name} = {value}\n" for name, value in values.items())
+
+
+def test_limits_change_for_who_comes_from_then_on(servers, watch):
+    one = Configured(servers, limits(connections_max=100))
+    server = watch(one.server)
+    with RawSession(server, 20, 1) as first, RawSession(server, 20, 2) as second, RawSession(server, 21) as other:
+        status, said = one.reload(limits(connections_max=100, devices_per_user_max=1))
+        assert status == 200 and "changed: limits.devices_per_user_max = 1 (was 5)" in said, said
+        assert "next start" not in said, said
+        # Nobody goes for it, until one more comes.
+        for client in (first, second):
+            client.ask("Ping", nonce=5)
+            assert client.hear() == ("Pong", {"nonce": 5})
+        with RawSession(server, 20, 3):
+            assert (first.close_code(), second.close_code()) == (TOO_MANY_DEVICES, TOO_MANY_DEVICES)
+        server.wait_connections(1)
+        status, said = one.reload(limits(connections_max=1))
+        assert status == 200 and "limits.connections_max = 1 (was 100)" in said, said
+        assert Raw(server).request().status == 503
+        status, said = one.reload(limits(connections_max=2))
+        assert status == 200, said
+        RawSession(server, 22).socket.close()
+        other.ask("Ping", nonce=6)
+        assert other.hear() == ("Pong", {"nonce": 6})
+
+
+def test_rates_change_for_what_is_sent_from_then_on(servers, watch):
+    one = Configured(servers, limits(rate_mode='"count"', send_bytes_per_user_per_second_max=65536, send_burst_ms=1000))
+    with RawSession(watch(one.server), 30) as client:
+        client.ask("OpenDirect", request_id=1, peer_user_id=31)
+        conversation = client.hear_kind("ConversationOpened")["conversation_id"]
+
+        def answers(count: int) -> list[str]:
+            for _ in range(count):
+                client.ask("Send", conversation_id=conversation, client_msg_id=os.urandom(16), payload=bytes(30_000))
+            found: list[str] = []
+            while len(found) < count:
+                kind, fields = client.hear()
+                if kind == "Error":
+                    assert fields["code"] == RATE_LIMITED, fields
+                if kind in ("SendAck", "Error"):
+                    found.append(kind)
+            return found
+
+        assert answers(10) == ["SendAck"] * 10, "they are counted only"
+        status, said = one.reload(limits(send_bytes_per_user_per_second_max=65536, send_burst_ms=1000))
+        assert status == 200 and "limits.rate_mode" in said, said
+        assert "Error" in answers(10)
+        status, said = one.reload(limits())
+        assert status == 200, said
+        assert answers(10) == ["SendAck"] * 10
+
+
+def test_what_there_is_no_room_for_waits_for_the_next_start(servers, watch):
+    one = Configured(servers, limits(connections_max=10))
+    watch(one.server)
+    status, said = one.reload(limits(connections_max=11, payload_bytes_max=1000, login_timeout_ms=5000))
+    assert status == 200, said
+    taken, waits = said.split("taken at the next start only: ")
+    assert "limits.login_timeout_ms = 5000" in taken and "connections_max" not in taken, said
+    assert "limits.connections_max = 11 (was 10)" in waits and "limits.payload_bytes_max = 1000" in waits, said
+    assert one.admin.metrics().total("rookery_connections_max") == 10

@@ -32,22 +32,21 @@ pub(super) enum Counted {
 /// See the module.
 pub(super) struct Addresses {
     words: Box<[AtomicU64]>,
-    limit: u64,
 }
 
 impl Addresses {
-    /// For so many connections, at most `limit` (up to [`LIMIT_MAX`]) of an address: 16 B each.
-    pub(super) fn new(connections: u32, limit: u32) -> Self {
+    /// For so many connections: 16 B each.
+    pub(super) fn new(connections: u32) -> Self {
         let wanted = (connections as usize).saturating_mul(2).next_power_of_two();
         let words = wanted.clamp(BUCKET, ENTRIES_MAX.next_power_of_two() / 2);
         Self {
             words: (0..words).map(|_| AtomicU64::new(0)).collect(),
-            limit: u64::from(limit.min(LIMIT_MAX)),
         }
     }
 
-    /// Counts a connection of the address with this hash.
-    pub(super) fn enter(&self, hash: u64) -> Counted {
+    /// Counts a connection of the address with this hash, which may have `limit` (up to [`LIMIT_MAX`]).
+    pub(super) fn enter(&self, hash: u64, limit: u32) -> Counted {
+        let limit = u64::from(limit.min(LIMIT_MAX));
         // The high bits choose the bucket, the low ones tell the addresses in it apart; 0 is free.
         let buckets = self.words.len() / BUCKET;
         let first = ((u128::from(hash) * buckets as u128) >> 64) as usize * BUCKET;
@@ -58,7 +57,7 @@ impl Addresses {
                 let mut over = false;
                 let counted = word.fetch_update(Relaxed, Relaxed, |word| {
                     let count = word & COUNT_MASK;
-                    over = word & !COUNT_MASK == own && count >= self.limit;
+                    over = word & !COUNT_MASK == own && count >= limit;
                     let fits = word & !COUNT_MASK == attempt && !over;
                     fits.then_some(own | (count + 1))
                 });
@@ -109,19 +108,19 @@ mod tests {
 
     #[test]
     fn an_address_has_as_many_as_allowed_and_what_leaves_makes_room() {
-        let table = Addresses::new(1_000, 3);
-        let entries: Vec<Counted> = (0..4).map(|_| table.enter(hash(7))).collect();
+        let table = Addresses::new(1_000);
+        let entries: Vec<Counted> = (0..4).map(|_| table.enter(hash(7), 3)).collect();
         let Counted::At(entry) = entries[0] else {
             panic!("{entries:?}");
         };
         assert_eq!(entries[..3], [Counted::At(entry); 3]);
         assert_eq!(entries[3], Counted::Over);
         assert!(
-            matches!(table.enter(hash(8)), Counted::At(_)),
+            matches!(table.enter(hash(8), 3), Counted::At(_)),
             "another one's"
         );
         table.leave(entry);
-        assert_eq!(table.enter(hash(7)), Counted::At(entry));
+        assert_eq!(table.enter(hash(7), 3), Counted::At(entry));
         (0..3).for_each(|_| table.leave(entry));
         assert_eq!(table.used(), 1, "the entry of address 8");
         table.leave(entry);
@@ -130,9 +129,9 @@ mod tests {
 
     #[test]
     fn a_table_as_large_as_the_connections_loses_few_addresses() {
-        let table = Addresses::new(100_000, 1);
+        let table = Addresses::new(100_000);
         let seen: Vec<Counted> = (0..100_000)
-            .map(|address| table.enter(hash(address)))
+            .map(|address| table.enter(hash(address), 1))
             .collect();
         let untracked = seen.iter().filter(|it| **it == Counted::Untracked).count();
         assert!(
@@ -150,12 +149,12 @@ mod tests {
 
     #[test]
     fn threads_agree_on_the_count() {
-        let table = Addresses::new(64, 1_000);
+        let table = Addresses::new(64);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for round in 0..10_000u64 {
-                        if let Counted::At(entry) = table.enter(hash(round % 20)) {
+                        if let Counted::At(entry) = table.enter(hash(round % 20), 1_000) {
                             table.leave(entry);
                         }
                     }

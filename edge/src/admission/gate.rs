@@ -3,7 +3,9 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
 use super::addresses::{Addresses, Counted};
@@ -44,7 +46,9 @@ pub enum Refusal {
 
 /// See the module.
 pub struct Gate {
-    limits: Limits,
+    limits: ArcSwap<Limits>,
+    /// Those that it began with: tables and slots are for so many.
+    room: u32,
     is_closed: AtomicBool,
     connections: AtomicU64,
     /// With those that have said nothing, and those that are refused.
@@ -52,8 +56,9 @@ pub struct Gate {
     resident_bytes: AtomicU64,
     socket_bytes: AtomicU64,
     sampled_connections: AtomicU64,
-    addresses: Option<Addresses>,
-    rates: Option<Rates>,
+    /// Made when there is a limit: who came before it is not counted.
+    addresses: OnceLock<Addresses>,
+    rates: OnceLock<Rates>,
     /// Keyed at random: nobody can choose addresses that share an entry.
     hasher: RandomState,
     counters: Counters,
@@ -62,21 +67,42 @@ pub struct Gate {
 impl Gate {
     /// A gate through which nobody has gone.
     pub fn new(limits: Limits) -> Self {
-        let some = |limit: u32| (limit > 0).then_some(limit);
-        Self {
+        let gate = Self {
             is_closed: AtomicBool::new(false),
             connections: AtomicU64::new(0),
             sockets: AtomicU64::new(0),
             resident_bytes: AtomicU64::new(0),
             socket_bytes: AtomicU64::new(0),
             sampled_connections: AtomicU64::new(0),
-            addresses: some(limits.connections_per_address_max)
-                .map(|limit| Addresses::new(limits.connections_max, limit)),
-            rates: some(limits.handshakes_per_address_per_second_max).map(Rates::new),
+            addresses: OnceLock::new(),
+            rates: OnceLock::new(),
             hasher: RandomState::new(),
             counters: Counters::default(),
-            limits,
+            room: limits.connections_max,
+            limits: ArcSwap::from_pointee(limits),
+        };
+        gate.make_tables();
+        gate
+    }
+
+    fn make_tables(&self) {
+        let limits = self.limits.load();
+        if limits.connections_per_address_max > 0 {
+            self.addresses.get_or_init(|| Addresses::new(self.room));
         }
+        if limits.handshakes_per_address_per_second_max > 0 {
+            self.rates.get_or_init(Rates::new);
+        }
+    }
+
+    /// Other limits, for whoever comes from now on; there is room for no more connections than at the start.
+    pub fn set_limits(&self, limits: Limits) {
+        let connections_max = limits.connections_max.min(self.room);
+        self.limits.store(Arc::new(Limits {
+            connections_max,
+            ..limits
+        }));
+        self.make_tables();
     }
 
     /// Lets a client's connection in, or says why not. What is let in is counted until [`Gate::leave`].
@@ -144,14 +170,19 @@ impl Gate {
     /// What an address is counted by, where it is.
     fn counted(&self, client: IpAddr) -> Option<u64> {
         let client = client.to_canonical();
-        let mut exempt = self.limits.exempt_networks.iter();
+        let limits = self.limits.load();
+        let mut exempt = limits.exempt_networks.iter();
         let is_exempt = exempt.any(|network| network.contains(&client));
         (!is_exempt).then(|| self.hasher.hash_one(source(client)))
     }
 
     fn count_handshake_of(&self, hash: Option<u64>, now_s: u64) -> Result<(), Refusal> {
-        let rates = self.rates.as_ref().zip(hash);
-        let rated = rates.map(|(rates, hash)| rates.count(hash, now_s));
+        let limit = self.limits.load().handshakes_per_address_per_second_max;
+        let hash = hash.filter(|_| limit > 0);
+        let rated = hash.map(|hash| {
+            let rates = self.rates.get();
+            rates.map_or(Rated::Within, |rates| rates.count(hash, now_s, limit))
+        });
         match rated {
             Some(Rated::Over) => return Err(self.refuse(Refusal::Rate)),
             Some(Rated::Untracked) => add_one(&self.counters.untracked),
@@ -169,7 +200,7 @@ impl Gate {
             return Err(self.refuse(Refusal::Memory));
         }
         let before = self.connections.fetch_add(1, Relaxed);
-        if before >= u64::from(self.limits.connections_max) {
+        if before >= u64::from(self.limits.load().connections_max) {
             self.connections.fetch_sub(1, Relaxed);
             return Err(self.refuse(Refusal::Full));
         }
@@ -178,8 +209,11 @@ impl Gate {
 
     /// Of a connection that has its place among the host's: it is given back where the address has none.
     fn seat_of_address(&self, hash: Option<u64>) -> Result<Seat, Refusal> {
-        let table = self.addresses.as_ref().zip(hash);
-        let entry = match table.map(|(table, hash)| table.enter(hash)) {
+        let limit = self.limits.load().connections_per_address_max;
+        let hash = hash.filter(|_| limit > 0);
+        let table = self.addresses.get().zip(hash);
+        let counted = table.map(|(table, hash)| table.enter(hash, limit));
+        let entry = match counted {
             Some(Counted::Over) => {
                 self.connections.fetch_sub(1, Relaxed);
                 return Err(self.refuse(Refusal::Address));
@@ -224,7 +258,7 @@ impl Gate {
             return;
         }
         self.connections.fetch_sub(1, Relaxed);
-        if let (Some(table), Some(entry)) = (&self.addresses, seat.entry()) {
+        if let (Some(table), Some(entry)) = (self.addresses.get(), seat.entry()) {
             table.leave(entry);
         }
     }
@@ -253,12 +287,12 @@ impl Gate {
 
     /// Whether one more connection would be too much.
     pub fn is_short_of_memory(&self) -> bool {
-        self.used_bytes() >= self.limits.memory_max_bytes
+        self.used_bytes() >= self.limits.load().memory_max_bytes
     }
 
     /// What the operator allows.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+    pub fn limits(&self) -> Arc<Limits> {
+        self.limits.load_full()
     }
 
     /// What was done.
@@ -388,6 +422,32 @@ mod tests {
         };
         assert_eq!((entered(1), entered(1), entered(2)), (3, 0, 3));
         assert_eq!(gate.counters().cut_off_rate.value(), 2 + 5 + 2);
+    }
+
+    #[test]
+    fn limits_that_change_count_for_who_comes_from_then_on() {
+        let gate = Gate::new(Limits {
+            connections_max: 3,
+            ..OPEN
+        });
+        let before = gate.enter(ip("192.0.2.1")).unwrap();
+        gate.set_limits(Limits {
+            connections_max: 1_000_000,
+            connections_per_address_max: 1,
+            ..OPEN
+        });
+        assert_eq!(gate.limits().connections_max, 3, "there is no more room");
+        assert!(
+            gate.enter(ip("192.0.2.1")).is_ok(),
+            "the first is not counted"
+        );
+        assert_eq!(gate.enter(ip("192.0.2.1")), Err(Refusal::Address));
+        gate.leave(before);
+        gate.set_limits(Limits {
+            connections_max: 1,
+            ..OPEN
+        });
+        assert_eq!(gate.enter(ip("192.0.2.2")), Err(Refusal::Full));
     }
 
     #[test]

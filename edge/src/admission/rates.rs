@@ -28,20 +28,20 @@ pub(super) enum Rated {
 /// See the module.
 pub(super) struct Rates {
     words: Box<[AtomicU64]>,
-    limit: u64,
 }
 
 impl Rates {
-    /// At most `limit` (up to [`LIMIT_MAX`]) a second.
-    pub(super) fn new(limit: u32) -> Self {
+    /// Nobody has begun any.
+    pub(super) fn new() -> Self {
         Self {
             words: (0..ENTRIES).map(|_| AtomicU64::new(0)).collect(),
-            limit: u64::from(limit.min(LIMIT_MAX)),
         }
     }
 
-    /// Counts a handshake of the address with this hash in this second.
-    pub(super) fn count(&self, hash: u64, now_s: u64) -> Rated {
+    /// Counts a handshake of the address with this hash in this second, in which it may begin `limit` (up to
+    /// [`LIMIT_MAX`]).
+    pub(super) fn count(&self, hash: u64, now_s: u64, limit: u32) -> Rated {
+        let limit = u64::from(limit.min(LIMIT_MAX));
         let buckets = self.words.len() / BUCKET;
         let first = ((u128::from(hash) * buckets as u128) >> 64) as usize * BUCKET;
         let second = now_s & 0xffff;
@@ -55,7 +55,7 @@ impl Rates {
                     let count = word & 0xffff;
                     let is_own = word & !0xffff == own && count > 0;
                     let is_free = count == 0 || (word >> 16) & 0xffff != second;
-                    over = is_own && count >= self.limit;
+                    over = is_own && count >= limit;
                     match (is_own, is_free) {
                         (true, _) if !over => Some(word + 1),
                         (false, true) if !of_its_own => Some(own | 1),
@@ -80,23 +80,27 @@ mod tests {
 
     #[test]
     fn so_many_a_second_and_again_in_the_next() {
-        let rates = Rates::new(5);
+        let rates = Rates::new();
         for second in [9, 10, 70_000, 10 + 65_536] {
-            let counted: Vec<Rated> = (0..7).map(|_| rates.count(77, second)).collect();
+            let counted: Vec<Rated> = (0..7).map(|_| rates.count(77, second, 5)).collect();
             assert_eq!(counted[..5], [Rated::Within; 5], "second {second}");
             assert_eq!(counted[5..], [Rated::Over; 2], "second {second}");
-            assert_eq!(rates.count(78, second), Rated::Within, "another address");
+            assert_eq!(rates.count(78, second, 5), Rated::Within, "another address");
         }
     }
 
     #[test]
     fn a_flood_of_addresses_is_not_limited_and_passes() {
-        let rates = Rates::new(1);
+        let rates = Rates::new();
         // All of one bucket.
-        let counted: Vec<Rated> = (1..=9).map(|address| rates.count(address, 5)).collect();
+        let counted: Vec<Rated> = (1..=9).map(|address| rates.count(address, 5, 1)).collect();
         assert_eq!(counted[..8], [Rated::Within; 8]);
         assert_eq!(counted[8], Rated::Untracked);
-        assert_eq!(rates.count(9, 6), Rated::Within, "the next second has room");
-        assert_eq!(rates.count(9, 6), Rated::Over);
+        assert_eq!(
+            rates.count(9, 6, 1),
+            Rated::Within,
+            "the next second has room"
+        );
+        assert_eq!(rates.count(9, 6, 1), Rated::Over);
     }
 }

@@ -19,9 +19,9 @@ Examples:
   rookery revoke --user 7 --token-id 5f0c --expires 2026-12-01T00:00:00Z
   rookery revoke --user 7 --before 2026-11-30T12:00:00Z     those that were issued before
 
-Connections of the user (or of the device) are closed and may come again, with a token that is not revoked. It is
-in force when this returns, and lasts over a restart, until no such token can be valid. Each server is told by
-itself: where there are several, run it on each.";
+Connections of the user (or of the device) are closed and may come again, with a token that is not
+revoked. It is in force when this returns, and lasts over a restart, until no such token can be
+valid. Each server is told by itself: where there are several, run it on each.";
 
 /// The options of `revoke`.
 #[derive(clap::Args, Clone, Debug)]

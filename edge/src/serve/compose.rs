@@ -61,22 +61,29 @@ pub(super) fn settings(
         link,
         frames,
         resume: ResumeKey::open(&config.data)?,
-        devices_max: usize::from(limits.devices_per_user_max),
-        login_timeout_ms: limits.login_timeout_ms,
-        handshakes_max: handshakes(config),
-        turn_target_ns: u64::from(limits.handshake_turn_us) * 1_000,
         heartbeat: heartbeat(config),
-        jitter: Jitter::of_host(
-            limits.reconnect_jitter_ms,
-            limits.logins_per_second,
-            config.engine.shard_count(),
-        ),
         page_messages_max: limits.page_messages_max,
         queue_bytes_max: queue_bytes(config, mode),
         buffer_bytes_max: shard_buffer_bytes(config)?,
         requests_max: requests_max(config),
         presence,
     })
+}
+
+/// What the sessions are told that may change.
+pub(super) fn limits(config: &Config) -> session::Limits {
+    let limits = &config.limits;
+    session::Limits {
+        devices_max: usize::from(limits.devices_per_user_max),
+        login_timeout_ms: limits.login_timeout_ms,
+        handshakes_max: handshakes(config),
+        turn_target_ns: u64::from(limits.handshake_turn_us) * 1_000,
+        jitter: Jitter::of_host(
+            limits.reconnect_jitter_ms,
+            limits.logins_per_second,
+            config.engine.shard_count(),
+        ),
+    }
 }
 
 /// In the order in which the engine is given them.
@@ -262,7 +269,7 @@ pub(super) fn router(config: &Config) -> rookery_router::Config {
         // Messages are not kept here.
         LogKind::Kafka => 0,
     };
-    router.rates = rates(&config.limits);
+    router.rates.store(rates(&config.limits));
     router.conversations = ConversationLimits {
         opened_max: config.limits.conversations_opened_per_user_max,
         all_max: config.limits.conversations_per_user_max,
@@ -273,7 +280,8 @@ pub(super) fn router(config: &Config) -> rookery_router::Config {
     router
 }
 
-fn rates(limits: &config::Limits) -> RateLimits {
+/// What users and conversations may cost.
+pub(super) fn rates(limits: &config::Limits) -> RateLimits {
     RateLimits {
         user_bytes_per_second: limits.send_bytes_per_user_per_second_max,
         conversation_bytes_per_second: limits.send_bytes_per_conversation_per_second_max,

@@ -10,6 +10,7 @@ mod doorman;
 mod drain;
 mod keeper;
 mod key_fetcher;
+mod limits;
 mod main_loop;
 mod memory;
 mod outlet;
@@ -38,6 +39,7 @@ use doorman::Doorman;
 pub use drain::{Drain, DrainError, DrainState, DrainStatus};
 use keeper::RouterKeeper;
 pub(crate) use key_fetcher::Fetched;
+use limits::LimitsKept;
 use main_loop::MainLoop;
 use reload::Reloader;
 pub use reload::Reread;
@@ -71,10 +73,12 @@ pub fn serve(config: &Config, reread: Reread, mode: Mode, filter: Filter) -> any
     let shards = config.engine.shard_count();
     let (postboxes, inboxes) = mailbox::channel(shards, compose::mailbox(config)?)
         .context("cannot make the shards' mailboxes")?;
+    let router_config = compose::router(config);
+    let rates = Arc::clone(&router_config.rates);
     let keeper = match &services {
-        None => RouterKeeper::embedded(compose::router(config), postboxes.clone())?,
+        None => RouterKeeper::embedded(router_config, postboxes.clone())?,
         Some(services) => RouterKeeper::distributed(
-            compose::router(config),
+            router_config,
             services,
             compose::heard_every(config),
             postboxes.clone(),
@@ -92,11 +96,13 @@ pub fn serve(config: &Config, reread: Reread, mode: Mode, filter: Filter) -> any
         let keys = Arc::new(login.keys.verifier(&login.fetched, &login.wanted));
         let tls = Arc::clone(&certificate.tls);
         let revoked = revocations.all();
+        let limits = compose::limits(config);
         rookery_shard::start(compose::engine(config, mode), inboxes, move |shard| {
             let (settings, gate) = (Arc::clone(&settings), Arc::clone(&gate));
             let (tls, keys) = (Arc::clone(&tls), Arc::clone(&keys));
             let telemetry = Arc::clone(&telemetry[usize::from(shard)]);
-            let mut sessions = Sessions::new(telemetry, settings, tls, keys, router.clone(), gate);
+            let router = router.clone();
+            let mut sessions = Sessions::new(telemetry, settings, limits, tls, keys, router, gate);
             let of_shard = |one: &&Revocation| owner(one.user_id, shards) == shard;
             sessions.revoke(revoked.iter().filter(of_shard), unix_ms(now));
             sessions
@@ -126,6 +132,12 @@ pub fn serve(config: &Config, reread: Reread, mode: Mode, filter: Filter) -> any
     let dev_key = login.keys.dev_key.clone();
     let reloader = Reloader {
         reread,
+        limits: LimitsKept {
+            gate: Arc::clone(&view.gate),
+            rates,
+            postboxes: postboxes.clone(),
+            room: config.limits.connections_max,
+        },
         used: config.clone(),
         filter,
         postboxes: postboxes.clone(),

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::certificates::CertificateKeeper;
 use super::keeper::tell;
 use super::key_fetcher::{Fetched, KeyFetcher};
+use super::limits::{LimitsKept, LimitsRead};
 use crate::admin::{Command, Outcome};
 use crate::auth::{self, FetchedSet, LoginKeys, Revocations, VerifyingKey, Wanted};
 use crate::certificate::{self, Certificate};
@@ -23,9 +24,6 @@ use crate::cli::causes;
 use crate::config::{Config, ConfigError};
 use crate::logging::Filter;
 use crate::session::Mail;
-
-/// What a reload takes: a section, or one of its keys.
-const TAKEN: [&str; 3] = ["auth", "tls", "log.filter"];
 
 /// So long the files of a reload may take to be read.
 const READ_WITHIN: Duration = Duration::from_secs(10);
@@ -49,6 +47,7 @@ struct Files {
 pub(super) struct Reloader {
     pub(super) reread: Reread,
     pub(super) used: Config,
+    pub(super) limits: LimitsKept,
     pub(super) filter: Filter,
     pub(super) postboxes: Postboxes<Mail>,
     pub(super) revocations: Arc<Revocations>,
@@ -171,6 +170,12 @@ impl Reloader {
             keys,
             certificate,
         } = files;
+        let mut next = self.used.clone();
+        next.auth = config.auth.clone();
+        next.tls = config.tls.clone();
+        next.log.filter = config.log.filter.clone();
+        next.limits = self.limits.in_use(&self.used.limits, &config.limits);
+        let limits = LimitsRead::of(&next).map_err(|error| unchanged(&causes(&error)))?;
         if config.log.filter != self.used.log.filter {
             let set = self.filter.set(&config.log.filter);
             set.map_err(|error| unchanged(&format!("`log.filter`: {error}")))?;
@@ -184,16 +189,10 @@ impl Reloader {
         }
         self.login.fetcher.aim(&config.auth);
         self.tell_keys();
-        let changed = self.used.differences(&config);
-        let is_taken = |change: &String| {
-            let mut rests = TAKEN.iter().filter_map(|taken| change.strip_prefix(taken));
-            rests.any(|rest| rest.is_empty() || rest.starts_with(['.', ' ']))
-        };
-        let (taken, waits): (Vec<_>, Vec<_>) = changed.into_iter().partition(is_taken);
         self.revocations.set_token_life(config.auth.token_life_ms());
-        self.used.auth = config.auth;
-        self.used.tls = config.tls;
-        self.used.log.filter = config.log.filter;
+        self.limits.take(limits);
+        let (taken, waits) = (self.used.differences(&next), next.differences(&config));
+        self.used = next;
         let mut done = format!(
             "the certificate (SHA-256 {}) and the login keys were read again",
             certificates.certificate().fingerprint_text()

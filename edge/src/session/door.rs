@@ -96,7 +96,7 @@ impl Sessions {
             return self.end(shard, conn, Close::Now);
         }
         let now_ns = shard.running_ns();
-        let login_by_ns = now_ns + u64::from(self.settings.login_timeout_ms) * 1_000_000;
+        let login_by_ns = now_ns + u64::from(self.limits.login_timeout_ms) * 1_000_000;
         // Nothing is spent on TLS before there is something to look at.
         let mut work = Work::new(Link::accept(None));
         work.opening = Some(Box::new(Opening {
@@ -186,7 +186,7 @@ impl Sessions {
     /// Where there are as many on their way to a login as may be, or few slots left, one goes: of those who
     /// have said nothing the oldest, else one with a place who says nothing now.
     fn make_room(&mut self, shard: &mut Shard<Self>) {
-        let is_full = self.opening > self.settings.handshakes_max;
+        let is_full = self.opening > self.limits.handshakes_max;
         if is_full || shard.accept_slots() < ACCEPTS_KEPT {
             let went = self.cut_off_silent(shard);
             if is_full && !went {

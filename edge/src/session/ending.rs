@@ -52,7 +52,7 @@ impl Sessions {
             let late = ErrorCode::LoginLate.message(0, 0, "no Login came in time");
             self.say(&mut writer, &state, &late);
         }
-        let reason = code.reason(self.settings.jitter.ms(self.crowd(shard)));
+        let reason = code.reason(self.limits.jitter.ms(self.crowd(shard)));
         let next = say_and_end(&mut writer, code, &reason);
         drop(writer);
         tracing::debug!(

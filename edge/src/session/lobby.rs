@@ -81,7 +81,7 @@ impl Sessions {
             shard.turn_again_at(next_ns);
         }
         // Nobody is let in: who comes is told so, one after the other.
-        let at_bound = self.opening >= self.settings.handshakes_max || self.draining.is_some();
+        let at_bound = self.opening >= self.limits.handshakes_max || self.draining.is_some();
         shard.set_accept_budget(if at_bound {
             room.min(ACCEPTS_AT_BOUND)
         } else {
@@ -180,7 +180,7 @@ impl Sessions {
 
     /// When a refused client should come again: spread over the jitter that the others are told too.
     pub(super) fn retry_after_s(&self, shard: &Shard<Self>, conn: ConnId) -> u32 {
-        let jitter = self.settings.jitter;
+        let jitter = self.limits.jitter;
         jitter.retry_after_s(self.crowd(shard), conn.as_u64())
     }
 }

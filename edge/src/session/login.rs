@@ -51,7 +51,7 @@ impl Sessions {
         let owner = super::owner(who.user_id, shard.shards());
         if owner != shard.id() {
             // It has said what it had to: the move has a time limit of its own.
-            let move_ns = u64::from(self.settings.login_timeout_ms) * 1_000_000;
+            let move_ns = u64::from(self.limits.login_timeout_ms) * 1_000_000;
             shard.set_deadline(conn, Some(shard.running_ns() + move_ns));
             return Next::Move(owner, proof);
         }
@@ -203,7 +203,7 @@ impl Sessions {
             server_time_ms: now_ms,
             expires_at_ms,
             heartbeat_interval_ms: settings.heartbeat.stretched(shard.live()).interval_ms,
-            reconnect_jitter_ms: settings.jitter.ms(self.crowd(shard)),
+            reconnect_jitter_ms: self.limits.jitter.ms(self.crowd(shard)),
             payload_bytes_max: settings.frames.payload_bytes_max as u32,
             page_messages_max: settings.page_messages_max,
         };
@@ -235,7 +235,7 @@ impl Sessions {
             .into_iter()
             .filter(|&other| !leaves(shard, other))
             .collect();
-        let too_many = (others.len() + 1).saturating_sub(self.settings.devices_max);
+        let too_many = (others.len() + 1).saturating_sub(self.limits.devices_max);
         for &oldest in others.iter().take(too_many) {
             self.close(shard, oldest, CloseCode::TOO_MANY_DEVICES);
         }

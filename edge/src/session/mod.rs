@@ -61,7 +61,7 @@ pub use owner::owner;
 pub use presence::{Note, Presence};
 pub use ranking::{By, RANKED_MAX};
 use requests::caller;
-pub use settings::{Listener, Mode, Settings, Transport};
+pub use settings::{Limits, Listener, Mode, Settings, Transport};
 use sweeps::Sweeps;
 pub use telemetry::{Named, Telemetry};
 pub use trace::Line;
@@ -79,6 +79,8 @@ pub enum Mail {
     Keys(Arc<Verifier>),
     /// New connections use this certificate.
     Certificate(Arc<tls::ServerConfig>),
+    /// From here on these count.
+    Limits(Limits),
     /// From the admin port.
     Ask(Ask),
     /// Clients are to be told to reconnect; or, without an order, no longer.
@@ -107,6 +109,7 @@ pub struct Parcel {
 /// See the module.
 pub struct Sessions {
     settings: Arc<Settings>,
+    limits: Limits,
     certificate: Arc<tls::ServerConfig>,
     verifier: Arc<Verifier>,
     /// Of the users whom this shard owns.
@@ -149,14 +152,16 @@ impl Sessions {
     pub fn new(
         telemetry: Arc<Telemetry>,
         settings: Arc<Settings>,
+        limits: Limits,
         certificate: Arc<tls::ServerConfig>,
         verifier: Arc<Verifier>,
         router: RouterHandle,
         gate: Arc<Gate>,
     ) -> Self {
         Self {
-            pace: Pace::new(settings.turn_target_ns),
+            pace: Pace::new(limits.turn_target_ns),
             settings,
+            limits,
             certificate,
             verifier,
             revoked: Revoked::default(),
@@ -284,6 +289,10 @@ impl Handler for Sessions {
             Mail::Drain(order) => self.drain(shard, order),
             Mail::Keys(verifier) => self.verifier = verifier,
             Mail::Certificate(certificate) => self.certificate = certificate,
+            Mail::Limits(limits) => {
+                self.pace = Pace::new(limits.turn_target_ns);
+                self.limits = limits;
+            }
             Mail::Ask(ask) => self.asked(shard, ask),
         }
     }

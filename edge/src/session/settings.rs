@@ -1,4 +1,4 @@
-//! What every shard's sessions are told at start: shared, never changed.
+//! What every shard's sessions are told at start: shared, never changed; and the few limits that may.
 
 use ipnet::IpNet;
 use rookery_wire::{link, proto};
@@ -35,6 +35,21 @@ pub enum Mode {
     Echo,
 }
 
+/// What may change while connections are there: it counts from then on.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections of a user at a time.
+    pub devices_max: usize,
+    /// From accept to a verified login, ms; the time in which we let it wait is not counted.
+    pub login_timeout_ms: u32,
+    /// Connections of a shard that have not logged in.
+    pub handshakes_max: usize,
+    /// How long a shard's turn should take while handshakes wait, ns.
+    pub turn_target_ns: u64,
+    /// Over how long clients are spread before they come again.
+    pub jitter: Jitter,
+}
+
 /// See the module.
 pub struct Settings {
     /// Chat or echo.
@@ -49,18 +64,8 @@ pub struct Settings {
     pub frames: proto::Limits,
     /// Signs and checks resume tokens.
     pub resume: ResumeKey,
-    /// Connections of a user at a time.
-    pub devices_max: usize,
-    /// From accept to a verified login, ms; the time in which we let it wait is not counted.
-    pub login_timeout_ms: u32,
-    /// Connections of a shard that have not logged in.
-    pub handshakes_max: usize,
-    /// How long a shard's turn should take while handshakes wait, ns.
-    pub turn_target_ns: u64,
     /// How often a client says something.
     pub heartbeat: Heartbeat,
-    /// Over how long clients are spread before they come again.
-    pub jitter: Jitter,
     /// Told to clients.
     pub page_messages_max: u32,
     /// Bytes queued for a connection above which it is skipped in fan-out, while memory is not short.

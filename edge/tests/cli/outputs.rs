@@ -41,6 +41,7 @@ fn call<'a>(verb: &'a str, data: &'a str, key: &'a str) -> (Purpose, Vec<&'a str
         "top" => (Purpose::Work(1), &["--once", "--data", data]),
         "trace" => (Purpose::Work(1), &["--user", "7", "--data", data]),
         "drain" => (Purpose::Work(1), &["status", "--data", data]),
+        "revoke" => (Purpose::Work(1), &["--user", "7", "--data", data]),
         "completions" => (Purpose::Answer, &["bash"]),
         other => panic!("say here what `{other}` is for, and how it is called"),
     };

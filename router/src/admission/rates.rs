@@ -96,6 +96,14 @@ impl Rates {
         }
     }
 
+    /// From here on by these: who waits, waits for what comes in by them.
+    pub fn set(&mut self, limits: &RateLimits) {
+        self.users
+            .set(limits.user_bytes_per_second, limits.burst_ms);
+        self.conversations
+            .set(limits.conversation_bytes_per_second, limits.burst_ms);
+    }
+
     /// Takes what a user's request costs from both buckets, or nothing from any.
     pub fn take(
         &mut self,
@@ -156,6 +164,11 @@ impl Buckets {
             burst_ns: u64::from(burst_ms) * 1_000_000,
             turned_ns: 0,
         }
+    }
+
+    fn set(&mut self, bytes_per_second: u64, burst_ms: u32) {
+        self.bytes_per_second = bytes_per_second;
+        self.burst_ns = u64::from(burst_ms) * 1_000_000;
     }
 
     /// The time in which so much comes in; never more than a whole bucket.
@@ -268,6 +281,24 @@ mod tests {
         assert_eq!(rates.take(1, Some(7), 1, 0), over(Whose::User, 1));
         rates.give_back(9, None, u64::MAX);
         assert_eq!(rates.take(9, None, 2_000, 0), Ok(()));
+    }
+
+    #[test]
+    fn a_rate_that_changes_counts_at_once() {
+        let mut rates = Rates::new(&SMALL);
+        assert_eq!(rates.take(1, None, 2_000, 0), Ok(()));
+        assert_eq!(rates.take(1, None, 1_000, 0), over(Whose::User, 1_000));
+        rates.set(&RateLimits {
+            user_bytes_per_second: 4_000,
+            ..SMALL
+        });
+        assert_eq!(rates.take(1, None, 1_000, 0), over(Whose::User, 250));
+        rates.set(&RateLimits {
+            user_bytes_per_second: 0,
+            ..SMALL
+        });
+        // What was missing before is still to come in.
+        assert_eq!(rates.take(2, None, u64::MAX, 0), Ok(()));
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam::atomic::AtomicCell;
+
 use super::clock::{Clock, SystemClock};
 use super::error::StartError;
 use super::space::{DiskSpace, Space};
@@ -46,8 +48,8 @@ pub struct Config {
     pub in_flight_bytes_max: u64,
     /// Threads that serve Sync, History, Outbox and List: 1 to [`READERS_MAX`].
     pub readers: usize,
-    /// What users and conversations may cost in a second, of this process.
-    pub rates: RateLimits,
+    /// What users and conversations may cost in a second, of this process. May be changed while it runs.
+    pub rates: Arc<AtomicCell<RateLimits>>,
     /// How many conversations a user may have.
     pub conversations: ConversationLimits,
     /// The most bytes of a payload.
@@ -98,7 +100,7 @@ impl Config {
             in_flight_max: 16_384,
             in_flight_bytes_max: 32 << 20,
             readers: 2,
-            rates: RateLimits::DEFAULT,
+            rates: Arc::new(AtomicCell::new(RateLimits::DEFAULT)),
             conversations: ConversationLimits::DEFAULT,
             payload_bytes_max: 64 << 10,
             page_messages_max: 100,

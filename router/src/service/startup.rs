@@ -406,7 +406,7 @@ impl Parts {
             stamps,
             placement: Arc::clone(&self.placement),
             members: intake::members_cache(),
-            rates: Rates::new(&self.config.rates),
+            rates: Rates::new(&self.config.rates.load()),
             conversations: intake::conversations_cache(),
             lookups,
             aside: Aside::default(),

@@ -23,6 +23,8 @@ impl Bench {
     pub(super) fn build(checkout: &Checkout, screen: &Screen) -> Result<Self> {
         let mut command = checkout.cargo();
         command.args(["build", "--release", "--locked", "--workspace"]);
+        // Incremental builds cut a crate into other units, and what is inlined depends on them.
+        command.env("CARGO_INCREMENTAL", "0");
         command.args(["--bench", "instructions", "--message-format", "json"]);
         let log = "instructions-build";
         let ended = cargo::build(checkout, screen, "cargo build", log, &mut command)?;

@@ -49,10 +49,12 @@ impl Intake {
         answer: u64,
     ) -> Result<Charge, Refusal> {
         let now_ms = self.config.clock.steady_ms();
+        let limits = self.config.rates.load();
+        self.rates.set(&limits);
         let taken = self.rates.take(user_id, conversation_id, cost, now_ms);
         if let Err(over) = taken {
             self.count(user_id, conversation_id, over);
-            if self.config.rates.mode == RateMode::Refuse {
+            if limits.mode == RateMode::Refuse {
                 return Err(Refusal::over(over));
             }
         }
