@@ -85,6 +85,23 @@ def pings_without_and_with_scrapes(server: Server) -> tuple[str, str]:
     return words(without), words(scraped)
 
 
+KICKED, REVOKED = 4003, 4004
+ENDED = 4_000_000_002
+
+
+def ended_ms(server: Server, admin: Admin, act: str, code: int, times: int) -> list[float]:
+    """How long it takes from what an operator asks to the close that a live client hears."""
+    took = []
+    for nth in range(times):
+        user = ENDED + nth
+        with RawSession(server, user) as session:
+            began = time.monotonic()
+            assert admin.post(f"/users/{user}/{act}")[0] == 200
+            assert session.close_code() == code
+            took.append(1_000 * (time.monotonic() - began))
+    return took
+
+
 def wait_all_in(admin: Admin, flock: subprocess.Popen) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (live := admin.metrics().total("rookery_shard_live")) < CLIENTS:
@@ -130,6 +147,8 @@ def test_a_full_server_is_looked_at_and_stops(servers, folder, cases):
         pages = timed_ms(admin, "/metrics", 20)
         ranked = timed_ms(admin, "/connections?sort=idle&limit=20", 5) + timed_ms(admin, "/connections?limit=20", 5)
         far = timed_ms(admin, "/connections?sort=rtt&limit=20", 1)
+        kicked = ended_ms(server, admin, "kick", KICKED, 20)
+        revoked = ended_ms(server, admin, "revoke", REVOKED, 20)
         without, scraped = pings_without_and_with_scrapes(server)
         before_ms = max(admin.metrics().series["rookery_shard_longest_turn_ns"].values()) / 1e6
         live = int(admin.metrics().total("rookery_shard_live"))
@@ -148,6 +167,8 @@ def test_a_full_server_is_looked_at_and_stops(servers, folder, cases):
     cases.note(f"{live} connections: 20 pages of metrics in {min(pages):.1f} to {max(pages):.1f} ms, ten rankings in "
                f"{min(ranked):.1f} to {max(ranked):.1f} ms, one by round trip in {far[0] / 1_000:.1f} s; longest turn {before_ms:.1f} ms before the stop, "
                f"{after_ms:.1f} ms with it")
+    cases.note(f"live clients among them: 20 kicked, closed within {max(kicked):.1f} ms; 20 revoked, closed within "
+               f"{max(revoked):.1f} ms")
     cases.note(f"{5 * PINGS} pings of a client there: {without}; with four pages of metrics a second: {scraped}")
     cases.note(f"SIGTERM with a window of {WINDOW_MS} ms: {words['told_to_reconnect']} told, {words['closed']} closed, "
                f"{words['cut_off']} cut off, over after {took_s:.1f} s")
