@@ -9,13 +9,16 @@ use indexmap::IndexSet;
 use crate::ConnId;
 use crate::limits::{HOLDER_BYTES_MIN, HOLDER_CLASSES};
 
+/// So many of a class are compared.
+const LOOKS: u64 = 8;
+
 /// See the module. Of one kind of bytes on one shard.
 #[derive(Debug, Default)]
 pub struct Holders {
     bytes: u64,
     classes: [IndexSet<ConnId>; HOLDER_CLASSES],
-    /// Who is looked at next in a class.
-    next: usize,
+    /// Looks so far.
+    looks: u64,
 }
 
 impl Holders {
@@ -40,12 +43,18 @@ impl Holders {
         self.bytes
     }
 
-    /// One of those who hold most: nobody holds twice as much. Another one each time, where there are several.
-    /// None where nobody holds [`HOLDER_BYTES_MIN`] bytes.
-    pub fn largest(&mut self) -> Option<ConnId> {
-        let class = self.classes.iter().rev().find(|class| !class.is_empty())?;
-        self.next = self.next.wrapping_add(1);
-        class.get_index(self.next % class.len()).copied()
+    /// Of the largest class in which any has a rank, among [`LOOKS`] of it, others each time, the one of the highest:
+    /// few that have a rank hold twice as much. None where nobody who holds [`HOLDER_BYTES_MIN`] bytes has one.
+    pub fn largest<R: Ord>(&mut self, rank: impl Fn(ConnId) -> Option<R>) -> Option<ConnId> {
+        let first = self.looks;
+        self.looks = first.wrapping_add(LOOKS);
+        self.classes.iter().rev().find_map(|class| {
+            let ranked = (0..LOOKS).filter_map(|look| {
+                let conn = *class.get_index(scattered(first.wrapping_add(look), class.len())?)?;
+                Some((rank(conn)?, conn))
+            });
+            ranked.max().map(|(_, conn)| conn)
+        })
     }
 
     /// What a storm has blown up goes back.
@@ -55,6 +64,13 @@ impl Holders {
             *class = IndexSet::new();
         }
     }
+}
+
+/// A place in a class, another one for each look: not one after the other, since those who came together stand
+/// together, and may all be without a rank. None where the class is empty.
+fn scattered(look: u64, len: usize) -> Option<usize> {
+    let mixed = look.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    (mixed as usize).checked_rem(len)
 }
 
 /// None for a small holder.
@@ -75,23 +91,48 @@ mod tests {
     fn the_largest_are_found_and_the_sum_is_kept() {
         let mut holders = Holders::default();
         holders.change(conn(1), 0, HOLDER_BYTES_MIN - 1);
-        assert_eq!(holders.largest(), None, "a small one");
+        assert_eq!(holders.largest(Some), None, "a small one");
         holders.change(conn(2), 0, 5 * HOLDER_BYTES_MIN);
         holders.change(conn(3), 0, 7 * HOLDER_BYTES_MIN);
         holders.change(conn(4), 0, 2 * HOLDER_BYTES_MIN);
-        let found: std::collections::BTreeSet<_> =
-            (0..10).filter_map(|_| holders.largest()).collect();
-        assert_eq!(found, [conn(2), conn(3)].into(), "of one class");
+        let found = holders.largest(Some);
+        assert!([Some(conn(2)), Some(conn(3))].contains(&found), "{found:?}");
+        let rank_of_2 = |it| (it == conn(2)).then_some(0);
+        assert_eq!(holders.largest(rank_of_2), Some(conn(2)));
+        let rank_of_4 = |it| (it == conn(4)).then_some(0);
+        assert_eq!(
+            holders.largest(rank_of_4),
+            Some(conn(4)),
+            "in a class below"
+        );
+        assert_eq!(holders.largest(|_| None::<u64>), None);
         assert_eq!(holders.bytes(), 15 * HOLDER_BYTES_MIN as u64 - 1);
         holders.change(conn(2), 5 * HOLDER_BYTES_MIN, 0);
         holders.change(conn(3), 7 * HOLDER_BYTES_MIN, 10);
-        assert_eq!(holders.largest(), Some(conn(4)));
+        assert_eq!(holders.largest(Some), Some(conn(4)));
         holders.change(conn(1), HOLDER_BYTES_MIN - 1, usize::MAX / 4);
         assert_eq!(
-            holders.largest(),
+            holders.largest(Some),
             Some(conn(1)),
             "the last class has no end"
         );
+    }
+
+    #[test]
+    fn others_are_looked_at_each_time() {
+        let mut holders = Holders::default();
+        for index in 0..100 {
+            holders.change(conn(index), 0, HOLDER_BYTES_MIN);
+        }
+        let found: std::collections::BTreeSet<_> =
+            (0..100).filter_map(|_| holders.largest(Some)).collect();
+        assert!(found.len() > 10, "{found:?}");
+        // Of a thousand of whom those with a rank came first, one is found each time.
+        for index in 100..1_000 {
+            holders.change(conn(index), 0, HOLDER_BYTES_MIN);
+        }
+        let first = |it: ConnId| (it.index() < 900).then_some(0);
+        assert!((0..1_000).all(|_| holders.largest(first).is_some()));
     }
 
     #[test]

@@ -243,9 +243,14 @@ impl<H: Handler> Shard<H> {
         self.queued.bytes()
     }
 
-    /// One of the connections whose queue takes most, as [`Holders::largest`] has it.
-    pub fn longest_queue(&mut self) -> Option<ConnId> {
-        self.queued.largest()
+    /// One of the connections whose queue takes most, of those whose socket is full: the one that has taken nothing
+    /// for longest ([`Holders::largest`]).
+    pub fn longest_stuck_queue(&mut self) -> Option<ConnId> {
+        let (slots, now_ns) = (&self.slots, self.now.mono_ns);
+        self.queued.largest(|conn| {
+            let out = slots.peek(conn)?.out.as_ref()?;
+            Some(now_ns.saturating_sub(out.blocked_since_ns()?))
+        })
     }
 
     /// An empty buffer, perhaps with capacity left from an earlier send.
@@ -297,13 +302,6 @@ impl<H: Handler> Shard<H> {
     pub fn is_readable(&self, conn: ConnId) -> bool {
         let slot = self.slots.peek(conn);
         slot.is_some_and(|slot| matches!(slot.state, State::Ready | State::Receiving))
-    }
-
-    /// For how long its socket has taken nothing, nanoseconds, where it is full: the peer has not read what was sent
-    /// before.
-    pub fn blocked_ns(&self, conn: ConnId) -> Option<u64> {
-        let out = self.slots.peek(conn)?.out.as_ref()?;
-        Some(self.now.mono_ns.saturating_sub(out.blocked_since_ns()?))
     }
 
     /// Asks the kernel about an open connection: [`Handler::on_tcp_info`] comes at the beginning of the next

@@ -12,7 +12,7 @@ BUFFERS = 32 * MIB
 CONFIG = f"""
 [limits]
 buffer_bytes_max = {BUFFERS}
-connections_max = 2000
+connections_max = 12000
 handshakes_max = 500
 """
 

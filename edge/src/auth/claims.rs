@@ -53,17 +53,14 @@ pub(super) fn judge(claims: &Members, rules: &Rules, now_ms: u64) -> Result<Logi
 }
 
 /// When the token was issued: as it says, or as early as its end allows. A revocation is kept for as long as what
-/// was issued before it may be valid: so a token that says that it was issued in the future is not taken, nor one
-/// that is valid for longer than tokens may be.
+/// was issued before it may be valid: so a token that is valid for longer than tokens may be is not taken. One that
+/// says that it was issued in the future is: then it is our clock that is behind, or the issuer's word as any other.
 fn issued_at_ms(
     iat_ms: Option<u64>,
     exp_ms: u64,
     latest_ms: u64,
     rules: &Rules,
 ) -> Result<u64, AuthError> {
-    if iat_ms.is_some_and(|iat_ms| iat_ms > latest_ms) {
-        return Err(AuthError::NotYetValid);
-    }
     let lifetime_ms = exp_ms.saturating_sub(iat_ms.unwrap_or(latest_ms));
     if lifetime_ms > rules.lifetime_max_ms {
         let found = "lies too far ahead";

@@ -33,7 +33,7 @@ pub enum AuthError {
     /// `exp` has passed.
     #[error("the token has expired")]
     Expired,
-    /// `nbf` or `iat` lies ahead.
+    /// `nbf` lies ahead.
     #[error("the token is not valid yet")]
     NotYetValid,
     /// An operator took it back.

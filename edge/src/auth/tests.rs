@@ -283,10 +283,8 @@ fn expiry_and_not_before() {
         verify(&with("nbf", json!(u32::MAX))),
         Err(AuthError::NotYetValid)
     );
-    assert_eq!(
-        verify(&with("iat", json!(NOW_S + 1))),
-        Err(AuthError::NotYetValid)
-    );
+    // A server whose clock was set back goes on to let people in.
+    assert!(verify(&with("iat", json!(NOW_S + 1))).is_ok());
     let month_s = Rules::default().lifetime_max_ms / 1_000;
     assert!(verify(&with("exp", json!(NOW_S + month_s))).is_ok());
 

@@ -46,7 +46,7 @@ pub struct Rules {
     pub issuer: Option<String>,
     /// One of `aud`; none: no `aud` at all.
     pub audience: Option<String>,
-    /// Added to `exp`, taken from `nbf` and `iat`, ms.
+    /// Added to `exp`, taken from `nbf`, ms.
     pub leeway_ms: u64,
     /// From `iat` to `exp` at most, ms.
     pub lifetime_max_ms: u64,

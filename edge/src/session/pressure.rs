@@ -18,9 +18,6 @@ use super::input::Held;
 use super::sweeps::TURN_ACTS;
 use crate::admission::add_one;
 
-/// So many of the largest holders are compared before one goes.
-const LOOKS: usize = 8;
-
 /// Whether so many bytes `more` may be queued for a connection, where `used` of `all` bytes are used: as far as its
 /// bound has room, and where nothing is queued for it one message, as long as there is any room.
 fn has_room(queued: usize, more: usize, bound: usize, used: u64, all: u64) -> bool {
@@ -88,12 +85,7 @@ impl Sessions {
     /// Ends one of those for whom most is queued, and who do not take it; whether there was one. What was queued in
     /// this turn is on its way, or known not to be, in the next one.
     fn shed_queue(&mut self, shard: &mut Shard<Self>) -> bool {
-        let found = std::iter::repeat_with(|| shard.longest_queue()).take(LOOKS);
-        let found: Vec<ConnId> = found.flatten().collect();
-        let blocked = found
-            .iter()
-            .filter_map(|&conn| Some((shard.blocked_ns(conn)?, conn)));
-        let Some((_, conn)) = blocked.max() else {
+        let Some(conn) = shard.longest_stuck_queue() else {
             return false;
         };
         add_one(&self.gate.counters().shed_queue);
@@ -106,12 +98,11 @@ impl Sessions {
     /// Ends one of those of whom most has come that is not whole; whether there was one.
     fn shed_input(&mut self, shard: &mut Shard<Self>) -> bool {
         let now_s = super::deadlines::seconds(shard.running_ns());
-        let found = std::iter::repeat_with(|| self.work.largest()).take(LOOKS);
-        let silent = found.flatten().map(|conn| {
-            let silent_s = shard.conn(conn).map_or(0, |state| state.silent_s(now_s));
-            (silent_s, conn)
-        });
-        let Some((_, conn)) = silent.max() else {
+        let silent_s = |conn: ConnId| {
+            let (found, state) = shard.conn_in(conn.index())?;
+            (found == conn).then(|| state.silent_s(now_s))
+        };
+        let Some(conn) = self.work.largest(silent_s) else {
             return false;
         };
         add_one(&self.gate.counters().shed_input);

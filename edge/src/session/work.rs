@@ -131,7 +131,7 @@ impl Works {
     }
 
     /// One of those who hold most, as [`Holders::largest`] has it.
-    pub(super) fn largest(&mut self) -> Option<ConnId> {
-        self.held.largest()
+    pub(super) fn largest<R: Ord>(&mut self, rank: impl Fn(ConnId) -> Option<R>) -> Option<ConnId> {
+        self.held.largest(rank)
     }
 }
