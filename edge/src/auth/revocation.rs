@@ -183,11 +183,11 @@ mod tests {
     #[test]
     fn those_that_are_over_go() {
         let mut revoked = Revoked::default();
-        for now_ms in 0..100_000 {
-            let mut one = revocation(None, Hits::IssuedBeforeMs(now_ms));
-            one.user_id = now_ms;
-            one.until_ms = now_ms + 10;
-            revoked.add(&one, now_ms);
+        for at_ms in 0..100_000 {
+            let mut one = revocation(None, Hits::IssuedBeforeMs(at_ms));
+            one.user_id = at_ms;
+            one.until_ms = at_ms + 10;
+            revoked.add(&one, at_ms);
             assert!(revoked.rules <= SWEEP_MIN && revoked.by_user.len() <= SWEEP_MIN);
         }
     }

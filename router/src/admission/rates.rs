@@ -327,8 +327,8 @@ mod tests {
             assert!(user_id % 1_000 > 0 || rates.take(1, None, 1, 0).is_err());
         }
         assert!(rates.users.full_ns.len() <= 2 * BUCKETS_MAX + 1);
-        for now_ms in [2_000, 4_000, 6_000] {
-            assert_eq!(rates.take(1, None, 1, now_ms), Ok(()));
+        for at_ms in [2_000, 4_000, 6_000] {
+            assert_eq!(rates.take(1, None, 1, at_ms), Ok(()));
         }
         assert_eq!(rates.users.full_ns.len(), 1);
     }
